@@ -1,0 +1,285 @@
+"""What can happen. Every event is a fact in the past tense; what follows from it, the engine decides.
+
+An event that ends an action carries the action's id in ``action``. Each action ends in exactly one such event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from anycast_agent.core.model import (
+    Address,
+    AddressState,
+    Attributes,
+    Config,
+    Family,
+    Outcome,
+    Prefix,
+    RouteKey,
+    SessionState,
+    Will,
+)
+
+
+class Source(StrEnum):
+    """Who observes for us, and can be asked to report in full."""
+
+    KERNEL = "kernel"
+    SPEAKER = "speaker"
+
+
+# --- checks ---
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFinished:
+    action: int
+    outcome: Outcome
+    detail: str = ""
+    """For people; bounded by who writes it."""
+    duration: float = 0.0
+
+
+# --- kernel ---
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSeen:
+    """A full report: what is not in it is not there."""
+
+    addresses: Mapping[Address, AddressState]
+    """Every host address (/32, /128) that is configured for a service, or that is marked as ours."""
+    links: Mapping[str, bool]
+    """The interfaces that carry those addresses or are configured to; True where up."""
+    way_back: Mapping[Family, bool]
+    """Whether the rule that is configured finds a usable route."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSeen:
+    address: Address
+    state: AddressState | None
+    """None: it is not on the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSeen:
+    interface: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WayBackSeen:
+    family: Family
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AddressAdded:
+    action: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRemoved:
+    action: int
+    error: str | None = None
+
+
+# --- speaker ---
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerConnected:
+    """The pipe agreed on a version; its replay follows, then SpeakerSynced."""
+
+    pipe: str
+    """Which pipe, for people: its process id and version."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFound:
+    """The replay: a route in the pipe's ledger."""
+
+    key: RouteKey
+    attributes: Attributes | None
+    """None: the line is not one that we could have written."""
+    will: Will
+    sent: bool
+    """ExaBGP reported the UPDATE that announces it, on the session that is up now."""
+    confirmed: bool
+    """This very agent process put or confirmed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerSynced:
+    """The replay is complete: a route that was not in it is not in the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerLost:
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerAnswered:
+    """The answer to a beat."""
+
+    exabgp_age: float
+    """Seconds since ExaBGP last answered the pipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChanged:
+    neighbor: str
+    state: SessionState
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesDone:
+    """ExaBGP answered a PutRoutes, DropRoutes or ConfirmRoutes: ``done`` says parsed, not sent."""
+
+    action: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesSent:
+    """ExaBGP reported an UPDATE that it wrote to the session."""
+
+    neighbor: str
+    announced: tuple[Prefix, ...] = ()
+    withdrawn: tuple[Prefix, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesDropped:
+    """The pipe dropped routes by itself: the dead-man's switch, or adoption that ran out."""
+
+    keys: tuple[RouteKey, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathSeen:
+    """A router sent us a path for one of our prefixes."""
+
+    neighbor: str
+    prefix: Prefix
+    path_id: str
+    as_path: tuple[int, ...] = ()
+    large_communities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PathGone:
+    neighbor: str
+    prefix: Prefix
+    path_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerConfigured:
+    """ConfigureSpeaker or RestartSpeaker ended; without an error, it was verified."""
+
+    action: int
+    error: str | None = None
+
+
+# --- people, and the process itself ---
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigOffered:
+    """A configuration that is valid in itself; the engine may still refuse what it would do."""
+
+    config: Config
+    force: bool = False
+    request: int | None = None
+    """Whom to reply to, where somebody asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRejected:
+    """A configuration that is not valid: nothing changes."""
+
+    errors: tuple[str, ...]
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandOverAsked:
+    """End without touching a route. ``extend``: let the pipe wait so long for the next agent, in seconds."""
+
+    why: str
+    extend: float | None = None
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadManExtended:
+    action: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFailed:
+    """An adapter raised; the shell restarts it, and it then reports in full."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Events of this source were dropped: what we know of it is no longer known."""
+
+    source: Source
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that a person should mend; ``text`` empty: it is mended."""
+
+    subject: str
+    text: str
+
+
+Event = (
+    ProbeFinished
+    | KernelSeen
+    | AddressSeen
+    | LinkSeen
+    | WayBackSeen
+    | AddressAdded
+    | AddressRemoved
+    | SpeakerConnected
+    | RouteFound
+    | SpeakerSynced
+    | SpeakerLost
+    | SpeakerAnswered
+    | SessionChanged
+    | RoutesDone
+    | RoutesSent
+    | RoutesDropped
+    | PathSeen
+    | PathGone
+    | SpeakerConfigured
+    | ConfigOffered
+    | ConfigRejected
+    | StopAsked
+    | HandOverAsked
+    | DeadManExtended
+    | AdapterFailed
+    | Lost
+    | Warned
+)

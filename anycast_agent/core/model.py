@@ -1,0 +1,379 @@
+"""What the agent reasons about: services, routes, verdicts, reasons. Values only; nothing here does anything."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from types import MappingProxyType
+from typing import Any
+
+Prefix = str
+"""A host route in canonical text: ``192.0.2.53/32`` or ``2001:db8:53::53/128``."""
+
+Address = str
+"""An IP address in canonical text."""
+
+
+class Family(StrEnum):
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+def address_of(prefix: Prefix) -> Address:
+    """The one address of a host route: ``192.0.2.53`` of ``192.0.2.53/32``."""
+    return prefix.partition("/")[0]
+
+
+def family_of(prefix_or_address: str) -> Family:
+    """The family of a prefix or an address in canonical text; IPv6 text always has a colon (RFC 5952)."""
+    return Family.IPV6 if ":" in prefix_or_address else Family.IPV4
+
+
+def canonical_prefix(text: str) -> Prefix:
+    """The canonical text of a prefix. Raises ValueError where it is none, or has host bits."""
+    return str(ipaddress.ip_network(text.strip()))
+
+
+# --- checks -------------------------------------------------------------------------------------------------
+
+
+class Outcome(StrEnum):
+    """How one probe ended."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    RESET = "reset"
+    UNREACHABLE = "unreachable"
+    BAD_STATUS = "bad_status"
+    BAD_BODY = "bad_body"
+    BAD_ANSWER = "bad_answer"
+    TLS = "tls"
+    PROTOCOL = "protocol"
+    """Something answered that does not speak the protocol."""
+    EXIT_STATUS = "exit_status"
+    TIMEOUT = "timeout"
+    OVERLOADED = "overloaded"
+    """The service says that it cannot just now: HTTP 429 or 503, DNS SERVFAIL where that is not a wrong answer,
+    Nagios UNKNOWN."""
+    NOT_RUN = "not_run"
+    """The probe could not be made here (no file descriptor, no such program): it says nothing of the service."""
+
+
+class Weight(StrEnum):
+    """What an outcome is worth as evidence."""
+
+    SUCCESS = "success"
+    DEFINITE = "definite"
+    DOUBTFUL = "doubtful"
+    NONE = "none"
+
+
+_DOUBTFUL = frozenset({Outcome.TIMEOUT, Outcome.OVERLOADED})
+
+
+def weight_of(outcome: Outcome) -> Weight:
+    if outcome is Outcome.OK:
+        return Weight.SUCCESS
+    if outcome is Outcome.NOT_RUN:
+        return Weight.NONE
+    return Weight.DOUBTFUL if outcome in _DOUBTFUL else Weight.DEFINITE
+
+
+class Verdict(StrEnum):
+    """What the last probes of a check, or the checks of a service, add up to."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+
+
+class Scope(StrEnum):
+    LOCAL = "local"
+    """Measures this replica: may withdraw."""
+    SHARED = "shared"
+    """Measures what every site has in common: may only lower preference, however many fail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A configured check. Durations are in seconds.
+
+    ``params`` is the protocol's own frozen model: the core carries it and never looks inside. It is compared, so
+    that a reload knows whether the check has changed.
+    """
+
+    name: str
+    kind: str
+    params: Any
+    interval: float
+    timeout: float
+    fast_interval: float
+    rise: int = 3
+    fall: int = 2
+    jitter: float = 0.1
+    """The share of an interval by which a probe may come early, 0 to 0.5."""
+    doubt_window: float = 1.0
+    """How long doubtful outcomes must last, first to last, before they count."""
+    fresh_for: float = 10.0
+    """A verdict older than this is stale, and no longer a verdict."""
+    scope: Scope = Scope.LOCAL
+    prefix: Prefix = ""
+    """The prefix of the service whose address it asks: its verdict counts for that prefix only. Empty: the check has
+    a target of its own, and counts for every prefix of the service."""
+
+
+# --- routes -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """The path attributes of a route, as they go to one neighbor. Communities are numbers in text."""
+
+    next_hop: str = "self"
+    """An address, or ``self``: the session's own local address."""
+    med: int | None = None
+    local_preference: int | None = None
+    as_path: tuple[int, ...] = ()
+    """Prepended AS numbers, literally; the speaker adds the local AS itself on eBGP."""
+    communities: tuple[str, ...] = ()
+    """RFC 1997, ``65000:1``."""
+    large_communities: tuple[str, ...] = ()
+    """RFC 8092, ``65000:1:2``."""
+    extended_communities: tuple[str, ...] = ()
+    """RFC 4360, as ExaBGP writes them: ``target:65000:1``, ``bandwidth:65000:1250000``."""
+
+
+class Will(StrEnum):
+    """What the pipe does with a route when the agent dies."""
+
+    WITHDRAW = "withdraw"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RouteKey:
+    neighbor: str
+    """The neighbor's name."""
+    prefix: Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    key: RouteKey
+    attributes: Attributes
+    will: Will = Will.WITHDRAW
+
+
+# --- what is configured -------------------------------------------------------------------------------------
+
+
+class AddressMode(StrEnum):
+    MANAGE = "manage"
+    """The agent adds and removes the addresses, and puts back what someone removed."""
+    VERIFY = "verify"
+    """Someone else does; the agent looks, and withdraws at once what has gone."""
+    UNMANAGED = "unmanaged"
+    """Not looked at: gates 3 and 4 say nothing."""
+
+
+class WayBackRule(StrEnum):
+    DEFAULT = "default"
+    """A usable default route."""
+    ANY = "any"
+    """Any usable unicast route that does not end on this node."""
+    OFF = "off"
+
+
+class Tier(StrEnum):
+    """How a route is announced, best first."""
+
+    ADOPTED = "adopted"
+    FULL = "full"
+    DEGRADED = "degraded"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A BGP neighbor as ExaBGP is to be configured for it. Durations in seconds."""
+
+    name: str
+    address: Address
+    remote_as: int
+    local_as: int
+    local_address: Address | None = None
+    """None: the kernel chooses (``auto``)."""
+    router_id: Address | None = None
+    hold_time: int = 9
+    families: tuple[Family, ...] = (Family.IPV4, Family.IPV6)
+    password_file: str | None = None
+    """MD5 (RFC 2385); the secret is read by who writes ExaBGP's configuration, and stands nowhere else."""
+    password_digest: str = ""
+    """Changes when the password does, so that a reload sees it; says nothing of it."""
+    ttl_security: int | None = None
+    """GTSM (RFC 5082): how many hops away the neighbor may be."""
+    multihop: int | None = None
+    """The TTL of outgoing packets where the neighbor is not adjacent."""
+    extended_next_hop: bool = False
+    """IPv4 routes with an IPv6 next hop (RFC 8950)."""
+    add_path_receive: bool = False
+    port: int = 179
+    listen: bool = False
+    """Accept the neighbor's connection as well as opening one."""
+
+    @property
+    def ebgp(self) -> bool:
+        return self.local_as != self.remote_as
+
+
+@dataclass(frozen=True, slots=True)
+class HoldDown:
+    """How long a recovered service waits before it is announced again (the idea of RFC 2439). Seconds."""
+
+    initial: float = 2.0
+    """After a single fall."""
+    maximum: float = 60.0
+    half_life: float = 120.0
+    """After so long, half of a flap is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Require:
+    """How many local checks must be up. ``at_least`` None: all of them."""
+
+    at_least: int | None = None
+
+    def needed(self, checks: int) -> int:
+        return checks if self.at_least is None else min(self.at_least, checks)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    name: str
+    prefixes: tuple[Prefix, ...]
+    checks: tuple[Check, ...]
+    require: Require = field(default_factory=Require)
+    enabled: bool = True
+    observe_only: bool = False
+    """Check and decide, announce nothing."""
+    attributes: Mapping[Tier, Mapping[RouteKey, Attributes]] = field(default_factory=lambda: MappingProxyType({}))
+    """For FULL and DEGRADED: every (neighbor, prefix) this service is announced to, with what it carries."""
+    hold_down: HoldDown = field(default_factory=HoldDown)
+    linger: float = 1.0
+    """How long an address stays after its withdrawals were sent, for what is still under way. Seconds."""
+    will: Will = Will.WITHDRAW
+
+    @property
+    def keys(self) -> tuple[RouteKey, ...]:
+        """Every route this service may have."""
+        return tuple(self.attributes.get(Tier.FULL, {}))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole validated configuration."""
+
+    node: str
+    site: str
+    neighbors: Mapping[str, Neighbor]
+    services: Mapping[str, Service]
+    router_id: Address | None = None
+    local_as: int = 0
+    interface: str = "lo"
+    address_mode: AddressMode = AddressMode.MANAGE
+    way_back: WayBackRule = WayBackRule.DEFAULT
+    dead_man: float = 5.0
+    """Without a beat for so long, the pipe carries out the wills. Seconds."""
+    adopt_for: float = 30.0
+    """How long a route that an earlier run announced stays without a verdict of this one. Seconds."""
+    stop_within: float = 20.0
+    """Bound on a clean stop. Seconds."""
+    seed: str = ""
+    """What the jitter is drawn from; the node's name by default."""
+
+    def service_of(self, prefix: Prefix) -> Service | None:
+        return next((s for s in self.services.values() if prefix in s.prefixes), None)
+
+
+# --- observed -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AddressState:
+    """An anycast address as it is on the node."""
+
+    interface: str
+    ours: bool
+    usable: bool = True
+    """False while IPv6 calls it tentative or a duplicate."""
+
+
+class SessionState(StrEnum):
+    UNKNOWN = "unknown"
+    DOWN = "down"
+    CONNECTED = "connected"
+    """TCP is up, OPEN not yet agreed."""
+    UP = "up"
+
+
+# --- decisions ----------------------------------------------------------------------------------------------
+
+
+class Reason(StrEnum):
+    """Why a prefix is announced or not: what the log, the API, the metrics and the page all show."""
+
+    DISABLED = "disabled"
+    OBSERVE_ONLY = "observe_only"
+    STOPPING = "stopping"
+    ADDRESS_UNKNOWN = "address_unknown"
+    ADDRESS_MISSING = "address_missing"
+    ADDRESS_NOT_USABLE = "address_not_usable"
+    INTERFACE_DOWN = "interface_down"
+    WAY_BACK_UNKNOWN = "way_back_unknown"
+    NO_WAY_BACK = "no_way_back"
+    NOTHING_KNOWN = "nothing_known"
+    ADOPTED = "adopted"
+    HEALTH_DOWN = "health_down"
+    HEALTH_STALE = "health_stale"
+    HOLD_DOWN = "hold_down"
+    HEALTHY = "healthy"
+    SHARED_CHECK_DOWN = "shared_check_down"
+
+
+class Rung(Enum):
+    """The rungs of the ladder, by the number and the words that the documentation has for them."""
+
+    NOT_WANTED = (1, "not wanted here")
+    STOPPING = (2, "stopping")
+    ADDRESS = (3, "address on the node")
+    WAY_BACK = (4, "way back")
+    NOTHING_KNOWN = (6, "nothing known yet")
+    HEALTH = (8, "health")
+    HOLD_DOWN = (10, "hold-down")
+    PREFERENCE = (11, "preference")
+
+    @property
+    def number(self) -> int:
+        return int(self.value[0])
+
+    @property
+    def title(self) -> str:
+        return str(self.value[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the ladder says of one prefix."""
+
+    announce: bool
+    rung: Rung
+    reason: Reason
+    evidence: str
+    """What it was seen by, for people: ``check answers: refused, 2 in a row``."""
+    remedy: str
+    """What would change it, for people."""
+    tier: Tier | None = None
+    """How, where announce is true."""
+    until: float | None = None
+    """When time alone will change it (monotonic), if so."""

@@ -1,0 +1,166 @@
+"""What is shown: one immutable picture of the engine, from which every surface is made.
+
+Instants are monotonic seconds; who shows them turns them into ages with ``Snapshot.at``. ``None`` for an instant
+means that it has not happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from anycast_agent.core.model import (
+    Address,
+    AddressState,
+    Attributes,
+    Decision,
+    Family,
+    Outcome,
+    Prefix,
+    Scope,
+    SessionState,
+    Verdict,
+    Will,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSnapshot:
+    name: str
+    prefix: Prefix
+    """The prefix whose address it asks; empty where the check has a target of its own."""
+    kind: str
+    scope: Scope
+    verdict: Verdict
+    state: str
+    """The state in the verdict's table: unknown, up, suspect, down, recovering."""
+    since: float
+    stale: bool
+    streak: int
+    """Probes in a row that ended like the last one: success or failure."""
+    outcome: Outcome | None
+    detail: str
+    duration: float | None
+    finished_at: float | None
+    next_at: float | None
+    runs: Mapping[Outcome, int]
+    """How many probes ended so, since the start."""
+    duration_sum: float
+    interval: float
+    fast: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSnapshot:
+    """A route to one neighbor. Wanted, taken, sent and echoed are four facts, never shown for one another."""
+
+    neighbor: str
+    wanted: Attributes | None
+    wanted_since: float
+    taken: Attributes | None
+    taken_known: bool
+    """False: the speaker is not connected, and what it holds is not known."""
+    taken_at: float | None
+    sent: bool | None
+    """The last UPDATE reported: True announced, False withdrawn, None not known."""
+    sent_at: float | None
+    echoed: bool
+    echoed_at: float | None
+    adopted: bool
+    pending: str
+    """The open action, if any: put, drop, confirm."""
+    error: str
+    will: Will
+    session: SessionState
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixSnapshot:
+    prefix: Prefix
+    address: AddressState | None
+    address_known: bool
+    address_at: float | None
+    address_error: str
+    address_repairs: int
+    """How often it was put back after someone removed it."""
+    health: Verdict
+    health_since: float
+    flaps: float
+    """The decayed count of falls that hold-down goes by."""
+    decision: Decision
+    since: float
+    """Since when the decision's announce, tier and reason are what they are."""
+    changes: int
+    """How often the prefix went from announced to not, or back, since the start."""
+    routes: tuple[RouteSnapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSnapshot:
+    name: str
+    health: Verdict
+    """The worst of its prefixes'."""
+    checks: tuple[CheckSnapshot, ...]
+    prefixes: tuple[PrefixSnapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborSnapshot:
+    name: str
+    address: Address
+    remote_as: int
+    local_as: int
+    state: SessionState
+    since: float
+    why: str
+    flaps: int
+    """How often the session left UP."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerSnapshot:
+    state: str
+    """The state in the speaker link's table: absent, syncing, synced, wedged."""
+    since: float
+    pipe: str
+    why: str
+    """Why it is not synced."""
+    answered_at: float | None
+    exabgp_age: float | None
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSnapshot:
+    loaded_at: float | None
+    reloads_ok: int
+    reloads_failed: int
+    errors: tuple[str, ...]
+    """Why the last reload failed; empty after one that did not."""
+    failed_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    at: float
+    node: str
+    site: str
+    life: str
+    """The state in the life cycle's table: starting, running, stopping, handing_over, ended."""
+    life_since: float
+    started_at: float
+    ready: bool
+    not_ready: tuple[str, ...]
+    """What readiness waits for."""
+    speaker: SpeakerSnapshot
+    neighbors: tuple[NeighborSnapshot, ...]
+    services: Mapping[str, ServiceSnapshot]
+    kernel_known: bool
+    kernel_at: float | None
+    links: Mapping[str, bool]
+    way_back: Mapping[Family, bool]
+    config: ConfigSnapshot
+    warnings: Mapping[str, str]
+    adapter_failures: Mapping[str, int]
+    open_actions: int
+    overdue_actions: int
