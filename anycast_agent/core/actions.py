@@ -158,4 +158,3 @@ Action = (
     | Reply
     | Exit
 )
-

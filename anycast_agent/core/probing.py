@@ -1,0 +1,170 @@
+"""When each check is probed, and what its probes add up to."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from anycast_agent.core.actions import CheckKey, RunProbe
+from anycast_agent.core.health import CheckHealth, Phase
+from anycast_agent.core.model import Check, Config, Outcome, Prefix
+from anycast_agent.core.opened import OpenActions
+from anycast_agent.core.timers import Timers
+
+START_SPREAD_PER_CHECK = 0.002
+"""The first probes of N checks are spread over N × 2 ms, so that a start is quick for few and no burst for many."""
+
+PROBE_GRACE = 2.0
+"""How long after its timeout a probe may still say that it has ended, before it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeDue:
+    """Timer key."""
+
+    key: CheckKey
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictStale:
+    """Timer key."""
+
+    key: CheckKey
+
+
+@dataclass(slots=True)
+class CheckState:
+    key: CheckKey
+    check: Check
+    health: CheckHealth
+    run: int = 0
+    open: int | None = None
+    started_at: float = 0.0
+    waiting: bool = False
+    """It is due, and its address is not on the node: it runs as soon as that is."""
+    runs: dict[Outcome, int] = field(default_factory=dict)
+    duration_sum: float = 0.0
+
+    def interval(self) -> float:
+        return self.check.fast_interval if self.health.wants_fast() else self.check.interval
+
+
+class Probing:
+    """Schedules one probe at a time for each check. Knows nothing of services' policies."""
+
+    def __init__(self, timers: Timers, opened: OpenActions, reachable: Callable[[Prefix], bool]) -> None:
+        self._timers = timers
+        self._opened = opened
+        self._reachable = reachable
+        self._seed = ""
+        self.states: dict[CheckKey, CheckState] = {}
+        self._by_prefix: dict[Prefix, list[CheckKey]] = {}
+        self.stopped = False
+
+    def configure(self, config: Config, now: float) -> set[Prefix]:
+        """Take over the checks of a configuration; those that did not change keep their history.
+
+        Returns the prefixes for which a check was added or altered.
+        """
+        self._seed = config.seed or config.node
+        wanted = {CheckKey(s.name, c.name, c.prefix): c for s in config.services.values() for c in s.checks}
+        for key in [k for k in self.states if k not in wanted]:
+            self._forget(key)
+        fresh = [key for key, check in wanted.items() if (s := self.states.get(key)) is None or s.check != check]
+        spread = len(fresh) * START_SPREAD_PER_CHECK
+        for key in fresh:
+            self._forget(key)
+            check = wanted[key]
+            self.states[key] = CheckState(key, check, CheckHealth(since=now))
+            self._timers.set(ProbeDue(key), now + min(spread, check.interval) * self._share(key, 0))
+        self._by_prefix = {}
+        for service in config.services.values():
+            for prefix in service.prefixes:
+                self._by_prefix[prefix] = [
+                    CheckKey(service.name, c.name, c.prefix) for c in service.checks if c.prefix in ("", prefix)
+                ]
+        added = set(fresh)
+        return {prefix for prefix, keys in self._by_prefix.items() if not added.isdisjoint(keys)}
+
+    def _forget(self, key: CheckKey) -> None:
+        self.states.pop(key, None)
+        self._timers.cancel(ProbeDue(key))
+        self._timers.cancel(VerdictStale(key))
+
+    def of_prefix(self, prefix: Prefix) -> list[CheckState]:
+        return [self.states[key] for key in self._by_prefix.get(prefix, ())]
+
+    def prefixes_of(self, key: CheckKey) -> Iterable[Prefix]:
+        """The prefixes whose health a check is part of."""
+        if key.prefix:
+            return (key.prefix,)
+        return [p for p, keys in self._by_prefix.items() if key in keys]
+
+    def due(self, key: CheckKey, now: float) -> RunProbe | None:
+        """The timer came: the probe to run, or None where it has to wait."""
+        state = self.states.get(key)
+        if state is None or state.open is not None or self.stopped:
+            return None
+        if key.prefix and not self._reachable(key.prefix):
+            # Asked now, it would fail by a cause that gate 3 names better, or be answered by another node.
+            state.waiting = True
+            return None
+        state.run += 1
+        state.open = self._opened.new_id()
+        state.started_at = now
+        state.waiting = False
+        probe = RunProbe(state.open, key, state.check)
+        self._opened.begin(probe.id, probe, now + state.check.timeout + PROBE_GRACE)
+        return probe
+
+    def wake(self, prefix: Prefix, now: float) -> None:
+        """The prefix's address came up: run what waited for it."""
+        for key in self._by_prefix.get(prefix, ()):
+            if self.states[key].waiting:
+                self.states[key].waiting = False
+                self._timers.set(ProbeDue(key), now)
+
+    def finished(
+        self, probe: RunProbe, outcome: Outcome, detail: str, duration: float, now: float
+    ) -> tuple[CheckState, bool] | None:
+        """Record the end of a probe. Returns the check and whether anyone who looks at its health sees a change.
+
+        None where the check is gone, or another one by now.
+        """
+        state = self.states.get(probe.key)
+        if state is None or state.open != probe.id:
+            return None
+        before = state.health
+        state.open = None
+        state.health = before.after(state.check, outcome, detail, duration, now)
+        state.runs[outcome] = state.runs.get(outcome, 0) + 1
+        state.duration_sum += duration
+        self._schedule_next(state, now)
+        stale_at = state.health.stale_at(state.check)
+        if stale_at is not None and self._timers.get(VerdictStale(probe.key)) is None:
+            self._timers.set(VerdictStale(probe.key), stale_at)
+        # A service that goes on being well is most of what happens: nobody has to decide anything about it.
+        steady = before.phase is state.health.phase is Phase.UP and before.outcome is outcome is Outcome.OK
+        return state, not steady
+
+    def _schedule_next(self, state: CheckState, now: float) -> None:
+        interval = state.interval()
+        early = interval * state.check.jitter * self._share(state.key, state.run)
+        self._timers.set(ProbeDue(state.key), max(now, state.started_at + interval - early))
+
+    def stale(self, key: CheckKey, now: float) -> bool:
+        """The timer came: whether the verdict has expired. The timer is set again where probes came since."""
+        state = self.states.get(key)
+        if state is None or (stale_at := state.health.stale_at(state.check)) is None:
+            return False
+        if stale_at > now:
+            self._timers.set(VerdictStale(key), stale_at)
+            return False
+        state.health = state.health.expire(now)
+        return True
+
+    def _share(self, key: CheckKey, run: int) -> float:
+        """A number in [0, 1) that is the same for the same seed, check and run: jitter that a test can repeat."""
+        return zlib.crc32(f"{self._seed}/{key}/{run}".encode()) / 2**32
+
