@@ -180,6 +180,9 @@ class Health:
     shared_down: bool = False
 
 
+NOTHING_HEARD = Health(Verdict.UNKNOWN)
+
+
 def combine(checks: Iterable[tuple[Check, CheckHealth]], require: Require) -> Health:
     """The health of a prefix: enough local checks up is up; too few that could be is down; else unknown.
 
@@ -227,3 +230,6 @@ class Flaps:
             return 0.0
         exponent = min(count - 1.0, 64.0)
         return float(min(hold.maximum, hold.initial * 2.0**exponent))
+
+
+NO_FLAPS = Flaps()

@@ -26,6 +26,11 @@ def address_of(prefix: Prefix) -> Address:
     return prefix.partition("/")[0]
 
 
+def prefix_of(address: Address) -> Prefix:
+    """The host route of an address."""
+    return f"{address}/128" if ":" in address else f"{address}/32"
+
+
 def family_of(prefix_or_address: str) -> Family:
     """The family of a prefix or an address in canonical text; IPv6 text always has a colon (RFC 5952)."""
     return Family.IPV6 if ":" in prefix_or_address else Family.IPV4

@@ -167,4 +167,3 @@ class Probing:
     def _share(self, key: CheckKey, run: int) -> float:
         """A number in [0, 1) that is the same for the same seed, check and run: jitter that a test can repeat."""
         return zlib.crc32(f"{self._seed}/{key}/{run}".encode()) / 2**32
-

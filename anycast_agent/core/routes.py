@@ -29,7 +29,7 @@ SENT_WITHIN = 1.0
 """How long after ExaBGP took a withdrawal its UPDATE is waited for: one that never was sent has none. Seconds."""
 
 RETRY_FIRST, RETRY_MOST = 0.5, 30.0
-"""After an error a route is tried again after so long, then after twice as long each time; a withdrawal never waits longer
+"""After an error a route is tried again after so long, then twice as long each time; a withdrawal never waits longer
 than the first. Seconds."""
 
 A = TypeVar("A", PutRoutes, DropRoutes, ConfirmRoutes)
@@ -106,6 +106,10 @@ class Routes:
 
     def of_prefix(self, prefix: Prefix) -> list[RouteState]:
         return [self.states[key] for key in self._by_prefix.get(prefix, ())]
+
+    def prefixes(self) -> list[Prefix]:
+        """Every prefix of which there is, was or may be a route."""
+        return list(self._by_prefix)
 
     def announced(self, prefix: Prefix) -> bool:
         """Whether a route for the prefix is with the speaker, as far as we know or knew."""

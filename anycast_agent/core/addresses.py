@@ -1,0 +1,207 @@
+"""Addresses: those of the configuration on the node, those that are ours and no longer configured off it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from anycast_agent.core.actions import AddAddress, RemoveAddress
+from anycast_agent.core.events import KernelSeen
+from anycast_agent.core.model import Address, AddressMode, AddressState, Config, Family, address_of
+from anycast_agent.core.opened import OpenActions
+from anycast_agent.core.timers import Timers
+
+DUE = 2.0
+"""An action on an address that has not ended by then is overdue. Seconds."""
+
+KEEP_UNKNOWN = 10.0
+"""How long what the kernel last had counts, once it is no longer known. Seconds."""
+
+RETRY_FIRST, RETRY_MOST = 0.5, 30.0
+
+Removable = Callable[[Address], float | None]
+"""From when on an address may be removed (monotonic); None: not yet, and something will happen before it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressTurn:
+    """Timer key: look at this address again."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class KernelForgotten:
+    """Timer key: what the kernel last had no longer counts."""
+
+
+@dataclass(slots=True)
+class AddressRecord:
+    address: Address
+    state: AddressState | None = None
+    seen_at: float | None = None
+    error: str = ""
+    repairs: int = 0
+    open: int | None = None
+    retry_at: float = 0.0
+    retry_in: float = RETRY_FIRST
+
+    @property
+    def repairing(self) -> bool:
+        """It is being put back, and that has not failed yet."""
+        return self.state is None and not self.error
+
+
+class Addresses:
+    """What the kernel has, as far as it is known, and what is wanted of it."""
+
+    def __init__(self, timers: Timers, opened: OpenActions) -> None:
+        self._timers = timers
+        self._opened = opened
+        self.records: dict[Address, AddressRecord] = {}
+        self.links: dict[str, bool] = {}
+        self.way_back: dict[Family, bool] = {}
+        self.known = False
+        self.seen_at: float | None = None
+        self.unknown_since: float = float("-inf")
+        self._wanted: set[Address] = set()
+        self._dirty: dict[Address, None] = {}
+        self._mode = AddressMode.UNMANAGED
+        self._interface = "lo"
+
+    # --- wanted ---
+
+    def configure(self, config: Config) -> None:
+        self._mode, self._interface = config.address_mode, config.interface
+        managed = config.address_mode is AddressMode.MANAGE
+        self._want({address_of(p) for s in config.services.values() for p in s.prefixes} if managed else set())
+
+    def want_none(self) -> None:
+        """The agent is stopping."""
+        self._want(set())
+
+    def _want(self, wanted: set[Address]) -> None:
+        self._wanted = wanted
+        for address in {*wanted, *self.records}:
+            self._dirty[address] = None
+
+    def look_at(self, address: Address) -> None:
+        """Something that an address waits for may have happened."""
+        self._dirty[address] = None
+
+    # --- observed ---
+
+    def report(self, event: KernelSeen, now: float) -> set[Address]:
+        """A full report: returns the addresses of which it has news."""
+        self.links, self.way_back = dict(event.links), dict(event.way_back)
+        changed = {a for a in {*event.addresses, *self.records} if self._see(a, event.addresses.get(a), now)}
+        if not self.known:
+            changed |= {*self._wanted, *event.addresses}
+        self.known, self.seen_at = True, now
+        self._timers.cancel(KernelForgotten())
+        return changed
+
+    def seen(self, address: Address, state: AddressState | None, now: float) -> bool:
+        return self._see(address, state, now)
+
+    def _see(self, address: Address, state: AddressState | None, now: float) -> bool:
+        record = self._record(address)
+        was, record.state, record.seen_at = record.state, state, now
+        self._dirty[address] = None
+        if state is not None:
+            record.error, record.retry_in, record.retry_at = "", RETRY_FIRST, 0.0
+        elif was is not None and was.ours and address in self._wanted:
+            record.repairs += 1
+        return was != state
+
+    def _record(self, address: Address) -> AddressRecord:
+        return self.records.setdefault(address, AddressRecord(address))
+
+    def lost(self, now: float) -> None:
+        """What the kernel has is no longer known; for a while, what it last had still counts."""
+        if self.known:
+            self.known, self.unknown_since = False, now
+            self._timers.set(KernelForgotten(), now + KEEP_UNKNOWN)
+
+    def counts(self, now: float) -> bool:
+        """Whether what is announced may rest on what we have of the kernel."""
+        return self.known or now < self.unknown_since + KEEP_UNKNOWN
+
+    def there(self, address: Address) -> bool:
+        record = self.records.get(address)
+        return record is not None and record.state is not None
+
+    def link_up(self, address: Address) -> bool:
+        record = self.records.get(address)
+        if record is None or record.state is None:
+            return False
+        return self.links.get(record.state.interface, False)
+
+    def ended(self, action: AddAddress | RemoveAddress, error: str | None, now: float) -> None:
+        """An action ended. What it did is seen, not assumed: only the kernel's own report says so."""
+        record = self.records.get(action.address)
+        if record is None or record.open != action.id:
+            return
+        record.open = None
+        self._dirty[action.address] = None
+        if error is not None:
+            record.error = error
+        as_meant = (record.state is not None) is isinstance(action, AddAddress)
+        if not as_meant:
+            # Failed, or its report is still on the way; the wait bounds how often that is believed.
+            record.retry_at = now + record.retry_in
+            record.retry_in = min(RETRY_MOST, 2 * record.retry_in)
+
+    def ours_left(self) -> list[Address]:
+        """Addresses of ours that are there and not wanted."""
+        if self._mode is not AddressMode.MANAGE:
+            return []
+        return [a for a, r in self.records.items() if a not in self._wanted and r.state is not None and r.state.ours]
+
+    # --- the plan ---
+
+    def plan(self, now: float, removable: Removable) -> list[AddAddress | RemoveAddress]:
+        actions: list[AddAddress | RemoveAddress] = []
+        if not self.known:
+            return actions
+        dirty, self._dirty = self._dirty, {}
+        for address in dirty:
+            record = self._record(address)
+            if record.open is not None:
+                continue  # its end makes the address dirty again
+            wanted = address in self._wanted
+            step = self._add(record, now) if wanted else self._remove(record, now, removable)
+            if step is not None:
+                actions.append(step)
+        return actions
+
+    def _add(self, record: AddressRecord, now: float) -> AddAddress | None:
+        if record.state is not None or self._wait(record, now):
+            return None
+        add = AddAddress(self._opened.new_id(), record.address, self._interface)
+        record.open = add.id
+        self._opened.begin(add.id, add, now + DUE)
+        return add
+
+    def _remove(self, record: AddressRecord, now: float, removable: Removable) -> RemoveAddress | None:
+        if record.state is None or not record.state.ours or self._mode is not AddressMode.MANAGE:
+            if record.state is None:
+                self.records.pop(record.address, None)
+            return None
+        at = removable(record.address)
+        if at is None or at > now:
+            if at is not None:
+                self._timers.set(AddressTurn(record.address), at)
+            return None
+        if self._wait(record, now):
+            return None
+        remove = RemoveAddress(self._opened.new_id(), record.address, record.state.interface)
+        record.open = remove.id
+        self._opened.begin(remove.id, remove, now + DUE)
+        return remove
+
+    def _wait(self, record: AddressRecord, now: float) -> bool:
+        if now < record.retry_at:
+            self._timers.set(AddressTurn(record.address), record.retry_at)
+            return True
+        return False

@@ -1,0 +1,595 @@
+"""The engine: events in; actions, changes and a snapshot out. Time is an argument, and nothing here waits.
+
+``handle`` records what happened and notes what it touches. ``settle`` fires the timers that are due, asks the ladder
+about the prefixes that were touched, and plans. The parts it holds know their own business and not each other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from anycast_agent.core import events as ev
+from anycast_agent.core.actions import (
+    Action,
+    AddAddress,
+    ConfigureSpeaker,
+    ConfirmRoutes,
+    DropRoutes,
+    Exit,
+    ExtendDeadMan,
+    PutRoutes,
+    RemoveAddress,
+    Reply,
+    RestartSpeaker,
+    Resync,
+    RunProbe,
+    WatchKernel,
+)
+from anycast_agent.core.addresses import Addresses, AddressTurn, KernelForgotten
+from anycast_agent.core.life import LIFE_TABLE, Life, LifeEvent, Link, LinkEvent
+from anycast_agent.core.link import BeatDue, ConfigureDue, SilenceEnds, SpeakerLink
+from anycast_agent.core.model import (
+    Address,
+    AddressMode,
+    Config,
+    Outcome,
+    Prefix,
+    RouteKey,
+    SessionState,
+    address_of,
+    prefix_of,
+)
+from anycast_agent.core.opened import OpenActions, Overdue
+from anycast_agent.core.picture import Pictures
+from anycast_agent.core.prefixes import Prefixes, PrefixTurn
+from anycast_agent.core.probing import ProbeDue, Probing, VerdictStale
+from anycast_agent.core.reload import refusal
+from anycast_agent.core.routes import RouteRetry, Routes
+from anycast_agent.core.snapshot import Snapshot
+from anycast_agent.core.timers import Timers
+
+EXTEND_DUE = 3.0
+MOST_WARNINGS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StopOver:
+    """Timer key: the time for a clean stop is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that a person would want to read in the log."""
+
+    subject: str
+    text: str
+    level: str = "info"
+    """info, warning or error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one turn asks for, and what it changed."""
+
+    actions: tuple[Action, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(slots=True)
+class ConfigRecord:
+    config: Config | None = None
+    loaded_at: float | None = None
+    reloads_ok: int = 0
+    reloads_failed: int = 0
+    errors: tuple[str, ...] = ()
+    failed_at: float | None = None
+    reply_to: int | None = None
+    """Who waits for the speaker to have taken the configuration."""
+
+
+class Engine:
+    """Owned by one task. Total over Event: whatever comes, in whatever order, it is recorded or ignored."""
+
+    def __init__(self, now: float, *, owns_speaker: bool = False) -> None:
+        """``owns_speaker``: ExaBGP was started by us, and a wedged one is ours to end."""
+        self.timers = Timers()
+        self.opened = OpenActions(self.timers)
+        self.addresses = Addresses(self.timers, self.opened)
+        self.probing = Probing(self.timers, self.opened, self._reachable)
+        self.routes = Routes(self.timers, self.opened)
+        self.link = SpeakerLink(self.timers, self.opened, owns_speaker, now)
+        self.record = ConfigRecord()
+        self.life = Life.STARTING
+        self.life_since = self.started_at = now
+        self.warnings: dict[str, str] = {}
+        self.adapter_failures: dict[str, int] = {}
+        self._actions: list[Action] = []
+        self._changes: list[Change] = []
+        self._pictures = Pictures(self)
+        self.prefixes = Prefixes(self.timers, self.addresses, self.probing, self.routes, self._say)
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            ev.ProbeFinished: self._on_probe_finished,
+            ev.KernelSeen: self._on_kernel_seen,
+            ev.AddressSeen: self._on_address_seen,
+            ev.LinkSeen: self._on_link_seen,
+            ev.WayBackSeen: self._on_way_back_seen,
+            ev.AddressAdded: self._on_address_ended,
+            ev.AddressRemoved: self._on_address_ended,
+            ev.SpeakerConnected: self._on_speaker_connected,
+            ev.RouteFound: self._on_route_found,
+            ev.SpeakerSynced: self._on_speaker_synced,
+            ev.SpeakerLost: self._on_speaker_lost,
+            ev.SpeakerAnswered: self._on_speaker_answered,
+            ev.SessionChanged: self._on_session_changed,
+            ev.RoutesDone: self._on_routes_done,
+            ev.RoutesSent: self._on_routes_sent,
+            ev.RoutesDropped: self._on_routes_dropped,
+            ev.PathSeen: self._on_path_seen,
+            ev.PathGone: self._on_path_gone,
+            ev.SpeakerConfigured: self._on_speaker_configured,
+            ev.ConfigOffered: self._on_config_offered,
+            ev.ConfigRejected: self._on_config_rejected,
+            ev.StopAsked: self._on_stop_asked,
+            ev.HandOverAsked: self._on_hand_over_asked,
+            ev.DeadManExtended: self._on_dead_man_extended,
+            ev.AdapterFailed: self._on_adapter_failed,
+            ev.Lost: self._on_lost,
+            ev.Warned: self._on_warned,
+        }
+
+    # --- the four calls ---
+
+    def handle(self, event: ev.Event, now: float) -> None:
+        """Record what happened at ``now`` (monotonic seconds)."""
+        if self.life is not Life.ENDED:
+            self._handlers[type(event)](event, now)
+
+    def settle(self, now: float) -> Output:
+        """Fire what is due, decide what was touched, plan what is possible. The turn's actions and changes."""
+        if self.life is Life.ENDED:
+            return self._output()
+        for key in list(self.timers.due(now)):
+            self._fire(key, now)
+        self._begin_running(now)
+        if self.record.config is not None:
+            self.prefixes.decide(self.record.config, self.life is Life.STOPPING, now)
+        self._plan(now)
+        self._end_stop(now)
+        return self._output()
+
+    def deadline(self) -> float | None:
+        """When the engine wants its next turn if nothing happens before; None: not at all."""
+        return None if self.life is Life.ENDED else self.timers.deadline()
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Everything there is to show, as of ``now``."""
+        return self._pictures.take(now)
+
+    def _output(self) -> Output:
+        output = Output(tuple(self._actions), tuple(self._changes))
+        self._actions, self._changes = [], []
+        return output
+
+    # --- timers ---
+
+    def _fire(self, key: object, now: float) -> None:
+        match key:
+            case ProbeDue(check):
+                probe = self.probing.due(check, now)
+                if probe is not None:
+                    self._actions.append(probe)
+            case VerdictStale(check):
+                if self.probing.stale(check, now):
+                    self._touch_check(check.service, self.probing.prefixes_of(check))
+            case Overdue(action):
+                self._give_up(action, now)
+            case PrefixTurn(prefix):
+                self.prefixes.touch(prefix)
+            case BeatDue():
+                if self.link.state is not Link.ABSENT:
+                    self._actions.append(self.link.beat(now))
+            case SilenceEnds():
+                self._silence(now)
+            case AddressTurn(address):
+                self.addresses.look_at(address)
+            case KernelForgotten():
+                self.prefixes.touch_all()
+            case StopOver():
+                self._finish(1, "the time for a clean stop is up; left: " + "; ".join(self._left()))
+            case RouteRetry() | ConfigureDue():
+                pass  # being awake is all that was asked for: the plan looks by itself
+            case _:
+                raise AssertionError(f"unknown timer {key!r}")
+
+    def _give_up(self, action_id: int, now: float) -> None:
+        """An open action did not end: what it was about is unknown, and whoever knows is asked in full."""
+        action = self.opened.give_up(action_id)
+        match action:
+            case RunProbe():
+                self._probe_ended(action, Outcome.NOT_RUN, "the probe did not end in time", 0.0, now)
+            case AddAddress() | RemoveAddress():
+                self.addresses.ended(action, "no answer from the kernel adapter", now)
+                self._kernel_unknown("an address action did not end", now)
+            case PutRoutes() | DropRoutes() | ConfirmRoutes():
+                self._routes_ended(action, "no answer from the speaker", now)
+            case ConfigureSpeaker() | RestartSpeaker():
+                self._speaker_configured(action, "no answer from the speaker", now)
+            case ExtendDeadMan():
+                self._finish(1, "the speaker did not confirm the longer wait", hand_over=True)
+        if action is not None:
+            self._say(type(action).__name__, f"did not end in time: {action}"[:300], "warning")
+
+    # --- configuration ---
+
+    def _on_config_offered(self, event: ev.ConfigOffered, now: float) -> None:
+        record = self.record
+        refused = () if event.force or record.config is None else self._refusal(event.config)
+        if self.life not in (Life.STARTING, Life.RUNNING):
+            refused = ("the agent is ending",)
+        if refused:
+            self._reload_failed(refused, event.request, now)
+            return
+        first = record.config is None
+        old, record.config, record.loaded_at = record.config, event.config, now
+        record.errors, record.failed_at = (), None
+        record.reloads_ok += not first
+        self._take_config(event.config, old, now)
+        if not first:
+            self._say("configuration", "reloaded")
+        if event.request is not None:
+            if self.link.pending and self.link.state is not Link.ABSENT:
+                self._answer_waiting("a newer configuration came first")
+                record.reply_to = event.request
+            else:
+                self._actions.append(Reply(event.request, True, ("reloaded",)))
+
+    def _refusal(self, config: Config) -> tuple[str, ...]:
+        return refusal(config, [s.key for s in self.routes.states.values() if s.there])
+
+    def _take_config(self, config: Config, old: Config | None, now: float) -> None:
+        altered = self.probing.configure(config, now)
+        self.addresses.configure(config)
+        self.link.want(config, now)
+        self.prefixes.configure(config, altered if old is not None else set(), now)
+        self._pictures.forget_all()
+        watched = ("services", "interface", "address_mode", "way_back")
+        if old is None or any(getattr(old, name) != getattr(config, name) for name in watched):
+            self._actions.append(WatchKernel(config))
+
+    def _on_config_rejected(self, event: ev.ConfigRejected, now: float) -> None:
+        self._reload_failed(event.errors, event.request, now)
+
+    def _reload_failed(self, errors: tuple[str, ...], request: int | None, now: float) -> None:
+        self.record.reloads_failed += 1
+        self.record.errors, self.record.failed_at = errors, now
+        self._say("configuration", "refused, nothing has changed: " + "; ".join(errors[:5]), "error")
+        if request is not None:
+            self._actions.append(Reply(request, False, errors))
+
+    def _answer_waiting(self, error: str | None) -> None:
+        request, self.record.reply_to = self.record.reply_to, None
+        if request is not None:
+            lines = ("reloaded",) if error is None else ("reloaded, but the speaker has not taken it: " + error,)
+            self._actions.append(Reply(request, error is None, lines))
+
+    # --- checks ---
+
+    def _on_probe_finished(self, event: ev.ProbeFinished, now: float) -> None:
+        action = self.opened.end(event.action)
+        if isinstance(action, RunProbe):
+            self._probe_ended(action, event.outcome, event.detail, event.duration, now)
+
+    def _probe_ended(self, probe: RunProbe, outcome: Outcome, detail: str, duration: float, now: float) -> None:
+        finished = self.probing.finished(probe, outcome, detail, duration, now)
+        if finished is None:
+            return
+        self._pictures.forget(probe.key.service)
+        if finished[1]:
+            self._touch_check(probe.key.service, self.probing.prefixes_of(probe.key))
+
+    def _touch_check(self, service: str, prefixes: Iterable[Prefix]) -> None:
+        self._pictures.forget(service)
+        for prefix in prefixes:
+            self.prefixes.touch(prefix)
+
+    # --- kernel ---
+
+    def _on_kernel_seen(self, event: ev.KernelSeen, now: float) -> None:
+        for address in self.addresses.report(event, now):
+            self._address_changed(address, now)
+        self.prefixes.touch_all()  # links and ways back come with the report too, and any prefix rests on them
+
+    def _on_address_seen(self, event: ev.AddressSeen, now: float) -> None:
+        if self.addresses.seen(event.address, event.state, now):
+            self._address_changed(event.address, now)
+
+    def _address_changed(self, address: Address, now: float) -> None:
+        prefix = prefix_of(address)
+        if prefix not in self.prefixes.states:
+            return
+        self.prefixes.touch(prefix)
+        there = self.addresses.there(address)
+        self._say(address, "is on the node" if there else "is not on the node", "info" if there else "warning")
+        if there:
+            self.probing.wake(prefix, now)
+
+    def _on_link_seen(self, event: ev.LinkSeen, now: float) -> None:
+        if self.addresses.links.get(event.interface) is not event.up:
+            self.addresses.links[event.interface] = event.up
+            self._say(event.interface, "is up" if event.up else "is down", "info" if event.up else "warning")
+            self.prefixes.touch_all()
+
+    def _on_way_back_seen(self, event: ev.WayBackSeen, now: float) -> None:
+        if self.addresses.way_back.get(event.family) is not event.usable:
+            self.addresses.way_back[event.family] = event.usable
+            text = "a usable route back" if event.usable else "no usable route back"
+            self._say(event.family, text, "info" if event.usable else "warning")
+            self.prefixes.touch_all()
+
+    def _on_address_ended(self, event: ev.AddressAdded | ev.AddressRemoved, now: float) -> None:
+        action = self.opened.end(event.action)
+        if not isinstance(action, AddAddress | RemoveAddress):
+            return
+        self.addresses.ended(action, event.error, now)
+        self.prefixes.touch(prefix_of(action.address))
+        if event.error is not None:
+            verb = "adding it to" if isinstance(action, AddAddress) else "removing it from"
+            self._say(action.address, f"{verb} {action.interface} failed: {event.error}", "error")
+
+    def _kernel_unknown(self, why: str, now: float) -> None:
+        self.addresses.lost(now)
+        self._actions.append(Resync(ev.Source.KERNEL, why))
+        self.prefixes.touch_all()
+
+    def _reachable(self, prefix: Prefix) -> bool:
+        mode = self.record.config.address_mode if self.record.config else AddressMode.UNMANAGED
+        return mode is AddressMode.UNMANAGED or self.addresses.there(address_of(prefix))
+
+    # --- speaker ---
+
+    def _link(self, event: LinkEvent, now: float) -> bool:
+        if self.link.apply(event, now):
+            level = "warning" if self.link.state in (Link.ABSENT, Link.WEDGED) else "info"
+            self._say("speaker", f"{self.link.state}" + (f": {self.link.why}" if self.link.why else ""), level)
+            return True
+        return False
+
+    def _on_speaker_connected(self, event: ev.SpeakerConnected, now: float) -> None:
+        self.link.connected(event.pipe, now)
+        self._link(LinkEvent.CONNECTED, now)
+        self.routes.replay_begins()
+
+    def _on_route_found(self, event: ev.RouteFound, now: float) -> None:
+        self.routes.found(event)
+
+    def _on_speaker_synced(self, event: ev.SpeakerSynced, now: float) -> None:
+        self._link(LinkEvent.REPLAYED, now)
+        if self.link.state is not Link.SYNCED:
+            return
+        self.routes.replay_ends(now)
+        if self.record.config is not None:
+            self.prefixes.adopt(self.record.config, now)
+        self.prefixes.touch_all()
+
+    def _on_speaker_lost(self, event: ev.SpeakerLost, now: float) -> None:
+        self.link.lost(event.why, now)
+        self._link(LinkEvent.LOST, now)
+        self.routes.lost(now)
+        self._pictures.forget_all()
+
+    def _on_speaker_answered(self, event: ev.SpeakerAnswered, now: float) -> None:
+        if self.link.answered(event.exabgp_age, now) and self.link.state is Link.WEDGED:
+            self.link.why = ""
+            self._link(LinkEvent.ANSWERED, now)
+            self._resync_speaker("it answers again", now)
+
+    def _silence(self, now: float) -> None:
+        self.link.why = self.link.why or f"no answer for {self.link.silence:.0f} s"
+        self._link(LinkEvent.SILENT, now)
+
+    def _resync_speaker(self, why: str, now: float) -> None:
+        if self.link.state is not Link.ABSENT:
+            self._link(LinkEvent.RESYNC, now)
+            self.routes.replay_begins()
+            self._actions.append(Resync(ev.Source.SPEAKER, why))
+
+    def _on_session_changed(self, event: ev.SessionChanged, now: float) -> None:
+        if not self.link.session(event.neighbor, event.state, event.why[:200], now):
+            return
+        up = event.state is SessionState.UP
+        self._say(event.neighbor, f"session {event.state}" + (f": {event.why}"[:200] if event.why else ""),
+                  "info" if up or event.state is SessionState.CONNECTED else "warning")  # fmt: skip
+        if not up:
+            for prefix in self.routes.session_down(event.neighbor, now):
+                self._route_moved(prefix)
+
+    def _on_routes_done(self, event: ev.RoutesDone, now: float) -> None:
+        action = self.opened.end(event.action)
+        if isinstance(action, PutRoutes | DropRoutes | ConfirmRoutes):
+            self._routes_ended(action, event.error, now)
+
+    def _routes_ended(self, action: PutRoutes | DropRoutes | ConfirmRoutes, error: str | None, now: float) -> None:
+        states = self.routes.done(action, error, now)
+        for state in states:
+            self._route_moved(state.key.prefix)
+        if error is not None and states:
+            self._say(type(action).__name__, f"{len(states)} routes, {states[0].key.prefix} first: {error}", "error")
+            if self.link.state is Link.SYNCED:
+                self._resync_speaker("an action on routes failed", now)
+
+    def _on_routes_sent(self, event: ev.RoutesSent, now: float) -> None:
+        for announced, prefixes in ((True, event.announced), (False, event.withdrawn)):
+            for prefix in prefixes:
+                if self.routes.sent(RouteKey(event.neighbor, prefix), announced, now):
+                    self._route_moved(prefix)
+
+    def _on_routes_dropped(self, event: ev.RoutesDropped, now: float) -> None:
+        for prefix in self.routes.dropped(event.keys, now):
+            self.prefixes.touch(prefix)
+            self._route_moved(prefix)
+        self._say("speaker", f"dropped {len(event.keys)} routes by itself: {event.why}", "warning")
+
+    def _on_path_seen(self, event: ev.PathSeen, now: float) -> None:
+        config = self.record.config
+        neighbor = config.neighbors.get(event.neighbor) if config else None
+        # Ours is the path that our own AS originates; another node in the same AS cannot be told from us by it.
+        ours = neighbor is not None and event.as_path[-1:] == (neighbor.local_as,)
+        if ours and self.routes.echoed(RouteKey(event.neighbor, event.prefix), event.path_id, True, now):
+            self._route_moved(event.prefix)
+
+    def _on_path_gone(self, event: ev.PathGone, now: float) -> None:
+        if self.routes.echoed(RouteKey(event.neighbor, event.prefix), event.path_id, False, now):
+            self._route_moved(event.prefix)
+
+    def _route_moved(self, prefix: Prefix) -> None:
+        self.addresses.look_at(address_of(prefix))
+        if (state := self.prefixes.states.get(prefix)) is not None:
+            self._pictures.forget(state.service)
+
+    def _on_speaker_configured(self, event: ev.SpeakerConfigured, now: float) -> None:
+        action = self.opened.end(event.action)
+        if isinstance(action, ConfigureSpeaker | RestartSpeaker):
+            self._speaker_configured(action, event.error, now)
+
+    def _speaker_configured(self, action: ConfigureSpeaker | RestartSpeaker, error: str | None, now: float) -> None:
+        if not self.link.configured(action, error, now):
+            return
+        if error is not None:
+            self._say("speaker", f"{type(action).__name__} failed: {error}", "error")
+        if isinstance(action, ConfigureSpeaker) and (error is not None or not self.link.pending):
+            self._answer_waiting(error)
+
+    # --- people, and the process itself ---
+
+    def _on_stop_asked(self, event: ev.StopAsked, now: float) -> None:
+        if self._live(LifeEvent.STOP_ASKED, now, event.why) and self.life is Life.STOPPING:
+            self.probing.stopped = True
+            self.addresses.want_none()
+            self.timers.set(StopOver(), now + (self.record.config.stop_within if self.record.config else 0.0))
+            self.prefixes.touch_all()
+
+    def _on_hand_over_asked(self, event: ev.HandOverAsked, now: float) -> None:
+        moved = self._live(LifeEvent.HAND_OVER_ASKED, now, event.why)
+        if event.request is not None:
+            text = "handing over" if moved else f"not now: the agent is {self.life}"
+            self._actions.append(Reply(event.request, moved, (text,)))
+        if not moved:
+            return
+        self.probing.stopped = True
+        if event.extend is None or self.link.state is Link.ABSENT:
+            self._finish(0, event.why, hand_over=True)
+            return
+        extend = ExtendDeadMan(self.opened.new_id(), event.extend)
+        self.opened.begin(extend.id, extend, now + EXTEND_DUE)
+        self._actions.append(extend)
+
+    def _on_dead_man_extended(self, event: ev.DeadManExtended, now: float) -> None:
+        if isinstance(self.opened.end(event.action), ExtendDeadMan):
+            self._finish(0 if event.error is None else 1, event.error or "handed over", hand_over=True)
+
+    def _on_adapter_failed(self, event: ev.AdapterFailed, now: float) -> None:
+        self.adapter_failures[event.name] = self.adapter_failures.get(event.name, 0) + 1
+        self._say(event.name, f"failed and is restarted: {event.error}"[:500], "error")
+        if event.name == ev.Source.KERNEL:
+            self.addresses.lost(now)
+            self.prefixes.touch_all()
+
+    def _on_lost(self, event: ev.Lost, now: float) -> None:
+        self._say(event.source, f"events were lost: {event.why}", "warning")
+        if event.source is ev.Source.KERNEL:
+            self._kernel_unknown(event.why, now)
+        else:
+            self._resync_speaker(event.why, now)
+
+    def _on_warned(self, event: ev.Warned, now: float) -> None:
+        if not event.text:
+            self.warnings.pop(event.subject, None)
+        elif event.subject in self.warnings or len(self.warnings) < MOST_WARNINGS:
+            if self.warnings.get(event.subject) != event.text:
+                self._say(event.subject, event.text, "warning")
+            self.warnings[event.subject] = event.text
+
+    # --- life ---
+
+    def _live(self, event: LifeEvent, now: float, why: str = "") -> bool:
+        life = LIFE_TABLE[self.life, event]
+        if life is self.life:
+            return False
+        self.life, self.life_since = life, now
+        self._say("agent", f"{life}" + (f": {why}" if why else ""))
+        return True
+
+    def not_ready(self) -> tuple[str, ...]:
+        """What the agent still waits for before it can announce."""
+        waits = []
+        if self.record.config is None:
+            waits.append("configuration")
+        if not self.addresses.known:
+            waits.append("kernel")
+        if self.link.state is not Link.SYNCED:
+            waits.append("speaker")
+        return tuple(waits)
+
+    def _begin_running(self, now: float) -> None:
+        if self.life is Life.STARTING and not self.not_ready():
+            self._live(LifeEvent.ALL_KNOWN, now)
+
+    def _left(self) -> list[str]:
+        routes = [f"route {s.key.prefix} at {s.key.neighbor}" for s in self.routes.states.values() if s.there]
+        return (routes + [f"address {a}" for a in self.addresses.ours_left()])[:20]
+
+    def _end_stop(self, now: float) -> None:
+        if self.life is Life.STOPPING and not self._withdrawing(now) and not self.addresses.ours_left():
+            self._finish(0, "stopped; nothing is left")
+
+    def _withdrawing(self, now: float) -> bool:
+        """Whether a router may still have a route from us."""
+        for state in self.routes.states.values():
+            at = self.routes.withdrawn_at(state.key.prefix, self.link.session_up, now)
+            if at is None and not self._dead_man_has_fired(now):
+                self.timers.set(PrefixTurn(state.key.prefix), now + 0.1)
+                return True
+        return self.link.state is not Link.SYNCED and self.link.pipe != "" and not self._dead_man_has_fired(now)
+
+    def _dead_man_has_fired(self, now: float) -> bool:
+        """Away for so long, the pipe has carried out the wills, or died with the sessions of its ExaBGP."""
+        config = self.record.config
+        if self.link.state is not Link.ABSENT or config is None:
+            return False
+        return now >= self.link.since + config.dead_man + 1.0
+
+    def _finish(self, code: int, why: str, hand_over: bool = False) -> None:
+        self.life = LIFE_TABLE[self.life, LifeEvent.FINISHED]
+        self._say("agent", f"ends: {why}", "info" if code == 0 else "error")
+        self._actions.append(Exit(code, why, hand_over))
+
+    # --- planning ---
+
+    def _plan(self, now: float) -> None:
+        if self.life in (Life.RUNNING, Life.STOPPING) and self.link.state is Link.SYNCED:
+            self._actions.extend(self.routes.plan(now, self.link.may_put))
+        self._actions.extend(self.addresses.plan(now, lambda address: self._removable(address, now)))
+        if self.life in (Life.STARTING, Life.RUNNING):
+            if (configure := self.link.configure(self._neighbors_settled(), now)) is not None:
+                self._actions.append(configure)
+            if (restart := self.link.restart(now)) is not None:
+                self._actions.append(restart)
+
+    def _neighbors_settled(self) -> bool:
+        leaving = self.link.leaving()
+        return not leaving or not any(s.there and s.key.neighbor in leaving for s in self.routes.states.values())
+
+    def _removable(self, address: Address, now: float) -> float | None:
+        """An address goes after each of its routes' withdrawals was sent, or the session is down, and the linger."""
+        if self.life is Life.STARTING or self.life is Life.HANDING_OVER:
+            return None
+        prefix = prefix_of(address)
+        at = self.routes.withdrawn_at(prefix, self.link.session_up, now)
+        if at is None:
+            return now if self._dead_man_has_fired(now) else now + 0.1
+        return at + self.prefixes.linger(prefix)
+
+    def _say(self, subject: str, text: str, level: str = "info") -> None:
+        self._changes.append(Change(subject, text, level))

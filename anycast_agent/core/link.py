@@ -1,0 +1,208 @@
+"""The link to the speaker: beats, silence, sessions, and whether ExaBGP has the configuration that is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anycast_agent.core.actions import Beat, ConfigureSpeaker, RestartSpeaker
+from anycast_agent.core.life import LINK_TABLE, Link, LinkEvent
+from anycast_agent.core.model import Config, RouteKey, SessionState
+from anycast_agent.core.opened import OpenActions
+from anycast_agent.core.timers import Timers
+
+CONFIGURE_DUE = 30.0
+"""Starting or reloading ExaBGP, verified, takes longer than a command. Seconds."""
+
+SETTLE_BEFORE_REMOVAL = 3.0
+"""How long the removal of a neighbor waits for the withdrawal of its routes. Seconds."""
+
+_RETRY_FIRST, _RETRY_MOST = 1.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class BeatDue:
+    """Timer key."""
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceEnds:
+    """Timer key: no answer for so long is silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureDue:
+    """Timer key: look again whether the speaker's configuration can be sent."""
+
+
+@dataclass(slots=True)
+class Session:
+    state: SessionState = SessionState.UNKNOWN
+    since: float = 0.0
+    why: str = ""
+    flaps: int = 0
+
+
+class SpeakerLink:
+    def __init__(self, timers: Timers, opened: OpenActions, owned: bool, now: float) -> None:
+        self._timers = timers
+        self._opened = opened
+        self._owned = owned
+        self.state = Link.ABSENT
+        self.since = now
+        self.pipe = ""
+        self.why = "not connected yet"
+        self.answered_at: float | None = None
+        self.exabgp_age: float | None = None
+        self.restarts = 0
+        self.sessions: dict[str, Session] = {}
+        self._wanted: Config | None = None
+        self._wanted_since = now
+        self._done: Config | None = None
+        self._passed: frozenset[str] = frozenset()
+        self._open: int | None = None
+        self._retry_at = now
+        self._retry_in = _RETRY_FIRST
+        self.configure_error = ""
+
+    def apply(self, event: LinkEvent, now: float) -> bool:
+        """Returns whether the state has changed."""
+        state = LINK_TABLE[self.state, event]
+        if state is self.state:
+            return False
+        self.state, self.since = state, now
+        return True
+
+    # --- beats ---
+
+    @property
+    def silence(self) -> float:
+        """How long without an answer is a wedge, in seconds."""
+        return max(self._wanted.dead_man if self._wanted else 5.0, 2.0)
+
+    def connected(self, pipe: str, now: float) -> None:
+        self.pipe, self.why, self.answered_at, self.exabgp_age = pipe, "", now, None
+        self._timers.set(BeatDue(), now)
+        self._timers.set(SilenceEnds(), now + self.silence)
+
+    def lost(self, why: str, now: float) -> None:
+        self.why = why
+        self._timers.cancel(BeatDue())
+        self._timers.cancel(SilenceEnds())
+        for session in self.sessions.values():
+            if session.state is not SessionState.UNKNOWN:
+                session.state, session.since, session.why = SessionState.UNKNOWN, now, why
+
+    def beat(self, now: float) -> Beat:
+        interval = min(1.0, (self._wanted.dead_man if self._wanted else 5.0) / 5)
+        self._timers.set(BeatDue(), now + interval)
+        return Beat()
+
+    def answered(self, exabgp_age: float, now: float) -> bool:
+        """The pipe answered a beat. Returns whether ExaBGP itself is heard too."""
+        self.exabgp_age = exabgp_age
+        if exabgp_age >= self.silence:
+            self.why = f"ExaBGP has not answered the pipe for {exabgp_age:.1f} s"
+            return False
+        self.answered_at = now
+        self._timers.set(SilenceEnds(), now + self.silence)
+        return True
+
+    # --- sessions ---
+
+    def session_up(self, neighbor: str) -> bool:
+        session = self.sessions.get(neighbor)
+        return session is not None and session.state is SessionState.UP
+
+    def session(self, neighbor: str, state: SessionState, why: str, now: float) -> bool:
+        session = self.sessions.setdefault(neighbor, Session(since=now))
+        if session.state is state:
+            session.why = why or session.why
+            return False
+        if session.state is SessionState.UP:
+            session.flaps += 1
+        session.state, session.since, session.why = state, now, why
+        return True
+
+    # --- configuration ---
+
+    def want(self, config: Config, now: float) -> None:
+        self._wanted, self._wanted_since, self._retry_at = config, now, now
+        self._retry_in = _RETRY_FIRST
+        for name in config.neighbors:
+            self.sessions.setdefault(name, Session(since=now))
+
+    @property
+    def pending(self) -> bool:
+        """Whether ExaBGP is not yet known to have the configuration that is wanted."""
+        return self._open is not None or not self._same(self._done, self._wanted)
+
+    @staticmethod
+    def _same(one: Config | None, other: Config | None) -> bool:
+        if one is None or other is None:
+            return one is other
+        return one is other or (
+            one.neighbors == other.neighbors
+            and (one.dead_man, one.adopt_for, one.router_id) == (other.dead_man, other.adopt_for, other.router_id)
+            and _prefixes(one) == _prefixes(other)
+        )
+
+    def may_put(self, key: RouteKey) -> bool:
+        """Whether ExaBGP has the neighbor, and the pipe passes the prefix."""
+        done = self._done
+        return done is not None and key.neighbor in done.neighbors and key.prefix in self._passed
+
+    def configure(self, settled: bool, now: float) -> ConfigureSpeaker | None:
+        """The action that brings ExaBGP to what is wanted, once ``settled``: no route needs a neighbor that goes."""
+        if self._wanted is None or self._open is not None or self._same(self._done, self._wanted):
+            return None
+        at = max(self._retry_at, now if settled else self._wanted_since + SETTLE_BEFORE_REMOVAL)
+        if now < at:
+            self._timers.set(ConfigureDue(), at)
+            return None
+        action = ConfigureSpeaker(self._opened.new_id(), self._wanted, self._changed())
+        self._open = action.id
+        self._opened.begin(action.id, action, now + CONFIGURE_DUE)
+        return action
+
+    def leaving(self) -> frozenset[str]:
+        """Neighbors that ExaBGP has and the configuration no longer."""
+        if self._done is None or self._wanted is None:
+            return frozenset()
+        return frozenset(self._done.neighbors) - frozenset(self._wanted.neighbors)
+
+    def _changed(self) -> tuple[str, ...]:
+        old = self._done.neighbors if self._done else {}
+        new = self._wanted.neighbors if self._wanted else {}
+        return tuple(sorted(n for n in {*old, *new} if old.get(n) != new.get(n)))
+
+    def restart(self, now: float) -> RestartSpeaker | None:
+        """The action that ends a wedged ExaBGP of our own."""
+        if not self._owned or self.state is not Link.WEDGED or self._open is not None or now < self._retry_at:
+            return None
+        action = RestartSpeaker(self._opened.new_id(), self.why)
+        self._open = action.id
+        self.restarts += 1
+        self._opened.begin(action.id, action, now + CONFIGURE_DUE)
+        return action
+
+    def configured(self, action: ConfigureSpeaker | RestartSpeaker, error: str | None, now: float) -> bool:
+        """An action ended. Returns whether it is the one that was open."""
+        if self._open != action.id:
+            return False
+        self._open = None
+        if error is not None:
+            self.configure_error = error
+            self._retry_at = now + self._retry_in
+            self._retry_in = min(_RETRY_MOST, 2 * self._retry_in)
+            self._timers.set(ConfigureDue(), self._retry_at)
+            return True
+        self.configure_error, self._retry_in = "", _RETRY_FIRST
+        if isinstance(action, ConfigureSpeaker):
+            self._done, self._passed = action.config, _prefixes(action.config)
+            for name in [n for n in self.sessions if n not in action.config.neighbors]:
+                del self.sessions[name]
+        return True
+
+
+def _prefixes(config: Config) -> frozenset[str]:
+    return frozenset(p for s in config.services.values() for p in s.prefixes)

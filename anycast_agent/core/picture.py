@@ -1,0 +1,170 @@
+"""From the engine's state to the snapshot that every surface shows. Rebuilds only the services that changed."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from anycast_agent.core.model import Service, SessionState, Verdict, address_of
+from anycast_agent.core.probing import CheckState, ProbeDue
+from anycast_agent.core.routes import RouteState
+from anycast_agent.core.snapshot import (
+    CheckSnapshot,
+    ConfigSnapshot,
+    NeighborSnapshot,
+    PrefixSnapshot,
+    RouteSnapshot,
+    ServiceSnapshot,
+    Snapshot,
+    SpeakerSnapshot,
+)
+
+if TYPE_CHECKING:
+    from anycast_agent.core.engine import Engine
+    from anycast_agent.core.prefixes import PrefixState
+
+_NO_SESSION = SessionState.UNKNOWN
+_WORST_FIRST = (Verdict.DOWN, Verdict.UNKNOWN, Verdict.UP)
+
+
+class Pictures:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._services: dict[str, ServiceSnapshot] = {}
+
+    def forget(self, service: str) -> None:
+        self._services.pop(service, None)
+
+    def forget_all(self) -> None:
+        self._services.clear()
+
+    def take(self, now: float) -> Snapshot:
+        engine = self._engine
+        config, record, not_ready = engine.record.config, engine.record, engine.not_ready()
+        for name in engine.prefixes.decided:
+            self.forget(name)
+        engine.prefixes.decided.clear()
+        for name, service in (config.services if config else {}).items():
+            if name not in self._services:
+                self._services[name] = self._service(service, now)
+        return Snapshot(
+            at=now,
+            node=config.node if config else "",
+            site=config.site if config else "",
+            life=engine.life,
+            life_since=engine.life_since,
+            started_at=engine.started_at,
+            ready=not not_ready and engine.life == "running",
+            not_ready=not_ready,
+            speaker=self._speaker(),
+            neighbors=self._neighbors(),
+            services=MappingProxyType({name: self._services[name] for name in (config.services if config else {})}),
+            kernel_known=engine.addresses.known,
+            kernel_at=engine.addresses.seen_at,
+            links=MappingProxyType(dict(engine.addresses.links)),
+            way_back=MappingProxyType(dict(engine.addresses.way_back)),
+            config=ConfigSnapshot(
+                record.loaded_at, record.reloads_ok, record.reloads_failed, record.errors, record.failed_at
+            ),
+            warnings=MappingProxyType(self._warnings()),
+            adapter_failures=MappingProxyType(dict(engine.adapter_failures)),
+            open_actions=len(engine.opened),
+            overdue_actions=engine.opened.overdue_total,
+        )
+
+    def _warnings(self) -> dict[str, str]:
+        warnings = dict(self._engine.warnings)
+        if self._engine.link.configure_error:
+            warnings["speaker configuration"] = self._engine.link.configure_error
+        return warnings
+
+    def _speaker(self) -> SpeakerSnapshot:
+        link = self._engine.link
+        return SpeakerSnapshot(
+            link.state, link.since, link.pipe, link.why, link.answered_at, link.exabgp_age, link.restarts
+        )
+
+    def _neighbors(self) -> tuple[NeighborSnapshot, ...]:
+        config, sessions = self._engine.record.config, self._engine.link.sessions
+        return tuple(
+            NeighborSnapshot(
+                n.name, n.address, n.remote_as, n.local_as,
+                sessions[n.name].state, sessions[n.name].since, sessions[n.name].why, sessions[n.name].flaps,
+            )
+            for n in (config.neighbors.values() if config else ())
+        )  # fmt: skip
+
+    def _service(self, service: Service, now: float) -> ServiceSnapshot:
+        engine = self._engine
+        prefixes = tuple(self._prefix(engine.prefixes.states[p], service, now) for p in service.prefixes)
+        checks = {s.key: s for p in service.prefixes for s in engine.probing.of_prefix(p)}
+        healths = [p.health for p in prefixes]
+        return ServiceSnapshot(
+            name=service.name,
+            health=next((v for v in _WORST_FIRST if v in healths), Verdict.UNKNOWN),
+            checks=tuple(self._check(state) for state in checks.values()),
+            prefixes=prefixes,
+        )
+
+    def _check(self, state: CheckState) -> CheckSnapshot:
+        health, check = state.health, state.check
+        return CheckSnapshot(
+            name=check.name,
+            prefix=check.prefix,
+            kind=check.kind,
+            scope=check.scope,
+            verdict=health.verdict,
+            state=health.phase,
+            since=health.since,
+            stale=health.expired,
+            streak=health.successes or health.failures,
+            outcome=health.outcome,
+            detail=health.detail,
+            duration=health.duration,
+            finished_at=health.finished_at,
+            next_at=self._engine.timers.get(ProbeDue(state.key)),
+            runs=MappingProxyType(dict(state.runs)),
+            duration_sum=state.duration_sum,
+            interval=check.interval,
+            fast=health.wants_fast(),
+        )
+
+    def _prefix(self, state: PrefixState, service: Service, now: float) -> PrefixSnapshot:
+        engine = self._engine
+        record = engine.addresses.records.get(address_of(state.prefix))
+        return PrefixSnapshot(
+            prefix=state.prefix,
+            address=record.state if record else None,
+            address_known=engine.addresses.known,
+            address_at=record.seen_at if record else None,
+            address_error=record.error if record else "",
+            address_repairs=record.repairs if record else 0,
+            health=state.health.verdict,
+            health_since=state.health_since,
+            flaps=state.flaps.decayed(service.hold_down, now),
+            decision=state.decision,
+            since=state.since,
+            changes=state.changes,
+            routes=tuple(self._route(r) for r in engine.routes.of_prefix(state.prefix)),
+        )
+
+    def _route(self, route: RouteState) -> RouteSnapshot:
+        session = self._engine.link.sessions.get(route.key.neighbor)
+        wanted = route.taken if route.keep else route.wanted.attributes if route.wanted else None
+        return RouteSnapshot(
+            neighbor=route.key.neighbor,
+            wanted=wanted,
+            wanted_since=route.wanted_since,
+            taken=route.taken,
+            taken_known=route.known,
+            taken_at=route.taken_at,
+            sent=route.sent,
+            sent_at=route.sent_at,
+            echoed=bool(route.echoes),
+            echoed_at=route.echoed_at,
+            adopted=route.there and not route.confirmed,
+            pending="" if route.open is None else route.doing,
+            error=route.error,
+            will=route.will,
+            session=session.state if session else _NO_SESSION,
+        )

@@ -1,0 +1,124 @@
+"""The engine against a small world, in virtual time: the stories that the design tells."""
+
+from __future__ import annotations
+
+from anycast_agent.core import actions as act
+from anycast_agent.core import events as ev
+from anycast_agent.core.model import Outcome
+from tests.support.world import LEAF1, LEAF2, V4, V6, World, config, service
+
+
+def started() -> World:
+    world = World()
+    world.start(config())
+    world.until(lambda w: w.announced(V4) == w.announced(V6) == {LEAF1, LEAF2}, 5)
+    return world
+
+
+def test_a_healthy_service_is_announced_to_every_neighbor() -> None:
+    """Address first, three successes, then both families at both leaves."""
+    world = started()
+    assert world.address_there(V4)
+    assert world.address_there(V6)
+    snapshot = world.engine.snapshot(world.now) if world.engine else None
+    assert snapshot is not None
+    assert snapshot.ready
+    assert {r.sent for p in snapshot.services["dns"].prefixes for r in p.routes} == {True}
+
+
+def test_a_failing_service_is_withdrawn_and_comes_back_after_the_hold_down() -> None:
+    """Two definite failures withdraw; the address stays; recovery waits for rise and hold-down."""
+    world = started()
+    world.outcomes["dns"] = Outcome.BAD_STATUS
+    took = world.until(lambda w: not w.router, 5)
+    assert took < 1.3
+    assert world.reason(V4) == "health_down"
+    assert world.address_there(V4)
+    del world.outcomes["dns"]
+    world.until(lambda w: w.reason(V4) == "hold_down", 5)
+    world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 5)
+
+
+def test_a_clean_stop_withdraws_lingers_and_removes_the_addresses() -> None:
+    """The order is withdrawal, linger, address, exit."""
+    world = started()
+    world.post(ev.StopAsked("SIGTERM"))
+    world.until(lambda w: not w.router, 1)
+    withdrawn = world.now
+    assert world.address_there(V4)
+    world.until(lambda w: w.exit is not None, 10)
+    assert world.exit == act.Exit(0, "stopped; nothing is left")
+    assert not world.addresses
+    assert world.now - withdrawn >= 0.9
+
+
+def test_a_hand_over_leaves_everything_and_the_next_agent_confirms_it() -> None:
+    """Not one UPDATE between the old agent and the new one."""
+    world = started()
+    before = len(world.updates)
+    world.post(ev.HandOverAsked("SIGUSR2"))
+    assert world.exit is not None
+    assert world.exit.hand_over
+    world.run(1.0)
+    world.start(config())
+    world.run(60.0)
+    assert world.updates[before:] == []
+    assert all(e.unconfirmed_since is None for e in world.ledger.values())
+
+
+def test_an_address_removed_by_hand_is_put_back_and_nothing_is_withdrawn() -> None:
+    """Repair takes a moment in which the route stays; what failed to be repaired is withdrawn."""
+    world = started()
+    before = len(world.updates)
+    world.set_address("192.0.2.53", None)
+    world.run(1.0)
+    assert world.address_there(V4)
+    assert world.updates[before:] == []
+    world.kernel_errors.add("192.0.2.53")
+    world.set_address("192.0.2.53", None)
+    world.until(lambda w: not w.announced(V4), 1)
+    assert world.announced(V6)
+    assert world.reason(V4) == "address_missing"
+    world.kernel_errors.clear()
+    world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 60)
+
+
+def test_the_wire_is_right_again_after_the_speaker_died() -> None:
+    """kill -9 of ExaBGP: the routes are put again by themselves."""
+    world = started()
+    world.speaker_dies()
+    assert not world.router
+    world.connect()
+    world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 2)
+
+
+def test_a_frozen_pipe_is_noticed_and_its_speaker_restarted() -> None:
+    """No answers to beats: wedged, ended, started again, announced again."""
+    world = started()
+    world.pipe_frozen = True
+    world.until(lambda w: any(isinstance(a, act.RestartSpeaker) for _, a in w.actions), 10)
+    world.until(lambda w: not w.pipe_frozen and w.announced(V4) == {LEAF1, LEAF2}, 10)
+
+
+def test_a_reload_that_would_withdraw_more_than_half_is_refused_unless_forced() -> None:
+    """Nothing changes, the reply lists what would go; with force it goes."""
+    world = World()
+    both = config(service("dns", (V4,)), service("www", ("192.0.2.80/32",)), service("ntp", ("192.0.2.123/32",)))
+    world.start(both)
+    world.until(lambda w: len(w.router) == 6, 5)
+    less = config(service("dns", (V4,)))
+    world.offer(less, request=1)
+    replies = [a for _, a in world.actions if isinstance(a, act.Reply)]
+    assert not replies[-1].ok
+    assert "4 of 6" in replies[-1].lines[0]
+    assert len(world.router) == 6
+    world.offer(less, force=True, request=2)
+    world.until(lambda w: len(w.router) == 2 and len(w.addresses) == 1, 5)
+
+
+def test_a_service_that_hangs_goes_down_after_the_doubt_window() -> None:
+    """Timeouts count only once they have lasted."""
+    world = started()
+    world.outcomes["dns"] = Outcome.TIMEOUT
+    took = world.until(lambda w: not w.router, 10)
+    assert 1.0 < took < 4.0
