@@ -521,6 +521,10 @@ class Engine:
         self._say("agent", f"{life}" + (f": {why}" if why else ""))
         return True
 
+    @property
+    def ready(self) -> bool:
+        return self.life is Life.RUNNING and not self.not_ready()
+
     def not_ready(self) -> tuple[str, ...]:
         """What the agent still waits for before it can announce."""
         waits = []

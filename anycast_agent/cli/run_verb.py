@@ -1,0 +1,76 @@
+"""``anycast-agent run``: the agent itself."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from anycast_agent.config import ConfigError, load
+
+EXIT_FAILED, EXIT_CONFIG = 1, 2
+
+_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+def add_verbs(subparsers: Any) -> None:
+    verb = subparsers.add_parser(
+        "run",
+        help="run the agent",
+        description="Check, decide and announce until SIGTERM (withdraws) or SIGUSR2 (hands over). "
+        "Exit: 0 stopped or handed over; 1 something was left behind or failed; 2 the configuration is not valid.",
+    )
+    verb.add_argument("--config", type=Path, default=Path("/etc/anycast-agent/agent.yaml"), metavar="PATH")
+    verb.add_argument(
+        "--speaker",
+        choices=("child", "external"),
+        default="child",
+        help="child: start ExaBGP (default); external: attach to the one that another service runs",
+    )
+    verb.add_argument("--speaker-user", metavar="USER", help="whom ExaBGP runs as, where the agent is root")
+    verb.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    verb.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    set_up_logging(args.log_level)
+    try:
+        loaded = load(args.config)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return EXIT_CONFIG
+    # Imported late: the other verbs need none of it, and a wrong configuration is said sooner.
+    from anycast_agent.runner import Options, Runner
+
+    options = Options(args.config, args.speaker == "external", args.speaker_user)
+
+    async def main() -> int:
+        return await Runner(options, loaded).run()
+
+    try:
+        return asyncio.run(main())
+    except OSError as error:
+        print(f"anycast-agent: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+class _JournalFormatter(logging.Formatter):
+    """systemd reads the priority from the front of the line, and knows the time itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"<{_PRIORITIES.get(record.levelno, 6)}>{super().format(record)}"
+
+
+def set_up_logging(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    if "JOURNAL_STREAM" in os.environ:
+        handler.setFormatter(_JournalFormatter("%(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -1,0 +1,255 @@
+"""The shell around the core: take the inbox until the deadline, handle, settle, submit, publish.
+
+One task owns the engine; adapters post events and execute actions. An adapter that fails is reported and restarted; an
+exception of the engine's owner ends the process, and the pipe's dead-man's switch does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anycast_agent import systemd
+from anycast_agent.api.control import Answer, Control
+from anycast_agent.api.server import Server
+from anycast_agent.checks.prober import Prober
+from anycast_agent.config import ConfigError, Loaded, ProcessSettings, load
+from anycast_agent.core import actions as act
+from anycast_agent.core import events as ev
+from anycast_agent.core.engine import Change, Engine
+from anycast_agent.core.snapshot import Snapshot
+from anycast_agent.inbox import Inbox
+from anycast_agent.kernel import Kernel
+from anycast_agent.speaker.client import SpeakerClient
+
+log = logging.getLogger("anycast_agent")
+
+READY_AT_THE_LATEST = 5.0
+"""systemd is told READY then even where the speaker is away: a start that fails would only be repeated. Seconds."""
+
+REPLY_WITHIN = 40.0
+"""How long a person's request may take before it is answered with that. Seconds."""
+
+_BACKOFF_FIRST, _BACKOFF_MOST, _BACKOFF_FORGOTTEN = 0.1, 10.0, 60.0
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the agent was started."""
+
+    config: Path
+    external_speaker: bool = False
+    """ExaBGP is a service of its own (``--speaker external``); False: it is started by this process."""
+    speaker_user: str | None = None
+    """Whom ExaBGP runs as where we start it as root."""
+
+
+@dataclass(slots=True)
+class Turns:
+    """What the engine's turns cost, for the metrics. Seconds."""
+
+    count: int = 0
+    seconds: float = 0.0
+    last_at: float = field(default_factory=time.monotonic)
+
+
+class Runner:
+    """Owns the loop's one writer. ``run`` returns the exit code."""
+
+    def __init__(self, options: Options, loaded: Loaded) -> None:
+        self._options = options
+        self._loaded = loaded
+        settings: ProcessSettings = loaded.process
+        self._inbox = Inbox()
+        self._engine = Engine(time.monotonic(), owns_speaker=not options.external_speaker)
+        self._prober = Prober(self._inbox.post)
+        self._kernel = Kernel(self._inbox.post, settings.state_dir)
+        self._speaker = SpeakerClient(
+            self._inbox.post, settings.run_dir, owned=not options.external_speaker, user=options.speaker_user
+        )
+        self._server = Server(settings.api_host, settings.api_port, self.snapshot)
+        self._control = Control(settings.control_socket, self)
+        self._turns = Turns()
+        self._requests: dict[int, asyncio.Future[Answer]] = {}
+        self._last_request = 0
+        self._exit: act.Exit | None = None
+        self._reloading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready_by = time.monotonic() + READY_AT_THE_LATEST
+        self._said_ready = False
+        self._watchdog = systemd.watchdog_interval()
+        self._fed_at = float("-inf")
+
+    # --- the life of the process ---
+
+    async def run(self) -> int:
+        """Until the engine says Exit. Raises what the engine or the start of a surface raised."""
+        await self._server.start()
+        await self._control.start()
+        self._handle_signals()
+        self._inbox.post(ev.ConfigOffered(self._loaded.config))
+        adapters = [
+            asyncio.create_task(self._supervise(ev.Source.KERNEL, self._kernel.run)),
+            asyncio.create_task(self._supervise(ev.Source.SPEAKER, self._speaker.run)),
+        ]
+        try:
+            await self._turn_until_exit()
+        finally:
+            systemd.notify("STOPPING=1")
+            await self._close(adapters)
+        assert self._exit is not None
+        return self._exit.code
+
+    async def _close(self, adapters: list[asyncio.Task[None]]) -> None:
+        """Surfaces first, the speaker last: while it ends, nothing may ask or change anything any more."""
+        hand_over = self._exit is not None and self._exit.hand_over
+        await asyncio.sleep(0)  # the last replies leave
+        for close in (self._control.close, self._server.close, self._prober.close):
+            await close()
+        for task in [*adapters, *self._tasks]:
+            task.cancel()
+        await asyncio.gather(*adapters, *self._tasks, return_exceptions=True)
+        await self._kernel.close()
+        await self._speaker.close(hand_over=hand_over)
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._inbox.post, ev.StopAsked(number.name))
+        loop.add_signal_handler(signal.SIGUSR2, self._inbox.post, ev.HandOverAsked("SIGUSR2"))
+        loop.add_signal_handler(signal.SIGHUP, self._spawn_reload)
+
+    async def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run an adapter; when it fails, say so and start it again, later each time it fails soon."""
+        backoff = _BACKOFF_FIRST
+        while True:
+            began = time.monotonic()
+            try:
+                await run()
+                error = "it ended by itself"
+            except Exception as problem:
+                log.debug("adapter %s", name, exc_info=True)
+                error = f"{type(problem).__name__}: {problem}"
+            self._inbox.post(ev.AdapterFailed(name, error[:500]))
+            if time.monotonic() - began > _BACKOFF_FORGOTTEN:
+                backoff = _BACKOFF_FIRST
+            await asyncio.sleep(backoff)
+            backoff = min(_BACKOFF_MOST, 2 * backoff)
+
+    # --- the engine's turn ---
+
+    async def _turn_until_exit(self) -> None:
+        while self._exit is None:
+            await self._inbox.wait(self._next_turn())
+            began = time.monotonic()
+            for event in self._inbox.take():
+                self._engine.handle(event, began)
+            output = self._engine.settle(began)
+            for action in output.actions:
+                self._submit(action)
+            for change in output.changes:
+                _log(change)
+            self._turns.count += 1
+            self._turns.seconds += time.monotonic() - began
+            self._turns.last_at = began
+            self._tell_systemd(began)
+
+    def _next_turn(self) -> float | None:
+        times = [at for at in (self._engine.deadline(),) if at is not None]
+        if self._watchdog is not None:
+            times.append(self._fed_at + self._watchdog / 3)
+        if not self._said_ready:
+            times.append(self._ready_by)
+        return min(times) if times else None
+
+    def _submit(self, action: act.Action) -> None:
+        match action:
+            case act.RunProbe():
+                self._prober.execute(action)
+            case act.AddAddress() | act.RemoveAddress() | act.WatchKernel() | act.Resync(source=ev.Source.KERNEL):
+                self._kernel.execute(action)
+            case act.Reply():
+                self._reply(action)
+            case act.Exit():
+                self._exit = action
+            case _:
+                self._speaker.execute(action)
+
+    def _tell_systemd(self, now: float) -> None:
+        """The watchdog is fed by the engine's own turn: it proves that deciding works."""
+        if not self._said_ready and (self._engine.ready or now >= self._ready_by):
+            self._said_ready = True
+            systemd.notify("READY=1", f"STATUS=waiting for {', '.join(self._engine.not_ready()) or 'nothing'}")
+        if self._watchdog is not None and now >= self._fed_at + self._watchdog / 3:
+            self._fed_at = now
+            systemd.notify("WATCHDOG=1")
+
+    # --- what people ask ---
+
+    def snapshot(self) -> Snapshot:
+        return self._engine.snapshot(time.monotonic())
+
+    async def reload(self, force: bool) -> Answer:
+        """Read, validate and offer the configuration; the answer says what became of it."""
+        async with self._reloading:
+            request, answer = self._request()
+            try:
+                loaded = await asyncio.to_thread(load, self._options.config)
+            except ConfigError as error:
+                self._inbox.post(ev.ConfigRejected(tuple(str(p) for p in error.problems), request))
+            else:
+                self._warn_of_fixed_settings(loaded)
+                self._inbox.post(ev.ConfigOffered(loaded.config, force, request))
+            return await self._answer(request, answer)
+
+    def _warn_of_fixed_settings(self, loaded: Loaded) -> None:
+        same = loaded.process == self._loaded.process
+        text = "" if same else "settings of the process (api, control_socket, run_dir, state_dir) change at a restart"
+        self._inbox.post(ev.Warned("process settings", text))
+
+    async def hand_over(self, extend: float | None) -> Answer:
+        request, answer = self._request()
+        self._inbox.post(ev.HandOverAsked("asked for", extend, request))
+        return await self._answer(request, answer)
+
+    def _request(self) -> tuple[int, asyncio.Future[Answer]]:
+        self._last_request += 1
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._requests[self._last_request] = future
+        return self._last_request, future
+
+    async def _answer(self, request: int, answer: asyncio.Future[Answer]) -> Answer:
+        try:
+            return await asyncio.wait_for(answer, REPLY_WITHIN)
+        except TimeoutError:
+            return Answer(False, (f"no answer within {REPLY_WITHIN:.0f} s; see `anycast-agent status`",), {})
+        finally:
+            self._requests.pop(request, None)
+
+    def _reply(self, reply: act.Reply) -> None:
+        future = self._requests.get(reply.request)
+        if future is not None and not future.done():
+            future.set_result(Answer(reply.ok, reply.lines, dict(reply.data)))
+
+    def _spawn_reload(self) -> None:
+        """SIGHUP. The outcome is in the log, the status and the metrics."""
+        if len(self._tasks) >= 2:
+            return  # one runs and one waits: it will read what is there by then
+        task = asyncio.create_task(self._reload_by_signal())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _reload_by_signal(self) -> None:
+        systemd.notify("STATUS=reloading")
+        answer = await self.reload(force=False)
+        systemd.notify("STATUS=running" if answer.ok else f"STATUS=reload refused: {'; '.join(answer.lines)[:200]}")
+
+
+def _log(change: Change) -> None:
+    log.log(_LEVELS[change.level], "%s: %s", change.subject, change.text)
