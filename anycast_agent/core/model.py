@@ -141,7 +141,7 @@ class Attributes:
     med: int | None = None
     local_preference: int | None = None
     as_path: tuple[int, ...] = ()
-    """Prepended AS numbers, literally; the speaker adds the local AS itself on eBGP."""
+    """The AS path as it goes out, literally; empty: what the speaker makes of it (its own AS once, on eBGP)."""
     communities: tuple[str, ...] = ()
     """RFC 1997, ``65000:1``."""
     large_communities: tuple[str, ...] = ()

@@ -1,0 +1,266 @@
+"""ExaBGP 5's commands and answers, as text. Pure, and only the standard library: the pipe reads it too.
+
+A route's command is a *head*, which holds the attributes, and the prefixes that follow it. ``neighbor A `` goes in
+front. Communities are always numbers: ExaBGP finds some of its words (``shutdown``, ``reset``) anywhere in a line.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from dataclasses import dataclass
+
+from anycast_agent.core.model import Attributes
+
+_HEAD = re.compile(
+    r"attributes next-hop (?P<hop>[0-9a-f.:]+|self)"
+    r"(?: med (?P<med>\d+))?"
+    r"(?: local-preference (?P<pref>\d+))?"
+    r"(?: as-path \[ (?P<path>[0-9 ]+) \])?"
+    r"(?: community \[ (?P<std>[0-9: ]+) \])?"
+    r"(?: large-community \[ (?P<large>[0-9: ]+) \])?"
+    r"(?: extended-community \[ (?P<ext>[0-9a-zA-Z:. -]+) \])?"
+    r" nlri"
+)
+_SUMMARY = re.compile(r"(?P<peer>[0-9a-fA-F.:]+)\s+\d+\s+(?P<up>\S+)\s+(?P<state>[a-z]+)\s+\d+\s+\d+\s*")
+_REVISION = re.compile(r'\s*description "(?P<revision>[^"]*)"')
+
+
+def head(attributes: Attributes) -> str:
+    """``attributes next-hop self med 50 … nlri``: what goes between the verb and the prefixes."""
+    a = attributes
+    parts = ["attributes", "next-hop", a.next_hop]
+    if a.med is not None:
+        parts += ["med", str(a.med)]
+    if a.local_preference is not None:
+        parts += ["local-preference", str(a.local_preference)]
+    lists = (
+        ("as-path", tuple(str(asn) for asn in a.as_path)),
+        ("community", a.communities),
+        ("large-community", a.large_communities),
+        ("extended-community", a.extended_communities),
+    )
+    for word, values in lists:
+        if values:
+            parts += [word, "[", *values, "]"]
+    return " ".join([*parts, "nlri"])
+
+
+def parse_head(text: str) -> Attributes | None:
+    """The attributes of a head; None where ``head`` could not have written it."""
+    match = _HEAD.fullmatch(text)
+    if match is None:
+        return None
+    return Attributes(
+        next_hop=match["hop"],
+        med=None if match["med"] is None else int(match["med"]),
+        local_preference=None if match["pref"] is None else int(match["pref"]),
+        as_path=tuple(int(asn) for asn in (match["path"] or "").split()),
+        communities=tuple((match["std"] or "").split()),
+        large_communities=tuple((match["large"] or "").split()),
+        extended_communities=tuple((match["ext"] or "").split()),
+    )
+
+
+def command(verb: str, neighbor: str, route_head: str, prefixes: tuple[str, ...]) -> str:
+    """``neighbor 10.0.9.0 announce attributes … nlri P1 P2``. All prefixes are of one family (ExaBGP mixes them up)."""
+    return f"neighbor {neighbor} {verb} {route_head} {' '.join(prefixes)}"
+
+
+def parse_rib_line(line: str) -> tuple[str, str, str] | None:
+    """A line of ``show adj-rib out extensive`` as (neighbor, prefix, head); None where it is no route of ours.
+
+    ExaBGP shows ``self`` as the address that it stands for, and some communities in another form: the head says the
+    same route, but not always in the words in which it was announced.
+    """
+    words = line.split()
+    if len(words) < 10 or words[0] != "neighbor" or "next-hop" not in words:
+        return None
+    at = words.index("next-hop")
+    neighbor, prefix, values = words[1], words[at - 1], _values(words[at:])
+    local = words[words.index("local-ip") + 1] if "local-ip" in words else ""
+    hop = values.get("next-hop", [""])[0]
+    attributes = Attributes(
+        next_hop="self" if hop == local else hop,
+        med=_number(values.get("med")),
+        local_preference=_number(values.get("local-preference")),
+        as_path=tuple(int(v) for v in values.get("as-path", []) if v.isdigit()),
+        communities=tuple(values.get("community", ())),
+        large_communities=tuple(values.get("large-community", ())),
+        extended_communities=tuple(values.get("extended-community", ())),
+    )
+    return neighbor, prefix, head(attributes)
+
+
+def parse_path_line(line: str) -> ReceivedPath | None:
+    """A line of ``show adj-rib in extensive``; None where it is no path."""
+    words = line.split()
+    if len(words) < 10 or words[0] != "neighbor" or "next-hop" not in words:
+        return None
+    at = words.index("next-hop")
+    before, values = words[:at], _values(words[at:])
+    named = "path-information" in before
+    path_id = before[before.index("path-information") + 1] if named else ""
+    prefix = before[before.index("path-information") - 1] if named else before[-1]
+    path = tuple(int(v) for v in values.get("as-path", []) if v.isdigit())
+    return ReceivedPath(words[1], prefix, path_id, path[:64], tuple(values.get("large-community", ()))[:32])
+
+
+_KEYWORDS = frozenset(
+    {"next-hop", "med", "local-preference", "as-path", "community", "large-community", "extended-community", "origin"}
+)
+
+
+def _values(words: list[str]) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    key = ""
+    for word in words:
+        if word in _KEYWORDS:
+            key = word
+            values[key] = []
+        elif word not in ("[", "]", "(", ")"):
+            values.setdefault(key, []).append(word)
+    return values
+
+
+def _number(values: list[str] | None) -> int | None:
+    return int(values[0]) if values and values[0].isdigit() else None
+
+
+def parse_summary_line(line: str) -> tuple[str, bool] | None:
+    """A line of ``show neighbor summary`` as (neighbor, whether the session is up)."""
+    match = _SUMMARY.fullmatch(line.strip())
+    return None if match is None else (match["peer"], match["state"] == "established")
+
+
+def parse_revision_line(line: str) -> str | None:
+    """The revision that our configuration has as each neighbor's description: ``show neighbor configuration``."""
+    match = _REVISION.match(line)
+    return None if match is None else match["revision"]
+
+
+# --- events -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvent:
+    neighbor: str
+    state: str
+    """``connected``, ``up`` or ``down``."""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SentEvent:
+    """ExaBGP wrote an UPDATE to the session."""
+
+    neighbor: str
+    announced: tuple[str, ...]
+    withdrawn: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedPath:
+    """A router announced (``as_path`` given) or withdrew (None) a path."""
+
+    neighbor: str
+    prefix: str
+    path_id: str
+    as_path: tuple[int, ...] | None
+    large_communities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationEvent:
+    neighbor: str
+    direction: str
+    code: int
+    subcode: int
+    text: str = ""
+
+
+SpeakerEvent = SessionEvent | SentEvent | ReceivedPath | NotificationEvent
+
+
+def parse_event(line: str) -> list[SpeakerEvent]:
+    """One JSON line of ExaBGP as events; none where it says nothing that we use. Raises ValueError on no JSON."""
+    message = json.loads(line)
+    if not isinstance(message, dict) or not isinstance(message.get("neighbor"), dict):
+        return []
+    neighbor = message["neighbor"]
+    peer = str(neighbor.get("address", {}).get("peer", ""))
+    kind = message.get("type")
+    if kind == "state":
+        return [SessionEvent(peer, str(neighbor.get("state", "")), str(neighbor.get("reason", ""))[:200])]
+    if kind == "notification":
+        return _notification(peer, neighbor)
+    if kind == "update":
+        update = neighbor.get("message", {}).get("update")
+        if isinstance(update, dict):
+            sent = neighbor.get("direction") == "send"
+            return _sent(peer, update) if sent else _received(peer, update)
+    return []
+
+
+def _sent(peer: str, update: dict[str, object]) -> list[SpeakerEvent]:
+    announced = tuple(prefix for prefix, _ in _announced(update))
+    withdrawn = tuple(prefix for prefix, _ in _withdrawn(update))
+    return [SentEvent(peer, announced, withdrawn)] if announced or withdrawn else []
+
+
+def _received(peer: str, update: dict[str, object]) -> list[SpeakerEvent]:
+    attributes = update.get("attribute")
+    attributes = attributes if isinstance(attributes, dict) else {}
+    path: list[int] = []
+    segments = attributes.get("as-path")
+    for segment in segments.values() if isinstance(segments, dict) else ():
+        path += [int(asn) for asn in segment.get("value", []) if isinstance(asn, int)]
+    large = tuple(":".join(str(n) for n in c) for c in attributes.get("large-community", []) if isinstance(c, list))
+    events: list[SpeakerEvent] = [ReceivedPath(peer, p, i, None) for p, i in _withdrawn(update)]
+    events += [ReceivedPath(peer, p, i, tuple(path[:64]), large[:32]) for p, i in _announced(update)]
+    return events
+
+
+def _announced(update: dict[str, object]) -> list[tuple[str, str]]:
+    found = []
+    families = update.get("announce")
+    for hops in families.values() if isinstance(families, dict) else ():
+        for entries in hops.values() if isinstance(hops, dict) else ():
+            found += _entries(entries)
+    return found
+
+
+def _withdrawn(update: dict[str, object]) -> list[tuple[str, str]]:
+    found = []
+    families = update.get("withdraw")
+    for entries in families.values() if isinstance(families, dict) else ():
+        found += _entries(entries)
+    return found
+
+
+def _entries(entries: object) -> list[tuple[str, str]]:
+    if not isinstance(entries, list):
+        return []
+    return [
+        (str(e["nlri"]), str(e.get("path-information", ""))) for e in entries if isinstance(e, dict) and "nlri" in e
+    ]
+
+
+def _notification(peer: str, neighbor: dict[str, object]) -> list[SpeakerEvent]:
+    message = neighbor.get("message")
+    said = message.get("notification") if isinstance(message, dict) else None
+    said = said if isinstance(said, dict) else {}
+    code, subcode = said.get("code", 0), said.get("subcode", 0)
+    direction = str(neighbor.get("direction", "receive"))
+    text = str(said.get("message", ""))[:200]
+    return [NotificationEvent(peer, direction, int(str(code)), int(str(subcode)), text)]
+
+
+def is_host_route(prefix: str) -> bool:
+    """Whether a text is an IPv4 /32 or an IPv6 /128 in canonical form: nothing else is ever passed to ExaBGP."""
+    try:
+        network = ipaddress.ip_network(prefix)
+    except ValueError:
+        return False
+    return network.prefixlen == network.max_prefixlen and str(network) == prefix

@@ -1,0 +1,129 @@
+"""The pipe's ledger: which routes ExaBGP has from us, for whom, and what becomes of each if the agent dies.
+
+Pure, with time as an argument (monotonic seconds). The pipe does the I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+Key = tuple[str, str]
+"""(neighbor address, prefix)."""
+
+KEEP = "keep"
+
+
+@dataclass(slots=True)
+class Entry:
+    head: str
+    will: str = "withdraw"
+    sent: bool = False
+    """ExaBGP reported the UPDATE, on the session that is up now."""
+    agent: str = ""
+    """Which agent put or confirmed it; empty: found with ExaBGP when the pipe started."""
+    unconfirmed_since: float | None = None
+    """No living agent stands behind it since then."""
+
+
+class Ledger:
+    """Two clocks: without a beat for ``dead_man`` the wills are carried out; what no agent confirms goes after
+    ``adopt_for``, whoever beats, so that a crash loop does not keep it."""
+
+    def __init__(self, dead_man: float, adopt_for: float, now: float) -> None:
+        self.dead_man = dead_man
+        self.adopt_for = adopt_for
+        self.entries: dict[Key, Entry] = {}
+        self.agent = ""
+        self.connected = False
+        self.last_beat = now
+        self.waits_until = now
+        """An agent that hands over may ask for more time than the dead-man's switch has."""
+        self.fired = False
+
+    # --- agents ---
+
+    def hello(self, agent: str, now: float) -> None:
+        """An agent has come: what another one put is unconfirmed from now on, if it was not already."""
+        same = agent == self.agent
+        self.agent, self.connected = agent, True
+        for entry in self.entries.values():
+            if same and entry.agent == agent:
+                entry.unconfirmed_since = None
+            elif entry.agent != agent and (entry.unconfirmed_since is None or entry.unconfirmed_since > now):
+                entry.unconfirmed_since = now
+        self.waits_until = min(self.waits_until, now)
+
+    def gone(self, now: float) -> None:
+        """The agent has gone, for whatever cause. A route that is to be kept has its clock run by the next agent."""
+        self.connected = False
+        for entry in self.entries.values():
+            if entry.unconfirmed_since is None and entry.will != KEEP:
+                entry.unconfirmed_since = max(now, self.waits_until)
+
+    def beat(self, now: float) -> None:
+        self.last_beat, self.fired = now, False
+
+    def extend(self, seconds: float, now: float) -> None:
+        self.waits_until = now + seconds
+
+    # --- routes ---
+
+    def found(self, key: Key, head: str, now: float) -> None:
+        """ExaBGP had it when the pipe started: whose it was, and its will, are not known."""
+        self.entries.setdefault(key, Entry(head, unconfirmed_since=now))
+
+    def put(self, keys: Iterable[Key], head: str, will: str) -> None:
+        for key in keys:
+            old = self.entries.get(key)
+            # What was sent with other attributes says nothing of these; the report comes after the answer.
+            sent = old is not None and old.sent and old.head == head
+            self.entries[key] = Entry(head, will, sent, self.agent)
+
+    def confirm(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            if (entry := self.entries.get(key)) is not None:
+                entry.agent, entry.unconfirmed_since = self.agent, None
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.entries.pop(key, None)
+
+    def sent(self, neighbor: str, announced: Iterable[str]) -> None:
+        for prefix in announced:
+            if (entry := self.entries.get((neighbor, prefix))) is not None:
+                entry.sent = True
+
+    def session_down(self, neighbor: str) -> None:
+        for (peer, _), entry in self.entries.items():
+            if peer == neighbor:
+                entry.sent = False
+
+    # --- the clocks ---
+
+    def deadline(self) -> float | None:
+        """When one of the clocks next rings."""
+        times = []
+        if not self.fired and self.entries:
+            times.append(self._dead_at())
+        times += [self._expires(e) for e in self.entries.values() if self._clock_runs(e)]
+        return min(times) if times else None
+
+    def overdue(self, now: float) -> tuple[list[Key], str]:
+        """The routes that are to be withdrawn now, and why. Asking is ringing: the dead-man's switch fires once."""
+        if not self.fired and now >= self._dead_at():
+            self.fired = True
+            keys = [key for key, entry in self.entries.items() if entry.will != KEEP]
+            if keys:
+                return keys, f"no beat of the agent for {now - self.last_beat:.1f} s"
+        late = [k for k, e in self.entries.items() if self._clock_runs(e) and now >= self._expires(e)]
+        return late, f"not confirmed by an agent for {self.adopt_for:g} s"
+
+    def _dead_at(self) -> float:
+        return max(self.last_beat + self.dead_man, self.waits_until)
+
+    def _clock_runs(self, entry: Entry) -> bool:
+        return entry.unconfirmed_since is not None and (entry.will != KEEP or self.connected)
+
+    def _expires(self, entry: Entry) -> float:
+        return (entry.unconfirmed_since or 0.0) + self.adopt_for
