@@ -54,7 +54,7 @@ END_AFTER = 10.0
 """How long an ExaBGP that the agent started outlives it, once it carries nothing. Seconds."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What the agent sent is not passed on; the text says why."""
 
 
@@ -294,7 +294,7 @@ class Pipe:
             self._paths.pop(key, None)
         elif key in self._paths or len(self._paths) < PATHS_MOST:
             self._paths[key] = path
-        self._tell(**_path_fields(path))
+        self._tell(None, **_path_fields(path))
 
     def _round_trip_done(self, error: str | None) -> None:
         if error is None:
@@ -363,21 +363,21 @@ class Pipe:
         request: Any = None
         try:
             request = json.loads(line.decode("ascii"))
-            if not isinstance(request, dict):
-                raise Refused("not an object")
             self._on_request(agent, request)
-        except (Refused, ValueError, KeyError, TypeError) as error:
+        except (RefusedError, ValueError, KeyError, TypeError) as error:
             why = f"missing {error}" if isinstance(error, KeyError) else str(error)
             number = request.get("id") if isinstance(request, dict) else None
             self._tell(agent, op="done", id=number, error=f"refused by the pipe: {why}"[:300])
 
     def _on_request(self, agent: Agent, request: dict[str, Any]) -> None:
+        if not isinstance(request, dict):
+            raise RefusedError("not an object")
         op = request.get("op")
         if op == "hello":
             self._on_hello(agent, request)
             return
         if agent is not self._current:
-            raise Refused("say hello first")
+            raise RefusedError("say hello first")
         if op == "beat":
             now = time.monotonic()
             self._ledger.beat(now)
@@ -388,11 +388,11 @@ class Pipe:
             number = int(request["id"])
             getattr(self, f"_on_{op}")(agent, number, request)
         else:
-            raise Refused(f"no operation {str(op)[:40]!r} in version {VERSION}")
+            raise RefusedError(f"no operation {str(op)[:40]!r} in version {VERSION}")
 
     def _on_hello(self, agent: Agent, request: dict[str, Any]) -> None:
         if VERSION not in request["versions"]:
-            raise Refused(f"this pipe speaks version {VERSION}, the agent {request['versions']}")
+            raise RefusedError(f"this pipe speaks version {VERSION}, the agent {request['versions']}")
         old, self._current = self._current, agent
         agent.id = str(request["agent"])[:64]
         if old is not None and old is not agent:
@@ -436,10 +436,10 @@ class Pipe:
     def _check(self, neighbor: str, head: str, prefixes: tuple[str, ...]) -> None:
         ipaddress.ip_address(neighbor)
         if codec.parse_head(head) is None:
-            raise Refused(f"not a head that a route may have: {head[:80]!r}")
+            raise RefusedError(f"not a head that a route may have: {head[:80]!r}")
         for prefix in prefixes:
             if not codec.is_host_route(prefix) or prefix not in self._settings.allow:
-                raise Refused(f"{prefix[:50]} is not on the list of prefixes")
+                raise RefusedError(f"{prefix[:50]} is not on the list of prefixes")
 
     def _on_drop(self, agent: Agent, number: int, request: dict[str, Any]) -> None:
         keys = [(str(n), str(p)) for n, p in request["keys"]]
@@ -480,7 +480,7 @@ class Pipe:
     def _on_extend(self, agent: Agent, number: int, request: dict[str, Any]) -> None:
         seconds = float(request["seconds"])
         if not 0 <= seconds <= 3600:
-            raise Refused("an hour at the most")
+            raise RefusedError("an hour at the most")
         self._ledger.extend(seconds, time.monotonic())
         self._tell(agent, op="done", id=number, error=None)
 
@@ -508,7 +508,7 @@ class Pipe:
 
     def _enqueue(self, queue: deque[Job], job: Job) -> None:
         if len(self._jobs) + len(self._urgent) >= QUEUE_MOST and job.agent is not None:
-            raise Refused("too many requests wait for ExaBGP")
+            raise RefusedError("too many requests wait for ExaBGP")
         queue.append(job)
         self._next_command()
 

@@ -1,0 +1,341 @@
+"""The agent's side of the pipe: actions out, events in. Starts ExaBGP where that is ours to do.
+
+It compares nothing: the engine decides, the pipe answers. Each action ends in exactly one event, also when the
+connection breaks under it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import pwd
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from anycast_agent.core import actions as act
+from anycast_agent.core import events as ev
+from anycast_agent.core.model import Config, RouteKey, SessionState, Will
+from anycast_agent.speaker import codec
+from anycast_agent.speaker.exabgp import Paths, Process, SpeakerError, render, settings, unprivileged_user, write
+
+LINE_MOST = 8 << 20
+CONNECT_EVERY = 0.02
+CONNECT_SLOWEST = 0.5
+STARTS_WITHIN = 10.0
+RELOAD_WITHIN = 15.0
+RELOAD_AGAIN = 1.0
+"""A reload may be lost in ExaBGP; after so long without its effect it is asked for again. Seconds."""
+
+_LATCHED = {(6, 1): "maximum number of prefixes reached", (6, 2): "administratively shut down",
+            (6, 5): "connection rejected", (2, 2): "bad peer AS", (2, 3): "bad BGP identifier"}  # fmt: skip
+
+SpeakerAction = (
+    act.PutRoutes
+    | act.DropRoutes
+    | act.ConfirmRoutes
+    | act.ConfigureSpeaker
+    | act.RestartSpeaker
+    | act.ExtendDeadMan
+    | act.Beat
+    | act.Resync
+)
+
+
+class SpeakerClient:
+    def __init__(
+        self, post: Callable[[ev.Event], None], run_dir: Path, *, owned: bool, user: str | None = None
+    ) -> None:
+        """``owned``: ExaBGP is started and ended here; ``user``: whom it runs as where we are root."""
+        self._post = post
+        self._paths = Paths(run_dir)
+        self._owned = owned
+        self._user_name = user
+        self._user: pwd.struct_passwd | None = None
+        self._id = uuid.uuid4().hex
+        self._process = Process(self._paths)
+        self._config: Config | None = None
+        self._names: dict[str, str] = {}
+        self._configured = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._writer: asyncio.StreamWriter | None = None
+        self._waiting: dict[int, Callable[[dict[str, Any]], None]] = {}
+        self._asked = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
+        self._beats = 0
+
+    # --- the connection ---
+
+    async def run(self) -> None:
+        """Keep a connection to the pipe, and ExaBGP alive where it is ours. Raises what went wrong."""
+        await self._configured.wait()
+        while True:
+            if self._owned and not self._process.alive:
+                async with self._changing:
+                    await self._start()
+            reader = await self._connect()
+            if reader is None:
+                raise SpeakerError(self._process.describe_end())
+            try:
+                await self._read(reader)
+            finally:
+                self._disconnected(self._process.describe_end() if self._died() else "the connection to the pipe broke")
+            if self._died():
+                raise SpeakerError(self._process.describe_end())
+
+    def _died(self) -> bool:
+        return self._owned and not self._process.alive
+
+    async def _connect(self) -> asyncio.StreamReader | None:
+        """A connection to the pipe; None where ExaBGP has died meanwhile."""
+        pause = CONNECT_EVERY
+        while not self._died():
+            try:
+                reader, self._writer = await asyncio.open_unix_connection(str(self._paths.socket), limit=LINE_MOST)
+            except OSError:
+                await asyncio.sleep(pause)
+                pause = min(CONNECT_SLOWEST, 1.2 * pause)
+                continue
+            self._send(op="hello", versions=[1], agent=self._id)
+            return reader
+        return None
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            message = json.loads(line)
+            handler = getattr(self, f"_on_{message.get('op')}", None)
+            if handler is not None:  # fields and operations are only ever added: what we do not know is not for us
+                handler(message)
+
+    def _disconnected(self, why: str) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
+            self._writer = None
+        was, waiting, self._waiting = self._connected.is_set(), self._waiting, {}
+        self._connected.clear()
+        for ended in waiting.values():
+            ended({"error": why})
+        if was:
+            self._post(ev.SpeakerLost(why))
+
+    def _send(self, **fields: object) -> bool:
+        if self._writer is None or self._writer.is_closing():
+            return False
+        self._writer.write(json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n")
+        return True
+
+    def _ask(self, ended: Callable[[dict[str, Any]], None], **fields: object) -> None:
+        """Send a request; ``ended`` is called once, with the answer or with an error."""
+        self._asked += 1
+        self._waiting[self._asked] = ended
+        if not self._connected.is_set() or not self._send(id=self._asked, **fields):
+            self._waiting.pop(self._asked)({"error": "the speaker is not connected"})
+
+    async def _answer(self, **fields: object) -> dict[str, Any]:
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._ask(lambda answer: None if future.done() else future.set_result(answer), **fields)
+        return await future
+
+    # --- what the pipe says ---
+
+    def _on_hello(self, message: dict[str, Any]) -> None:
+        self._connected.set()
+        self._post(ev.SpeakerConnected(str(message.get("pipe", ""))))
+
+    def _on_replaced(self, _: dict[str, Any]) -> None:
+        raise SpeakerError("a newer agent has taken over the speaker")
+
+    def _on_done(self, message: dict[str, Any]) -> None:
+        ended = self._waiting.pop(message.get("id") or 0, None)
+        if ended is not None:
+            ended(message)
+        elif message.get("error"):
+            raise SpeakerError(str(message["error"]))
+
+    def _on_route(self, m: dict[str, Any]) -> None:
+        key = RouteKey(self._name(m["neighbor"]), m["prefix"])
+        will = Will.KEEP if m["will"] == Will.KEEP else Will.WITHDRAW
+        self._post(ev.RouteFound(key, codec.parse_head(m["head"]), will, bool(m["sent"]), bool(m["confirmed"])))
+
+    def _on_synced(self, _: dict[str, Any]) -> None:
+        self._post(ev.SpeakerSynced())
+
+    def _on_session(self, m: dict[str, Any]) -> None:
+        states = {"up": SessionState.UP, "connected": SessionState.CONNECTED, "down": SessionState.DOWN}
+        name, state = self._name(m["neighbor"]), states.get(m["state"], SessionState.UNKNOWN)
+        self._post(ev.SessionChanged(name, state, str(m.get("why", ""))))
+        if state is SessionState.UP:
+            self._post(ev.Warned(f"session {name}", ""))
+
+    def _on_notification(self, m: dict[str, Any]) -> None:
+        code, subcode = m["code"], m["subcode"]
+        if m["direction"] == "receive" and (code, subcode) in _LATCHED:
+            name, why = self._name(m["neighbor"]), _LATCHED[code, subcode]
+            text = f"the router ended the session: {why} ({code}/{subcode}); it may stay down until someone clears it"
+            self._post(ev.Warned(f"session {name}", text))
+
+    def _on_path(self, m: dict[str, Any]) -> None:
+        name, prefix, path_id = self._name(m["neighbor"]), m["prefix"], m["id"]
+        if m["as_path"] is None:
+            self._post(ev.PathGone(name, prefix, path_id))
+        else:
+            self._post(ev.PathSeen(name, prefix, path_id, tuple(m["as_path"]), tuple(m["large"])))
+
+    def _on_sent(self, m: dict[str, Any]) -> None:
+        self._post(ev.RoutesSent(self._name(m["neighbor"]), tuple(m["announced"]), tuple(m["withdrawn"])))
+
+    def _on_dropped(self, m: dict[str, Any]) -> None:
+        keys = tuple(RouteKey(self._name(neighbor), prefix) for neighbor, prefix in m["keys"])
+        self._post(ev.RoutesDropped(keys, str(m["why"])))
+
+    def _on_beat(self, m: dict[str, Any]) -> None:
+        self._post(ev.SpeakerAnswered(float(m["exabgp_age"])))
+
+    def _name(self, address: str) -> str:
+        return self._names.get(address, address)
+
+    # --- actions ---
+
+    def execute(self, action: SpeakerAction) -> None:
+        """Begin an action; returns at once."""
+        match action:
+            case act.Beat():
+                self._beats += 1
+                self._send(op="beat", n=self._beats)
+            case act.Resync():
+                self._send(op="resync")
+            case act.PutRoutes():
+                address = self._address(action.neighbor)
+                head, prefixes = codec.head(action.attributes), list(action.prefixes)
+                self._ask(self._ends(action.id), op="put", neighbor=address, prefixes=prefixes, head=head,
+                          will=action.will)  # fmt: skip
+            case act.DropRoutes() | act.ConfirmRoutes():
+                keys = [[self._address(key.neighbor), key.prefix] for key in action.keys]
+                op = "drop" if isinstance(action, act.DropRoutes) else "confirm"
+                self._ask(self._ends(action.id), op=op, keys=keys)
+            case act.ExtendDeadMan():
+                self._ask(
+                    lambda m: self._post(ev.DeadManExtended(action.id, m.get("error"))),
+                    op="extend",
+                    seconds=action.seconds,
+                )
+            case act.ConfigureSpeaker():
+                self._begin(self._configure(action), action.id)
+            case act.RestartSpeaker():
+                self._begin(self._restart(), action.id)
+
+    def _ends(self, action_id: int) -> Callable[[dict[str, Any]], None]:
+        return lambda message: self._post(ev.RoutesDone(action_id, message.get("error")))
+
+    def _address(self, name: str) -> str:
+        known = self._config.neighbors.get(name) if self._config else None
+        if known is not None:
+            return known.address
+        return next((address for address, known_as in self._names.items() if known_as == name), name)
+
+    def _begin(self, work: Any, action_id: int) -> None:
+        task = asyncio.create_task(self._configured_by(work, action_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _configured_by(self, work: Any, action_id: int) -> None:
+        error: str | None = None
+        try:
+            async with self._changing:
+                await work
+        except (OSError, SpeakerError) as problem:
+            error = str(problem)
+        self._post(ev.SpeakerConfigured(action_id, error))
+
+    # --- ExaBGP's configuration ---
+
+    async def _configure(self, action: act.ConfigureSpeaker) -> None:
+        text, revision = render(action.config, self._paths)
+        self._config = action.config
+        self._names.update({n.address: n.name for n in action.config.neighbors.values()})
+        self._prepare()
+        write(self._paths.settings, settings(action.config, self._owned), self._user)
+        write(self._paths.configuration, text, self._user)
+        if self._owned and not self._process.alive and not self._process.attach():
+            await self._start()
+        self._configured.set()
+        try:
+            await asyncio.wait_for(self._connected.wait(), STARTS_WITHIN)
+        except TimeoutError:
+            raise SpeakerError(self._absent()) from None
+        try:
+            await asyncio.wait_for(self._reload_until(revision), RELOAD_WITHIN)
+        except TimeoutError:
+            raise SpeakerError(f"ExaBGP has not taken the configuration within {RELOAD_WITHIN:g} s") from None
+        present = {n.address for n in action.config.neighbors.values()}
+        self._names = {address: name for address, name in self._names.items() if address in present}
+
+    def _absent(self) -> str:
+        if self._owned:
+            return f"no pipe at {self._paths.socket} within {STARTS_WITHIN:g} s; see ExaBGP's messages above"
+        return f"no speaker at {self._paths.socket}; systemctl status anycast-speaker"
+
+    def _prepare(self) -> None:
+        self._paths.run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+        if not self._owned or self._config is None:
+            return
+        self._user, why = unprivileged_user(self._user_name, self._config)
+        self._post(ev.Warned("speaker user", why))
+        if self._user is not None:
+            os.chown(self._paths.run_dir, self._user.pw_uid, self._user.pw_gid)
+
+    async def _reload_until(self, revision: str) -> None:
+        """Reload, and look whether it was; ExaBGP can lose the signal while a neighbor is down."""
+        exabgp = False  # the pipe's own settings first: where ExaBGP has the revision already, nothing else is new
+        while True:
+            answer = await self._answer(op="reload", exabgp=exabgp)
+            if not answer.get("error"):
+                answer = await self._has_within(revision, RELOAD_AGAIN if exabgp else 0.0)
+            if answer.get("error"):
+                raise SpeakerError(str(answer["error"]))
+            if answer["revisions"] == ([revision] if answer["neighbors"] else []):
+                return
+            exabgp = True
+
+    async def _has_within(self, revision: str, seconds: float) -> dict[str, Any]:
+        end = asyncio.get_running_loop().time() + seconds
+        while True:
+            answer = await self._answer(op="config")
+            reached = answer.get("error") or answer["revisions"] == [revision]
+            if reached or asyncio.get_running_loop().time() >= end:
+                return answer
+            await asyncio.sleep(0.02)
+
+    # --- ExaBGP's process ---
+
+    async def _start(self) -> None:
+        if self._config is None:
+            return
+        if not self._process.alive and not self._process.attach():
+            self._paths.socket.unlink(missing_ok=True)
+            await self._process.start(self._config, self._user)
+
+    async def _restart(self) -> None:
+        """End an ExaBGP that does not answer; ``run`` sees that it has gone, and starts another."""
+        if not self._owned:
+            raise SpeakerError("the speaker is not ours to restart; its own watchdog does it")
+        await self._process.kill()
+        self._disconnected("ExaBGP did not answer and was ended")
+
+    async def close(self, *, hand_over: bool) -> None:
+        """Leave the pipe; ``hand_over``: and leave ExaBGP running."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                await asyncio.wait_for(self._writer.drain(), 1.0)
+        self._disconnected("the agent has ended")
+        if self._owned and not hand_over:
+            await self._process.stop()
+            for path in (self._paths.socket, self._paths.settings, self._paths.configuration):
+                path.unlink(missing_ok=True)

@@ -1,0 +1,302 @@
+"""ExaBGP's configuration, made from ours, and its process.
+
+The configuration carries its own revision as each neighbor's description, which ExaBGP shows and does not compare: so
+a reload can be verified, and changes no session that does not differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.metadata
+import json
+import os
+import pwd
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import anycast_agent
+from anycast_agent.core.model import Config, Neighbor
+
+OLDEST = (5, 0)
+KILL_AFTER = 3.0
+"""How long ExaBGP may take to end by itself. Seconds."""
+
+
+class SpeakerError(Exception):
+    """What is wrong with ExaBGP or its files, where, and what to do."""
+
+
+def check_version() -> str:
+    """ExaBGP's version. Raises SpeakerError where it is missing or too old."""
+    try:
+        version = importlib.metadata.version("exabgp")
+    except importlib.metadata.PackageNotFoundError:
+        raise SpeakerError(f"ExaBGP is not installed beside {sys.executable}: pip install 'exabgp>=5.0.15'") from None
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < OLDEST:
+        raise SpeakerError(f"ExaBGP {version} is too old, 5.0 is needed: pip install 'exabgp>=5.0.15'")
+    return version
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """What the agent and the speaker share in the run directory."""
+
+    run_dir: Path
+
+    @property
+    def configuration(self) -> Path:
+        return self.run_dir / "exabgp.conf"
+
+    @property
+    def settings(self) -> Path:
+        return self.run_dir / "pipe.json"
+
+    @property
+    def socket(self) -> Path:
+        return self.run_dir / "speaker.sock"
+
+    @property
+    def pid(self) -> Path:
+        return self.run_dir / "exabgp.pid"
+
+
+# --- configuration ------------------------------------------------------------------------------------------
+
+
+def render(config: Config, paths: Paths) -> tuple[str, str]:
+    """(ExaBGP's configuration, its revision). Raises SpeakerError where a password file cannot be read."""
+    neighbors = [_neighbor(n, config) for n in config.neighbors.values()]
+    revision = hashlib.sha256("\n".join(neighbors).encode()).hexdigest()[:16]
+    run = f"{sys.executable} -m anycast_agent.speaker.pipe {paths.socket} {paths.settings}"
+    process = f"process agent {{\n  run {run};\n  encoder json;\n}}\n"
+    return process + "".join(n.replace(_REVISION, f'description "{revision}";') for n in neighbors), revision
+
+
+_REVISION = "description-of-the-revision;"
+
+
+def _neighbor(n: Neighbor, config: Config) -> str:
+    # Graceful restart is off: with it, a router keeps the routes of a speaker that has died.
+    capabilities = ["graceful-restart disable;"]
+    if n.add_path_receive:
+        capabilities.append("add-path receive;")
+    if n.extended_next_hop:
+        capabilities.append("nexthop enable;")
+    lines = [
+        _REVISION,
+        f"router-id {n.router_id or config.router_id};" if n.router_id or config.router_id else "",
+        f"local-address {n.local_address or 'auto'};",
+        f"local-as {n.local_as};",
+        f"peer-as {n.remote_as};",
+        f"hold-time {n.hold_time};",
+        f"connect {n.port};" if n.port != 179 else "",
+        f"md5-password {json.dumps(_password(n))};" if n.password_file else "",
+        *_ttl(n),
+        f"family {{ {' '.join(f'{family} unicast;' for family in n.families)} }}",
+        "nexthop { ipv4 unicast ipv6; }" if n.extended_next_hop else "",
+        f"capability {{ {' '.join(capabilities)} }}",
+        "api { processes [ agent ]; neighbor-changes; receive { parsed; update; notification; } "
+        "send { parsed; update; } }",
+    ]
+    return f"neighbor {n.address} {{\n" + "".join(f"  {line}\n" for line in lines if line) + "}\n"
+
+
+def _ttl(n: Neighbor) -> list[str]:
+    """GTSM (RFC 5082): send with 255, and take only what was sent with 255 from as many hops away as configured."""
+    if n.ttl_security is not None:
+        return ["outgoing-ttl 255;", f"incoming-ttl {256 - n.ttl_security};"]
+    return [f"outgoing-ttl {n.multihop};"] if n.multihop is not None else []
+
+
+def _password(n: Neighbor) -> str:
+    try:
+        text = Path(n.password_file or "").read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise SpeakerError(f"the password file of neighbor {n.name} cannot be read: {error}") from error
+    password = text.strip("\r\n")
+    if not password or len(password) > 80 or not password.isascii() or not password.isprintable():
+        raise SpeakerError(f"{n.password_file}: an MD5 password is 1 to 80 printable ASCII characters on one line")
+    return password
+
+
+def settings(config: Config, owned: bool) -> str:
+    """The pipe's own settings, as JSON."""
+    allow = sorted({p for s in config.services.values() for p in s.prefixes})
+    values = {"dead_man": config.dead_man, "adopt_for": config.adopt_for, "allow": allow, "owned": owned}
+    return json.dumps(values)
+
+
+def write(path: Path, text: str, user: pwd.struct_passwd | None = None) -> None:
+    """Replace a file as a whole, readable by the speaker's user only. Raises OSError; the old file then stays."""
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            if user is not None:
+                os.fchown(file.fileno(), user.pw_uid, user.pw_gid)
+            file.write(text)
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+# --- process ------------------------------------------------------------------------------------------------
+
+
+def environment(config: Config) -> dict[str, str]:
+    """What ExaBGP is told by its environment; the rest of ours is passed on."""
+    listen = [n for n in config.neighbors.values() if n.listen]
+    values = {
+        "exabgp_daemon_drop": "false",  # who starts it has dropped already, or has nothing to drop
+        "exabgp_daemon_daemonize": "false",
+        "exabgp_log_level": "WARNING",
+        "exabgp_log_destination": "stderr",
+        "exabgp_api_ack": "true",
+        "exabgp_api_cli": "false",
+        "exabgp_api_respawn": "true",
+        "exabgp_reactor_speed": "0.1",
+        "exabgp_tcp_bind": " ".join(sorted({n.local_address for n in listen if n.local_address})),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if listen:
+        values["exabgp_tcp_port"] = str(listen[0].port)
+    return {**os.environ, **values}
+
+
+def command(paths: Paths) -> list[str]:
+    return [sys.executable, "-m", "exabgp", str(paths.configuration)]
+
+
+def unprivileged_user(name: str | None, config: Config) -> tuple[pwd.struct_passwd | None, str]:
+    """Whom to run ExaBGP as where we are root, and else why as root. Raises SpeakerError for a user that is none."""
+    if os.geteuid() != 0:
+        return None, ""
+    if any(n.listen for n in config.neighbors.values()):
+        return None, "ExaBGP runs as root because a neighbor has listen: true, and port 179 needs it"
+    candidates = [name] if name else ["anycast-agent", "nobody"]
+    for candidate in candidates:
+        try:
+            user = pwd.getpwnam(candidate)
+        except KeyError:
+            if name:
+                raise SpeakerError(f"there is no user {name!r} to run ExaBGP as") from None
+            continue
+        closed = _closed_to_others()
+        if closed is None:
+            return user, ""
+        return None, f"ExaBGP runs as root because user {candidate} cannot enter {closed}"
+    return None, "ExaBGP runs as root because there is no user nobody"
+
+
+def _closed_to_others() -> Path | None:
+    """A directory on the way to our Python or our package that other users cannot enter."""
+    homes = [Path(sys.executable), Path(sys.executable).resolve(), Path(anycast_agent.__file__), Path(sys.prefix)]
+    for folder in {parent for home in homes for parent in home.absolute().parents}:
+        if not folder.stat().st_mode & 0o001:
+            return folder
+    return None
+
+
+class Process:
+    """An ExaBGP that we started, or that an earlier agent of this run directory did."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._child: asyncio.subprocess.Process | None = None
+        self._pid: int | None = None
+
+    async def start(self, config: Config, user: pwd.struct_passwd | None) -> None:
+        """Raises OSError where it cannot be started."""
+        check_version()
+        # A session of its own: a terminal's Ctrl-C is for the agent, which withdraws first; and it may outlive us.
+        self._child = await asyncio.create_subprocess_exec(
+            *command(self._paths),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            env=environment(config),
+            start_new_session=True,
+            user=None if user is None else user.pw_uid,
+            group=None if user is None else user.pw_gid,
+            extra_groups=None if user is None else [],
+        )
+        self._pid = self._child.pid
+        write(self._paths.pid, f"{self._pid} {_started(self._pid)}\n")
+
+    def attach(self) -> bool:
+        """Take over the ExaBGP that an earlier agent left; False where there is none alive."""
+        try:
+            pid, started = self._paths.pid.read_text().split()
+        except (OSError, ValueError):
+            return False
+        if _started(int(pid)) != started:
+            return False  # the number is another process's by now
+        self._pid = int(pid)
+        return True
+
+    @property
+    def alive(self) -> bool:
+        if self._child is not None:
+            return self._child.returncode is None
+        return self._pid is not None and bool(_started(self._pid))
+
+    def describe_end(self) -> str:
+        code = self._child.returncode if self._child is not None else None
+        return "ExaBGP has ended" + (f" with status {code}" if code is not None else "")
+
+    async def stop(self) -> None:
+        """SIGTERM, then SIGKILL for all of its group; a frozen one goes too. Bounded by ``KILL_AFTER``."""
+        if self._pid is None:
+            return
+        _signal(self._pid, signal.SIGTERM)
+        _signal(self._pid, signal.SIGCONT)
+        if not await self._gone_within(KILL_AFTER):
+            await self.kill()
+            return
+        _signal_group(self._pid, signal.SIGKILL)
+        self._forget()
+
+    async def kill(self) -> None:
+        """For one that does not answer."""
+        if self._pid is None:
+            return
+        _signal_group(self._pid, signal.SIGKILL)
+        await self._gone_within(KILL_AFTER)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._paths.pid.unlink(missing_ok=True)
+        self._pid, self._child = None, None
+
+    async def _gone_within(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while self.alive and time.monotonic() < end:  # noqa: ASYNC110  # an adopted process is no child: nobody tells
+            await asyncio.sleep(0.01)
+        return not self.alive
+
+
+def _started(pid: int) -> str:
+    """When a process started, in the kernel's ticks; empty for one that is not, or only a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it has gone: that is what was wanted
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        pass
