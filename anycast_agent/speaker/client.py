@@ -91,12 +91,15 @@ class SpeakerClient:
         return self._owned and not self._process.alive
 
     async def _connect(self) -> asyncio.StreamReader | None:
-        """A connection to the pipe; None where ExaBGP has died meanwhile."""
-        pause = CONNECT_EVERY
+        """A connection to the pipe; None where ExaBGP has died, or been ended because it does not start one."""
+        pause, end = CONNECT_EVERY, asyncio.get_running_loop().time() + STARTS_WITHIN
         while not self._died():
             try:
                 reader, self._writer = await asyncio.open_unix_connection(str(self._paths.socket), limit=LINE_MOST)
             except OSError:
+                if self._owned and asyncio.get_running_loop().time() > end:
+                    await self._process.kill()
+                    break
                 await asyncio.sleep(pause)
                 pause = min(CONNECT_SLOWEST, 1.2 * pause)
                 continue
@@ -283,7 +286,7 @@ class SpeakerClient:
         self._paths.run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
         if not self._owned or self._config is None:
             return
-        self._user, why = unprivileged_user(self._user_name, self._config)
+        self._user, why = unprivileged_user(self._user_name, self._config, self._paths.run_dir)
         self._post(ev.Warned("speaker user", why))
         if self._user is not None:
             os.chown(self._paths.run_dir, self._user.pw_uid, self._user.pw_gid)

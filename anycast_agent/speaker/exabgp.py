@@ -152,7 +152,9 @@ def environment(config: Config) -> dict[str, str]:
     """What ExaBGP is told by its environment; the rest of ours is passed on."""
     listen = [n for n in config.neighbors.values() if n.listen]
     values = {
-        "exabgp_daemon_drop": "false",  # who starts it has dropped already, or has nothing to drop
+        # ExaBGP drops to this user by itself, after it has started its helper the first time: then it could neither
+        # start it again nor read its configuration again. We start it as whom it is to be; this keeps it that.
+        "exabgp_daemon_user": pwd.getpwuid(os.geteuid()).pw_name,
         "exabgp_daemon_daemonize": "false",
         "exabgp_log_level": "WARNING",
         "exabgp_log_destination": "stderr",
@@ -172,7 +174,7 @@ def command(paths: Paths) -> list[str]:
     return [sys.executable, "-m", "exabgp", str(paths.configuration)]
 
 
-def unprivileged_user(name: str | None, config: Config) -> tuple[pwd.struct_passwd | None, str]:
+def unprivileged_user(name: str | None, config: Config, run_dir: Path) -> tuple[pwd.struct_passwd | None, str]:
     """Whom to run ExaBGP as where we are root, and else why as root. Raises SpeakerError for a user that is none."""
     if os.geteuid() != 0:
         return None, ""
@@ -186,16 +188,17 @@ def unprivileged_user(name: str | None, config: Config) -> tuple[pwd.struct_pass
             if name:
                 raise SpeakerError(f"there is no user {name!r} to run ExaBGP as") from None
             continue
-        closed = _closed_to_others()
+        closed = _closed_to_others(run_dir)
         if closed is None:
             return user, ""
         return None, f"ExaBGP runs as root because user {candidate} cannot enter {closed}"
     return None, "ExaBGP runs as root because there is no user nobody"
 
 
-def _closed_to_others() -> Path | None:
-    """A directory on the way to our Python or our package that other users cannot enter."""
-    homes = [Path(sys.executable), Path(sys.executable).resolve(), Path(anycast_agent.__file__), Path(sys.prefix)]
+def _closed_to_others(run_dir: Path) -> Path | None:
+    """A directory on the way to our Python, our package or the run directory that other users cannot enter."""
+    python = Path(sys.executable)
+    homes = [python, python.resolve(), Path(anycast_agent.__file__), Path(sys.prefix), run_dir]
     for folder in {parent for home in homes for parent in home.absolute().parents}:
         if not folder.stat().st_mode & 0o001:
             return folder

@@ -50,6 +50,8 @@ PATHS_MOST = 20_000
 PREFIXES_A_LINE = 64
 AGENTS_MOST = 4
 ROUND_TRIP_EVERY = 1.0
+MISSED_MOST = 3
+"""Round trips in a row that show fewer peers than are configured, before ExaBGP is ended for it."""
 END_AFTER = 10.0
 """How long an ExaBGP that the agent started outlives it, once it carries nothing. Seconds."""
 
@@ -118,6 +120,9 @@ class Pipe:
         self._sessions: dict[str, tuple[str, str]] = {}
         self._paths: dict[tuple[str, str, str], codec.ReceivedPath] = {}
         self._learned = False
+        self._configured = 0
+        self._peers = 0
+        self._missed = 0
         self._alone_since = now
         self._ready_said = False
 
@@ -156,6 +161,7 @@ class Pipe:
             if keys:
                 self._drop_by_itself(keys, why)
         if self._running is None and now - self._answered_at >= ROUND_TRIP_EVERY:
+            self._peers = 0
             self._ask("show neighbor summary", self._on_summary_line, self._round_trip_done)
         self._end_if_alone(now)
 
@@ -174,6 +180,7 @@ class Pipe:
         """Ask ExaBGP what it has from an earlier pipe; until that is known, no agent is told that all is known."""
         self._ask("show adj-rib out extensive", self._on_rib_line, lambda _: None)
         self._ask("show neighbor summary", self._on_summary_line, lambda _: None)
+        self._ask("show neighbor configuration", self._on_configuration_line, lambda _: None)
         self._ask("show adj-rib in extensive", self._on_path_line, lambda _: self._has_learned())
 
     def _has_learned(self) -> None:
@@ -188,10 +195,14 @@ class Pipe:
 
     def _on_summary_line(self, line: str) -> None:
         found = codec.parse_summary_line(line)
+        self._peers += found is not None
         if found is not None and found[0] not in self._sessions:
             self._session(found[0], "up" if found[1] else "down", "")
             if found[1] and not self._learned:
                 self._ledger.sent(found[0], [p for n, p in self._ledger.entries if n == found[0]])
+
+    def _on_configuration_line(self, line: str) -> None:
+        self._configured += codec.parse_revision_line(line) is not None
 
     def _on_path_line(self, line: str) -> None:
         path = codec.parse_path_line(line)
@@ -300,6 +311,11 @@ class Pipe:
         if error is None:
             _notify("WATCHDOG=1" if self._ready_said else "READY=1\nSTATUS=ExaBGP answers")
             self._ready_said = True
+        self._missed = self._missed + 1 if self._peers < self._configured else 0
+        if self._missed == MISSED_MOST:
+            # An event that ExaBGP wrote to a pipe just as that died makes it give up the peer, for good.
+            _say(f"ExaBGP has given up {self._configured - self._peers} of its peers: ending it, to be started again")
+            os.kill(os.getppid(), signal.SIGTERM)
 
     def exabgp_age(self, now: float) -> float:
         """Seconds since ExaBGP last answered, where it owes an answer; it is asked at least every second."""
@@ -489,6 +505,7 @@ class Pipe:
         self._settings = Settings.read(self._settings_file)
         self._ledger.dead_man, self._ledger.adopt_for = self._settings.dead_man, self._settings.adopt_for
         if request.get("exabgp"):
+            self._configured = 0  # not known until the answer to ``config`` shows the new ones
             os.kill(os.getppid(), signal.SIGUSR1)
         self._tell(agent, op="done", id=number, error=None)
 
@@ -502,6 +519,7 @@ class Pipe:
                 found.append(revision)
 
         def finish(error: str | None) -> None:
+            self._configured = len(found)
             self._tell(agent, op="done", id=number, error=error, revisions=sorted(set(found)), neighbors=len(found))
 
         self._enqueue(self._jobs, Job(deque(["show neighbor configuration"]), finish, on_text, agent))

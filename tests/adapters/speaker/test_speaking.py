@@ -112,6 +112,7 @@ async def test_a_pipe_that_dies_forgets_nothing(tmp_path: Path) -> None:
     async with speaking(tmp_path) as (agent, peer, _):
         await agent.put(V4[0], V4[1], attributes=Attributes(med=9, communities=("65000:1", "65000:2")))
         await peer.has(V4[0], V4[1])
+        await agent.until(lambda: agent.count(ev.RoutesSent) > 0)  # nothing is on its way to the pipe
         updates = len(peer.updates)
         os.kill(_pipe_pid(agent), signal.SIGKILL)
         await agent.until(lambda: agent.count(ev.SpeakerSynced) > 1)
@@ -123,6 +124,21 @@ async def test_a_pipe_that_dies_forgets_nothing(tmp_path: Path) -> None:
         assert len(peer.updates) == updates
         await agent.drop(V4[0])
         await peer.has(V4[1])
+
+
+async def test_a_pipe_that_dies_in_the_middle_of_an_event_is_survived_too(tmp_path: Path) -> None:
+    """ExaBGP then gives up its peers for good: that is noticed, it is started again, and the session comes back."""
+    async with speaking(tmp_path) as (agent, peer, _):
+        for n in range(3):
+            await agent.put(V4[n])
+            os.kill(_pipe_pid(agent), signal.SIGKILL)
+            synced = agent.count(ev.SpeakerSynced)
+            await agent.until(lambda n=synced: agent.count(ev.SpeakerSynced) > n)
+        await agent.until(lambda: agent.found() is not None and _settled(agent, peer), 40)
+
+
+def _settled(agent: Agent, peer: BgpPeer) -> bool:
+    return peer.established and {k.prefix for k in agent.found()} == set(peer.table)
 
 
 def _pipe_pid(agent: Agent) -> int:
