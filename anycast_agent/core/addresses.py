@@ -19,6 +19,15 @@ KEEP_UNKNOWN = 10.0
 
 RETRY_FIRST, RETRY_MOST = 0.5, 30.0
 
+STABLE = 10.0
+"""An address that was put back and stays for so long is no longer fought over. Seconds."""
+
+QUICK_LOSSES = 3
+"""So many losses in a row, each of an address that was not stable yet, are a fight: adding it again waits."""
+
+ASK_EVERY = 5.0
+"""While the kernel is not known, its full report is asked for again so often. Seconds."""
+
 Removable = Callable[[Address], float | None]
 """From when on an address may be removed (monotonic); None: not yet, and something will happen before it may."""
 
@@ -35,13 +44,21 @@ class KernelForgotten:
     """Timer key: what the kernel last had no longer counts."""
 
 
+@dataclass(frozen=True, slots=True)
+class KernelDue:
+    """Timer key: the kernel's full report should have come by now."""
+
+
 @dataclass(slots=True)
 class AddressRecord:
     address: Address
     state: AddressState | None = None
     seen_at: float | None = None
+    came_at: float = float("-inf")
+    """When it was last seen to come up."""
     error: str = ""
     repairs: int = 0
+    quick_losses: int = 0
     open: int | None = None
     retry_at: float = 0.0
     retry_in: float = RETRY_FIRST
@@ -89,19 +106,28 @@ class Addresses:
         """Something that an address waits for may have happened."""
         self._dirty[address] = None
 
+    def look_at_all(self) -> None:
+        self._dirty.update(dict.fromkeys(self.records))
+
+    def ask(self, now: float) -> None:
+        """A full report was asked for: look later whether it has come."""
+        self._timers.set(KernelDue(), now + ASK_EVERY)
+
     # --- observed ---
 
-    def report(self, event: KernelSeen, now: float) -> set[Address]:
-        """A full report: returns the addresses of which it has news."""
+    def report(self, event: KernelSeen, now: float) -> tuple[set[Address], bool]:
+        """A full report: returns the addresses of which it has news, and whether it has news for any prefix."""
+        before = (self.links, self.way_back, True)
         self.links, self.way_back = dict(event.links), dict(event.way_back)
+        everything = before != (self.links, self.way_back, self.known)
         changed = {a for a in {*event.addresses, *self.records} if self._see(a, event.addresses.get(a), now)}
-        if not self.known:
-            changed |= {*self._wanted, *event.addresses}
         self.known, self.seen_at = True, now
         self._timers.cancel(KernelForgotten())
-        return changed
+        self._timers.cancel(KernelDue())
+        return changed, everything
 
     def seen(self, address: Address, state: AddressState | None, now: float) -> bool:
+        """Returns whether it is news."""
         return self._see(address, state, now)
 
     def _see(self, address: Address, state: AddressState | None, now: float) -> bool:
@@ -109,9 +135,18 @@ class Addresses:
         was, record.state, record.seen_at = record.state, state, now
         self._dirty[address] = None
         if state is not None:
-            record.error, record.retry_in, record.retry_at = "", RETRY_FIRST, 0.0
+            record.error = ""
+            if was is None:
+                record.came_at = now
         elif was is not None and was.ours and address in self._wanted:
             record.repairs += 1
+            record.quick_losses = record.quick_losses + 1 if now - record.came_at < STABLE else 0
+            if record.quick_losses == 0:
+                record.retry_in, record.retry_at = RETRY_FIRST, 0.0
+            elif record.quick_losses >= QUICK_LOSSES:
+                # Somebody takes away what we add: a route that comes and goes with it helps nobody.
+                record.error = f"removed again {now - record.came_at:.1f} s after it came up"
+                self._back_off(record, now)
         return was != state
 
     def _record(self, address: Address) -> AddressRecord:
@@ -148,9 +183,15 @@ class Addresses:
             record.error = error
         as_meant = (record.state is not None) is isinstance(action, AddAddress)
         if not as_meant:
-            # Failed, or its report is still on the way; the wait bounds how often that is believed.
-            record.retry_at = now + record.retry_in
-            record.retry_in = min(RETRY_MOST, 2 * record.retry_in)
+            # Failed, or its report is still on the way; that is believed once.
+            if not record.error and record.retry_in > RETRY_FIRST and isinstance(action, AddAddress):
+                record.error = "it was added, and is not there"
+            self._back_off(record, now)
+
+    @staticmethod
+    def _back_off(record: AddressRecord, now: float) -> None:
+        record.retry_at = now + record.retry_in
+        record.retry_in = min(RETRY_MOST, 2 * record.retry_in)
 
     def ours_left(self) -> list[Address]:
         """Addresses of ours that are there and not wanted."""

@@ -27,9 +27,9 @@ from anycast_agent.core.actions import (
     RunProbe,
     WatchKernel,
 )
-from anycast_agent.core.addresses import Addresses, AddressTurn, KernelForgotten
+from anycast_agent.core.addresses import Addresses, AddressTurn, KernelDue, KernelForgotten
 from anycast_agent.core.life import LIFE_TABLE, Life, LifeEvent, Link, LinkEvent
-from anycast_agent.core.link import BeatDue, ConfigureDue, SilenceEnds, SpeakerLink
+from anycast_agent.core.link import BeatDue, ConfigureDue, ReplayDue, SilenceEnds, SpeakerLink
 from anycast_agent.core.model import (
     Address,
     AddressMode,
@@ -45,8 +45,8 @@ from anycast_agent.core.opened import OpenActions, Overdue
 from anycast_agent.core.picture import Pictures
 from anycast_agent.core.prefixes import Prefixes, PrefixTurn
 from anycast_agent.core.probing import ProbeDue, Probing, VerdictStale
-from anycast_agent.core.reload import refusal
-from anycast_agent.core.routes import RouteRetry, Routes
+from anycast_agent.core.reload import ConfigRecord, refusal
+from anycast_agent.core.routes import RouteRetry, Routes, keys_of
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.core.timers import Timers
 
@@ -75,18 +75,6 @@ class Output:
 
     actions: tuple[Action, ...] = ()
     changes: tuple[Change, ...] = ()
-
-
-@dataclass(slots=True)
-class ConfigRecord:
-    config: Config | None = None
-    loaded_at: float | None = None
-    reloads_ok: int = 0
-    reloads_failed: int = 0
-    errors: tuple[str, ...] = ()
-    failed_at: float | None = None
-    reply_to: int | None = None
-    """Who waits for the speaker to have taken the configuration."""
 
 
 class Engine:
@@ -143,15 +131,17 @@ class Engine:
 
     def handle(self, event: ev.Event, now: float) -> None:
         """Record what happened at ``now`` (monotonic seconds)."""
-        if self.life is not Life.ENDED:
+        if not self._ended:
             self._handlers[type(event)](event, now)
 
     def settle(self, now: float) -> Output:
         """Fire what is due, decide what was touched, plan what is possible. The turn's actions and changes."""
-        if self.life is Life.ENDED:
+        if self._ended:
             return self._output()
         for key in list(self.timers.due(now)):
             self._fire(key, now)
+            if self._ended:
+                return self._output()
         self._begin_running(now)
         if self.record.config is not None:
             self.prefixes.decide(self.record.config, self.life is Life.STOPPING, now)
@@ -161,11 +151,15 @@ class Engine:
 
     def deadline(self) -> float | None:
         """When the engine wants its next turn if nothing happens before; None: not at all."""
-        return None if self.life is Life.ENDED else self.timers.deadline()
+        return None if self._ended else self.timers.deadline()
 
     def snapshot(self, now: float) -> Snapshot:
         """Everything there is to show, as of ``now``."""
         return self._pictures.take(now)
+
+    @property
+    def _ended(self) -> bool:
+        return self.life is Life.ENDED
 
     def _output(self) -> Output:
         output = Output(tuple(self._actions), tuple(self._changes))
@@ -188,7 +182,8 @@ class Engine:
             case PrefixTurn(prefix):
                 self.prefixes.touch(prefix)
             case BeatDue():
-                if self.link.state is not Link.ABSENT:
+                # Once the wait for the next agent was extended, a beat would only shorten it again.
+                if self.link.state is not Link.ABSENT and self.life is not Life.HANDING_OVER:
                     self._actions.append(self.link.beat(now))
             case SilenceEnds():
                 self._silence(now)
@@ -196,9 +191,17 @@ class Engine:
                 self.addresses.look_at(address)
             case KernelForgotten():
                 self.prefixes.touch_all()
+            case KernelDue():
+                if not self.addresses.known:
+                    self._ask_kernel("no full report yet", now)
+            case ReplayDue():
+                self.link.replay_ended()
+                self._resync_speaker("the replay did not end in time", now)
+            case RouteRetry(route):
+                self.routes.look_at(route)
             case StopOver():
-                self._finish(1, "the time for a clean stop is up; left: " + "; ".join(self._left()))
-            case RouteRetry() | ConfigureDue():
+                self._finish(now, 1, "the time for a clean stop is up; left: " + "; ".join(self._left()))
+            case ConfigureDue():
                 pass  # being awake is all that was asked for: the plan looks by itself
             case _:
                 raise AssertionError(f"unknown timer {key!r}")
@@ -217,7 +220,7 @@ class Engine:
             case ConfigureSpeaker() | RestartSpeaker():
                 self._speaker_configured(action, "no answer from the speaker", now)
             case ExtendDeadMan():
-                self._finish(1, "the speaker did not confirm the longer wait", hand_over=True)
+                self._finish(now, 1, "the speaker did not confirm the longer wait", hand_over=True)
         if action is not None:
             self._say(type(action).__name__, f"did not end in time: {action}"[:300], "warning")
 
@@ -257,6 +260,9 @@ class Engine:
         watched = ("services", "interface", "address_mode", "way_back")
         if old is None or any(getattr(old, name) != getattr(config, name) for name in watched):
             self._actions.append(WatchKernel(config))
+            self.addresses.ask(now)
+        if old is None and self.link.state is Link.SYNCED:
+            self.prefixes.adopt(config, now)
 
     def _on_config_rejected(self, event: ev.ConfigRejected, now: float) -> None:
         self._reload_failed(event.errors, event.request, now)
@@ -277,8 +283,9 @@ class Engine:
     # --- checks ---
 
     def _on_probe_finished(self, event: ev.ProbeFinished, now: float) -> None:
-        action = self.opened.end(event.action)
+        action = self.opened.get(event.action)
         if isinstance(action, RunProbe):
+            self.opened.end(event.action)
             self._probe_ended(action, event.outcome, event.detail, event.duration, now)
 
     def _probe_ended(self, probe: RunProbe, outcome: Outcome, detail: str, duration: float, now: float) -> None:
@@ -297,9 +304,12 @@ class Engine:
     # --- kernel ---
 
     def _on_kernel_seen(self, event: ev.KernelSeen, now: float) -> None:
-        for address in self.addresses.report(event, now):
+        changed, everything = self.addresses.report(event, now)
+        for address in changed:
             self._address_changed(address, now)
-        self.prefixes.touch_all()  # links and ways back come with the report too, and any prefix rests on them
+        if everything:
+            self.prefixes.touch_all()
+        self._pictures.forget_all()
 
     def _on_address_seen(self, event: ev.AddressSeen, now: float) -> None:
         if self.addresses.seen(event.address, event.state, now):
@@ -329,9 +339,10 @@ class Engine:
             self.prefixes.touch_all()
 
     def _on_address_ended(self, event: ev.AddressAdded | ev.AddressRemoved, now: float) -> None:
-        action = self.opened.end(event.action)
+        action = self.opened.get(event.action)
         if not isinstance(action, AddAddress | RemoveAddress):
             return
+        self.opened.end(event.action)
         self.addresses.ended(action, event.error, now)
         self.prefixes.touch(prefix_of(action.address))
         if event.error is not None:
@@ -340,8 +351,12 @@ class Engine:
 
     def _kernel_unknown(self, why: str, now: float) -> None:
         self.addresses.lost(now)
-        self._actions.append(Resync(ev.Source.KERNEL, why))
         self.prefixes.touch_all()
+        self._ask_kernel(why, now)
+
+    def _ask_kernel(self, why: str, now: float) -> None:
+        self.addresses.ask(now)
+        self._actions.append(Resync(ev.Source.KERNEL, why))
 
     def _reachable(self, prefix: Prefix) -> bool:
         mode = self.record.config.address_mode if self.record.config else AddressMode.UNMANAGED
@@ -357,14 +372,22 @@ class Engine:
         return False
 
     def _on_speaker_connected(self, event: ev.SpeakerConnected, now: float) -> None:
+        if self.link.state is not Link.ABSENT:
+            self._speaker_lost("replaced by a new connection", now)
         self.link.connected(event.pipe, now)
         self._link(LinkEvent.CONNECTED, now)
         self.routes.replay_begins()
 
     def _on_route_found(self, event: ev.RouteFound, now: float) -> None:
-        self.routes.found(event)
+        if self.link.replaying:
+            self.routes.found(event)
 
     def _on_speaker_synced(self, event: ev.SpeakerSynced, now: float) -> None:
+        if not self.link.replaying:
+            return
+        if not self.link.replay_ended():
+            self._resync_speaker("something was lost during the replay", now)
+            return
         self._link(LinkEvent.REPLAYED, now)
         if self.link.state is not Link.SYNCED:
             return
@@ -374,14 +397,16 @@ class Engine:
         self.prefixes.touch_all()
 
     def _on_speaker_lost(self, event: ev.SpeakerLost, now: float) -> None:
-        self.link.lost(event.why, now)
+        self._speaker_lost(event.why, now)
+
+    def _speaker_lost(self, why: str, now: float) -> None:
+        self.link.lost(why, now)
         self._link(LinkEvent.LOST, now)
         self.routes.lost(now)
         self._pictures.forget_all()
 
     def _on_speaker_answered(self, event: ev.SpeakerAnswered, now: float) -> None:
         if self.link.answered(event.exabgp_age, now) and self.link.state is Link.WEDGED:
-            self.link.why = ""
             self._link(LinkEvent.ANSWERED, now)
             self._resync_speaker("it answers again", now)
 
@@ -392,8 +417,9 @@ class Engine:
     def _resync_speaker(self, why: str, now: float) -> None:
         if self.link.state is not Link.ABSENT:
             self._link(LinkEvent.RESYNC, now)
-            self.routes.replay_begins()
-            self._actions.append(Resync(ev.Source.SPEAKER, why))
+            if self.link.ask_replay(now):
+                self.routes.replay_begins()
+                self._actions.append(Resync(ev.Source.SPEAKER, why))
 
     def _on_session_changed(self, event: ev.SessionChanged, now: float) -> None:
         if not self.link.session(event.neighbor, event.state, event.why[:200], now):
@@ -402,12 +428,14 @@ class Engine:
         self._say(event.neighbor, f"session {event.state}" + (f": {event.why}"[:200] if event.why else ""),
                   "info" if up or event.state is SessionState.CONNECTED else "warning")  # fmt: skip
         if not up:
-            for prefix in self.routes.session_down(event.neighbor, now):
-                self._route_moved(prefix)
+            self.routes.session(event.neighbor, event.state is not SessionState.UNKNOWN, now)
+        self.addresses.look_at_all()  # one may have waited for this session's withdrawals
+        self._pictures.forget_all()
 
     def _on_routes_done(self, event: ev.RoutesDone, now: float) -> None:
-        action = self.opened.end(event.action)
+        action = self.opened.get(event.action)
         if isinstance(action, PutRoutes | DropRoutes | ConfirmRoutes):
+            self.opened.end(event.action)
             self._routes_ended(action, event.error, now)
 
     def _routes_ended(self, action: PutRoutes | DropRoutes | ConfirmRoutes, error: str | None, now: float) -> None:
@@ -416,8 +444,8 @@ class Engine:
             self._route_moved(state.key.prefix)
         if error is not None and states:
             self._say(type(action).__name__, f"{len(states)} routes, {states[0].key.prefix} first: {error}", "error")
-            if self.link.state is Link.SYNCED:
-                self._resync_speaker("an action on routes failed", now)
+        if any(not state.known for state in states) and self.link.state is Link.SYNCED:
+            self._resync_speaker("what an action on routes did is not known", now)
 
     def _on_routes_sent(self, event: ev.RoutesSent, now: float) -> None:
         for announced, prefixes in ((True, event.announced), (False, event.withdrawn)):
@@ -445,17 +473,24 @@ class Engine:
 
     def _route_moved(self, prefix: Prefix) -> None:
         self.addresses.look_at(address_of(prefix))
+        self._forget_picture(prefix)
+
+    def _forget_picture(self, prefix: Prefix) -> None:
         if (state := self.prefixes.states.get(prefix)) is not None:
             self._pictures.forget(state.service)
 
     def _on_speaker_configured(self, event: ev.SpeakerConfigured, now: float) -> None:
-        action = self.opened.end(event.action)
+        action = self.opened.get(event.action)
         if isinstance(action, ConfigureSpeaker | RestartSpeaker):
+            self.opened.end(event.action)
             self._speaker_configured(action, event.error, now)
 
     def _speaker_configured(self, action: ConfigureSpeaker | RestartSpeaker, error: str | None, now: float) -> None:
-        if not self.link.configured(action, error, now):
+        renewed = self.link.configured(action, error, now)
+        if renewed is None:
             return
+        self.routes.neighbors_renewed(renewed)
+        self.routes.look_at_barred()
         if error is not None:
             self._say("speaker", f"{type(action).__name__} failed: {error}", "error")
         if isinstance(action, ConfigureSpeaker) and (error is not None or not self.link.pending):
@@ -468,6 +503,7 @@ class Engine:
             self.probing.stopped = True
             self.addresses.want_none()
             self.timers.set(StopOver(), now + (self.record.config.stop_within if self.record.config else 0.0))
+            self._answer_waiting("the agent is stopping")
             self.prefixes.touch_all()
 
     def _on_hand_over_asked(self, event: ev.HandOverAsked, now: float) -> None:
@@ -477,24 +513,29 @@ class Engine:
             self._actions.append(Reply(event.request, moved, (text,)))
         if not moved:
             return
+        self._answer_waiting("the agent is handing over")
         self.probing.stopped = True
         if event.extend is None or self.link.state is Link.ABSENT:
-            self._finish(0, event.why, hand_over=True)
+            self._finish(now, 0, event.why, hand_over=True)
             return
         extend = ExtendDeadMan(self.opened.new_id(), event.extend)
         self.opened.begin(extend.id, extend, now + EXTEND_DUE)
         self._actions.append(extend)
 
     def _on_dead_man_extended(self, event: ev.DeadManExtended, now: float) -> None:
-        if isinstance(self.opened.end(event.action), ExtendDeadMan):
-            self._finish(0 if event.error is None else 1, event.error or "handed over", hand_over=True)
+        if isinstance(self.opened.get(event.action), ExtendDeadMan):
+            self.opened.end(event.action)
+            self._finish(now, 0 if event.error is None else 1, event.error or "handed over", hand_over=True)
 
     def _on_adapter_failed(self, event: ev.AdapterFailed, now: float) -> None:
         self.adapter_failures[event.name] = self.adapter_failures.get(event.name, 0) + 1
         self._say(event.name, f"failed and is restarted: {event.error}"[:500], "error")
         if event.name == ev.Source.KERNEL:
             self.addresses.lost(now)
+            self.addresses.ask(now)
             self.prefixes.touch_all()
+        elif event.name == ev.Source.SPEAKER and self.link.state is not Link.ABSENT:
+            self._speaker_lost(event.error[:200], now)
 
     def _on_lost(self, event: ev.Lost, now: float) -> None:
         self._say(event.source, f"events were lost: {event.why}", "warning")
@@ -539,19 +580,27 @@ class Engine:
     def _begin_running(self, now: float) -> None:
         if self.life is Life.STARTING and not self.not_ready():
             self._live(LifeEvent.ALL_KNOWN, now)
+            self.addresses.look_at_all()  # what an earlier run left may go only from now on
 
     def _left(self) -> list[str]:
         routes = [f"route {s.key.prefix} at {s.key.neighbor}" for s in self.routes.states.values() if s.there]
-        return (routes + [f"address {a}" for a in self.addresses.ours_left()])[:20]
+        unseen = [] if self._addresses_seen() else ["addresses: what the kernel has is not known"]
+        return (routes + unseen + [f"address {a}" for a in self.addresses.ours_left()])[:20]
+
+    def _addresses_seen(self) -> bool:
+        config = self.record.config
+        return self.addresses.known or config is None or config.address_mode is not AddressMode.MANAGE
 
     def _end_stop(self, now: float) -> None:
-        if self.life is Life.STOPPING and not self._withdrawing(now) and not self.addresses.ours_left():
-            self._finish(0, "stopped; nothing is left")
+        if self.life is not Life.STOPPING or self._withdrawing(now):
+            return
+        if self._addresses_seen() and not self.addresses.ours_left():
+            self._finish(now, 0, "stopped; nothing is left")
 
     def _withdrawing(self, now: float) -> bool:
         """Whether a router may still have a route from us."""
         for state in self.routes.states.values():
-            at = self.routes.withdrawn_at(state.key.prefix, self.link.session_up, now)
+            at = self.routes.withdrawn_at(state.key.prefix, self.link.session_down, now)
             if at is None and not self._dead_man_has_fired(now):
                 self.timers.set(PrefixTurn(state.key.prefix), now + 0.1)
                 return True
@@ -564,8 +613,8 @@ class Engine:
             return False
         return now >= self.link.since + config.dead_man + 1.0
 
-    def _finish(self, code: int, why: str, hand_over: bool = False) -> None:
-        self.life = LIFE_TABLE[self.life, LifeEvent.FINISHED]
+    def _finish(self, now: float, code: int, why: str, hand_over: bool = False) -> None:
+        self.life, self.life_since = LIFE_TABLE[self.life, LifeEvent.FINISHED], now
         self._say("agent", f"ends: {why}", "info" if code == 0 else "error")
         self._actions.append(Exit(code, why, hand_over))
 
@@ -573,13 +622,15 @@ class Engine:
 
     def _plan(self, now: float) -> None:
         if self.life in (Life.RUNNING, Life.STOPPING) and self.link.state is Link.SYNCED:
-            self._actions.extend(self.routes.plan(now, self.link.may_put))
+            for action in self.routes.plan(now, self.link.may_put):
+                self._actions.append(action)
+                for key in keys_of(action):
+                    self._forget_picture(key.prefix)
         self._actions.extend(self.addresses.plan(now, lambda address: self._removable(address, now)))
         if self.life in (Life.STARTING, Life.RUNNING):
-            if (configure := self.link.configure(self._neighbors_settled(), now)) is not None:
-                self._actions.append(configure)
-            if (restart := self.link.restart(now)) is not None:
-                self._actions.append(restart)
+            # A wedged one could not be configured: that would only keep its restart waiting.
+            step = self.link.restart(now) or self.link.configure(self._neighbors_settled, now)
+            self._actions += [step] if step is not None else []
 
     def _neighbors_settled(self) -> bool:
         leaving = self.link.leaving()
@@ -590,7 +641,7 @@ class Engine:
         if self.life is Life.STARTING or self.life is Life.HANDING_OVER:
             return None
         prefix = prefix_of(address)
-        at = self.routes.withdrawn_at(prefix, self.link.session_up, now)
+        at = self.routes.withdrawn_at(prefix, self.link.session_down, now)
         if at is None:
             return now if self._dead_man_has_fired(now) else now + 0.1
         return at + self.prefixes.linger(prefix)

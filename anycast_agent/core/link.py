@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from anycast_agent.core.actions import Beat, ConfigureSpeaker, RestartSpeaker
@@ -15,6 +16,12 @@ CONFIGURE_DUE = 30.0
 
 SETTLE_BEFORE_REMOVAL = 3.0
 """How long the removal of a neighbor waits for the withdrawal of its routes. Seconds."""
+
+REPLAY_WITHIN = 5.0
+"""A replay that has not ended by then is asked for again. Seconds."""
+
+MOST_SESSIONS = 4096
+"""Sessions that are remembered: the speaker names them, and what comes from outside is bounded."""
 
 _RETRY_FIRST, _RETRY_MOST = 1.0, 30.0
 
@@ -32,6 +39,11 @@ class SilenceEnds:
 @dataclass(frozen=True, slots=True)
 class ConfigureDue:
     """Timer key: look again whether the speaker's configuration can be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayDue:
+    """Timer key: the replay should have ended by now."""
 
 
 @dataclass(slots=True)
@@ -55,6 +67,10 @@ class SpeakerLink:
         self.exabgp_age: float | None = None
         self.restarts = 0
         self.sessions: dict[str, Session] = {}
+        self.replaying = False
+        """A replay is under way."""
+        self._replay_again = False
+        """While it is, something was lost: what it adds up to is not to be believed."""
         self._wanted: Config | None = None
         self._wanted_since = now
         self._done: Config | None = None
@@ -72,7 +88,7 @@ class SpeakerLink:
         self.state, self.since = state, now
         return True
 
-    # --- beats ---
+    # --- hearing from it ---
 
     @property
     def silence(self) -> float:
@@ -83,14 +99,40 @@ class SpeakerLink:
         self.pipe, self.why, self.answered_at, self.exabgp_age = pipe, "", now, None
         self._timers.set(BeatDue(), now)
         self._timers.set(SilenceEnds(), now + self.silence)
+        self._retry_at = now  # what failed because nobody was there need not wait any longer
+        self._replay_begins(now)
 
     def lost(self, why: str, now: float) -> None:
         self.why = why
+        self.replaying = False
+        self._timers.cancel(ReplayDue())
         self._timers.cancel(BeatDue())
         self._timers.cancel(SilenceEnds())
         for session in self.sessions.values():
             if session.state is not SessionState.UNKNOWN:
                 session.state, session.since, session.why = SessionState.UNKNOWN, now, why
+
+    # --- replays ---
+
+    def _replay_begins(self, now: float) -> None:
+        self.replaying, self._replay_again = True, False
+        self._timers.set(ReplayDue(), now + REPLAY_WITHIN)
+
+    def ask_replay(self, now: float) -> bool:
+        """Whether to ask for a replay now. One is under way at a time: another waits until that has ended."""
+        if self.replaying:
+            self._replay_again = True
+            return False
+        self._replay_begins(now)
+        return True
+
+    def replay_ended(self) -> bool:
+        """A replay ended, or is given up. Returns whether it can be believed; if not, ask again."""
+        again, self.replaying, self._replay_again = self._replay_again, False, False
+        self._timers.cancel(ReplayDue())
+        return not again
+
+    # --- beats ---
 
     def beat(self, now: float) -> Beat:
         interval = min(1.0, (self._wanted.dead_man if self._wanted else 5.0) / 5)
@@ -99,21 +141,26 @@ class SpeakerLink:
 
     def answered(self, exabgp_age: float, now: float) -> bool:
         """The pipe answered a beat. Returns whether ExaBGP itself is heard too."""
+        if self.state is Link.ABSENT:
+            return False
         self.exabgp_age = exabgp_age
         if exabgp_age >= self.silence:
             self.why = f"ExaBGP has not answered the pipe for {exabgp_age:.1f} s"
             return False
-        self.answered_at = now
+        self.answered_at, self.why = now, ""
         self._timers.set(SilenceEnds(), now + self.silence)
         return True
 
     # --- sessions ---
 
-    def session_up(self, neighbor: str) -> bool:
+    def session_down(self, neighbor: str) -> bool:
+        """Whether the session is known not to carry anything. One of which nothing is known may."""
         session = self.sessions.get(neighbor)
-        return session is not None and session.state is SessionState.UP
+        return session is not None and session.state in (SessionState.DOWN, SessionState.CONNECTED)
 
     def session(self, neighbor: str, state: SessionState, why: str, now: float) -> bool:
+        if neighbor not in self.sessions and len(self.sessions) >= MOST_SESSIONS:
+            return False
         session = self.sessions.setdefault(neighbor, Session(since=now))
         if session.state is state:
             session.why = why or session.why
@@ -130,17 +177,23 @@ class SpeakerLink:
         self._retry_in = _RETRY_FIRST
         for name in config.neighbors:
             self.sessions.setdefault(name, Session(since=now))
+        self._compare()
+
+    def _compare(self) -> None:
+        """Where what ExaBGP has is as good as what is wanted, it is what is wanted: to be asked each turn, for free."""
+        if self._same(self._done, self._wanted):
+            self._done = self._wanted
 
     @property
     def pending(self) -> bool:
         """Whether ExaBGP is not yet known to have the configuration that is wanted."""
-        return self._open is not None or not self._same(self._done, self._wanted)
+        return self._open is not None or self._done is not self._wanted
 
     @staticmethod
     def _same(one: Config | None, other: Config | None) -> bool:
         if one is None or other is None:
             return one is other
-        return one is other or (
+        return (
             one.neighbors == other.neighbors
             and (one.dead_man, one.adopt_for, one.router_id) == (other.dead_man, other.adopt_for, other.router_id)
             and _prefixes(one) == _prefixes(other)
@@ -151,11 +204,11 @@ class SpeakerLink:
         done = self._done
         return done is not None and key.neighbor in done.neighbors and key.prefix in self._passed
 
-    def configure(self, settled: bool, now: float) -> ConfigureSpeaker | None:
+    def configure(self, settled: Callable[[], bool], now: float) -> ConfigureSpeaker | None:
         """The action that brings ExaBGP to what is wanted, once ``settled``: no route needs a neighbor that goes."""
-        if self._wanted is None or self._open is not None or self._same(self._done, self._wanted):
+        if self._wanted is None or self._open is not None or self._done is self._wanted:
             return None
-        at = max(self._retry_at, now if settled else self._wanted_since + SETTLE_BEFORE_REMOVAL)
+        at = max(self._retry_at, now if settled() else self._wanted_since + SETTLE_BEFORE_REMOVAL)
         if now < at:
             self._timers.set(ConfigureDue(), at)
             return None
@@ -185,23 +238,33 @@ class SpeakerLink:
         self._opened.begin(action.id, action, now + CONFIGURE_DUE)
         return action
 
-    def configured(self, action: ConfigureSpeaker | RestartSpeaker, error: str | None, now: float) -> bool:
-        """An action ended. Returns whether it is the one that was open."""
+    def configured(
+        self, action: ConfigureSpeaker | RestartSpeaker, error: str | None, now: float
+    ) -> frozenset[str] | None:
+        """An action ended. Returns the neighbors that ExaBGP has anew; None where it is not the open one."""
         if self._open != action.id:
-            return False
+            return None
         self._open = None
         if error is not None:
             self.configure_error = error
             self._retry_at = now + self._retry_in
             self._retry_in = min(_RETRY_MOST, 2 * self._retry_in)
             self._timers.set(ConfigureDue(), self._retry_at)
-            return True
+            return frozenset()
         self.configure_error, self._retry_in = "", _RETRY_FIRST
-        if isinstance(action, ConfigureSpeaker):
-            self._done, self._passed = action.config, _prefixes(action.config)
-            for name in [n for n in self.sessions if n not in action.config.neighbors]:
-                del self.sessions[name]
-        return True
+        if isinstance(action, RestartSpeaker):
+            # A new one gets as much time to be heard as the old one had, before it is ended in its turn.
+            self._retry_at = now + self.silence
+            self._timers.set(ConfigureDue(), self._retry_at)
+            return frozenset()
+        had = self._done.neighbors if self._done else {}
+        self._done, self._passed = action.config, _prefixes(action.config)
+        self._compare()
+        has = action.config.neighbors
+        wanted = self._wanted.neighbors if self._wanted else {}
+        for name in [n for n in self.sessions if n not in has and n not in wanted]:
+            del self.sessions[name]
+        return frozenset(n for n in has if n in had and had[n] != has[n])
 
 
 def _prefixes(config: Config) -> frozenset[str]:

@@ -32,10 +32,13 @@ class OpenActions:
         self._open[action_id] = action
         self._timers.set(Overdue(action_id), due)
 
-    def end(self, action_id: int) -> Action | None:
-        """The action that has ended; None where it was given up as overdue before, or never was."""
+    def get(self, action_id: int) -> Action | None:
+        """The open action; None where it was given up as overdue before, or never was."""
+        return self._open.get(action_id)
+
+    def end(self, action_id: int) -> None:
         self._timers.cancel(Overdue(action_id))
-        return self._open.pop(action_id, None)
+        self._open.pop(action_id, None)
 
     def give_up(self, action_id: int) -> Action | None:
         self.overdue_total += 1

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from anycast_agent.core.addresses import Addresses
+from anycast_agent.core.life import Life
+from anycast_agent.core.link import SpeakerLink
 from anycast_agent.core.model import Service, SessionState, Verdict, address_of
-from anycast_agent.core.probing import CheckState, ProbeDue
-from anycast_agent.core.routes import RouteState
+from anycast_agent.core.opened import OpenActions
+from anycast_agent.core.prefixes import Prefixes, PrefixState
+from anycast_agent.core.probing import CheckState, ProbeDue, Probing
+from anycast_agent.core.reload import ConfigRecord
+from anycast_agent.core.routes import Routes, RouteState
 from anycast_agent.core.snapshot import (
     CheckSnapshot,
     ConfigSnapshot,
@@ -18,17 +24,34 @@ from anycast_agent.core.snapshot import (
     Snapshot,
     SpeakerSnapshot,
 )
-
-if TYPE_CHECKING:
-    from anycast_agent.core.engine import Engine
-    from anycast_agent.core.prefixes import PrefixState
+from anycast_agent.core.timers import Timers
 
 _NO_SESSION = SessionState.UNKNOWN
 _WORST_FIRST = (Verdict.DOWN, Verdict.UNKNOWN, Verdict.UP)
 
 
+class Drawn(Protocol):
+    """What a picture is taken of: the engine's parts."""
+
+    timers: Timers
+    opened: OpenActions
+    addresses: Addresses
+    probing: Probing
+    routes: Routes
+    link: SpeakerLink
+    prefixes: Prefixes
+    record: ConfigRecord
+    life: Life
+    life_since: float
+    started_at: float
+    warnings: dict[str, str]
+    adapter_failures: dict[str, int]
+
+    def not_ready(self) -> tuple[str, ...]: ...
+
+
 class Pictures:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Drawn) -> None:
         self._engine = engine
         self._services: dict[str, ServiceSnapshot] = {}
 
@@ -54,7 +77,7 @@ class Pictures:
             life=engine.life,
             life_since=engine.life_since,
             started_at=engine.started_at,
-            ready=not not_ready and engine.life == "running",
+            ready=not not_ready and engine.life is Life.RUNNING,
             not_ready=not_ready,
             speaker=self._speaker(),
             neighbors=self._neighbors(),

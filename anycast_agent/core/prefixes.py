@@ -102,6 +102,16 @@ class Prefixes:
             self._say(prefix, "no longer configured", "warning")
         for prefix, service in configured.items():
             self._take(prefix, service, prefix in altered, config, now)
+        for prefix in [p for p in self._lingers if p not in configured and not self._addresses.there(address_of(p))]:
+            del self._lingers[prefix]
+        self._routes.forget(self._over)
+
+    def _over(self, key: RouteKey) -> bool:
+        """Whether nothing rests on that route any more: no configuration, no address that has to outlast it."""
+        state = self.states.get(key.prefix)
+        if state is None:
+            return not self._addresses.there(address_of(key.prefix))
+        return not any(key in routes for routes in state.offers.values())
 
     def _take(self, prefix: Prefix, service: Service, altered: bool, config: Config, now: float) -> None:
         offers = {
@@ -112,8 +122,9 @@ class Prefixes:
         if state is None:
             state = PrefixState(prefix, service.name, offers, _UNDECIDED, now, NOTHING_HEARD, now, NO_FLAPS)
             self.states[prefix] = state
-        elif altered and state.decision.announce:
-            # A check that is new to an announced prefix has no verdict yet, and that is no reason to withdraw.
+        elif altered and state.decision.announce and state.decision.tier is not Tier.ADOPTED:
+            # A check that is new to an announced prefix has no verdict yet, and that is no reason to withdraw. What
+            # is already kept without a verdict is not kept longer: reloads in a row would keep it for ever.
             state.keep_until = now + config.adopt_for
         state.service, state.offers = service.name, offers
         self._lingers[prefix] = service.linger
@@ -176,7 +187,7 @@ class Prefixes:
         state.health_since = now
         if before.verdict is Verdict.UP and (health.verdict is Verdict.DOWN or health.stale):
             state.flaps = state.flaps.fallen(service.hold_down, now)
-        if health.verdict is Verdict.UP:
+        if health.verdict is Verdict.UP and not state.decision.announce:
             state.hold_until = now + state.flaps.hold_for(service.hold_down, now)
         if health.verdict is not Verdict.UNKNOWN:
             state.keep_until = now  # there is a verdict: nothing is kept without one any more

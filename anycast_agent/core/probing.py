@@ -60,6 +60,7 @@ class Probing:
         self._seed = ""
         self.states: dict[CheckKey, CheckState] = {}
         self._by_prefix: dict[Prefix, list[CheckKey]] = {}
+        self._prefixes_of: dict[CheckKey, tuple[Prefix, ...]] = {}
         self.stopped = False
 
     def configure(self, config: Config, now: float) -> set[Prefix]:
@@ -84,6 +85,13 @@ class Probing:
                 self._by_prefix[prefix] = [
                     CheckKey(service.name, c.name, c.prefix) for c in service.checks if c.prefix in ("", prefix)
                 ]
+        self._prefixes_of = {
+            CheckKey(s.name, c.name, c.prefix): (c.prefix,) if c.prefix else s.prefixes
+            for s in config.services.values()
+            for c in s.checks
+        }
+        for prefix in self._by_prefix:
+            self.wake(prefix, now)  # whether an address has to be there may have changed, too
         added = set(fresh)
         return {prefix for prefix, keys in self._by_prefix.items() if not added.isdisjoint(keys)}
 
@@ -97,9 +105,7 @@ class Probing:
 
     def prefixes_of(self, key: CheckKey) -> Iterable[Prefix]:
         """The prefixes whose health a check is part of."""
-        if key.prefix:
-            return (key.prefix,)
-        return [p for p, keys in self._by_prefix.items() if key in keys]
+        return self._prefixes_of.get(key, ())
 
     def due(self, key: CheckKey, now: float) -> RunProbe | None:
         """The timer came: the probe to run, or None where it has to wait."""

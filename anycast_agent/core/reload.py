@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from anycast_agent.core.model import Config, RouteKey
+
+
+@dataclass(slots=True)
+class ConfigRecord:
+    """The configuration in force, and what became of the last that was offered."""
+
+    config: Config | None = None
+    loaded_at: float | None = None
+    reloads_ok: int = 0
+    reloads_failed: int = 0
+    errors: tuple[str, ...] = ()
+    failed_at: float | None = None
+    reply_to: int | None = None
+    """Who waits for the speaker to have taken the configuration."""
 
 
 def withdrawn_by(config: Config, announced: Iterable[RouteKey]) -> list[RouteKey]:

@@ -5,14 +5,15 @@ The rules are preconditions, not a script: a plan that was cut off at any point 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
 from anycast_agent.core.actions import ConfirmRoutes, DropRoutes, PutRoutes
 from anycast_agent.core.events import RouteFound
-from anycast_agent.core.model import Attributes, Family, Prefix, Route, RouteKey, Will, family_of
+from anycast_agent.core.model import Attributes, Prefix, Route, RouteKey, Will, family_of
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.timers import Timers
 
@@ -31,6 +32,8 @@ SENT_WITHIN = 1.0
 RETRY_FIRST, RETRY_MOST = 0.5, 30.0
 """After an error a route is tried again after so long, then twice as long each time; a withdrawal never waits longer
 than the first. Seconds."""
+
+NEVER = float("-inf")
 
 A = TypeVar("A", PutRoutes, DropRoutes, ConfirmRoutes)
 
@@ -74,13 +77,21 @@ class RouteState:
     echoed_at: float | None = None
     open: int | None = None
     doing: Step = Step.NONE
+    missed: bool = False
+    """While its action was open, something was heard that the action's end may contradict: only a replay can say."""
+    renew: bool = False
+    """ExaBGP has the neighbor anew, and may have forgotten what it had been told for it."""
     error: str = ""
-    retry_at: float = 0.0
+    failed_at: float = NEVER
     retry_in: float = RETRY_FIRST
 
     @property
     def there(self) -> bool:
         return self.taken is not None or self.strange
+
+    def retry_at(self) -> float:
+        """From when on it may be tried again, in monotonic seconds."""
+        return self.failed_at + (min(RETRY_FIRST, self.retry_in) if self.wanted is None else self.retry_in)
 
     def step(self) -> Step:
         """What wanted and observed call for, preconditions aside."""
@@ -88,7 +99,7 @@ class RouteState:
             return Step.NONE
         if self.wanted is None:
             return Step.DROP if self.there else Step.NONE
-        if self.taken != self.wanted.attributes or self.will is not self.wanted.will:
+        if self.taken != self.wanted.attributes or self.will is not self.wanted.will or self.renew:
             return Step.PUT
         return Step.NONE if self.confirmed else Step.CONFIRM
 
@@ -99,7 +110,11 @@ class Routes:
         self._opened = opened
         self.states: dict[RouteKey, RouteState] = {}
         self._by_prefix: dict[Prefix, dict[RouteKey, None]] = {}
-        self._unsettled: dict[RouteKey, None] = {}
+        self._changed: dict[RouteKey, None] = {}
+        self._ready: dict[Step, dict[RouteKey, None]] = {Step.DROP: {}, Step.CONFIRM: {}, Step.PUT: {}}
+        """What has to be done, and waits for one of the few actions of its kind to end."""
+        self._barred: dict[RouteKey, None] = {}
+        """Puts that ExaBGP cannot take before it is configured for them."""
         self._found: dict[RouteKey, RouteFound] = {}
         self._open = {Step.PUT: 0, Step.DROP: 0, Step.CONFIRM: 0}
         self.known = False
@@ -115,36 +130,47 @@ class Routes:
         """Whether a route for the prefix is with the speaker, as far as we know or knew."""
         return any(self.states[key].there for key in self._by_prefix.get(prefix, ()))
 
-    def any_there(self) -> bool:
-        return any(s.there or s.open is not None for s in self.states.values())
-
     # --- wanted ---
 
     def want(self, key: RouteKey, route: Route | None, keep: bool, now: float) -> None:
-        state = self._state(key)
-        if state.wanted != route or state.keep != keep:
-            if state.wanted != route:
-                state.wanted_since = now
-            state.wanted, state.keep = route, keep
-        self._unsettled[key] = None
+        """``keep``: exactly as it is found, whatever ``route`` says."""
+        state = self._state(key, now)
+        if state.wanted == route and state.keep == keep:
+            return
+        if state.wanted != route:
+            # What failed was another wish: this one does not wait for it.
+            state.wanted_since, state.failed_at, state.retry_in = now, NEVER, RETRY_FIRST
+        state.wanted, state.keep = route, keep
+        self.look_at(key)
 
-    def _state(self, key: RouteKey) -> RouteState:
+    def look_at(self, key: RouteKey) -> None:
+        """Something that a route's next step rests on may have changed."""
+        if key in self.states:
+            self._changed[key] = None
+
+    def look_at_barred(self) -> None:
+        """ExaBGP's configuration has changed."""
+        self._changed.update(self._barred)
+
+    def _state(self, key: RouteKey, now: float) -> RouteState:
         state = self.states.get(key)
         if state is None:
             # A key that the replay did not name is known not to be there, once there has been a replay.
-            state = self.states[key] = RouteState(key, known=self.known)
+            state = self.states[key] = RouteState(key, wanted_since=now, known=self.known)
             self._by_prefix.setdefault(key.prefix, {})[key] = None
+            self._changed[key] = None
         return state
 
-    def forget_settled(self, configured: Callable[[RouteKey], bool]) -> None:
-        """Forget routes that are neither configured nor anywhere on the way."""
-        for key in [k for k, s in self.states.items() if s.wanted is None and s.known and not s.there]:
-            state = self.states[key]
-            if state.open is None and state.sent is not True and not configured(key):
+    def forget(self, over: Callable[[RouteKey], bool]) -> None:
+        """Forget the routes that are neither wanted nor anywhere on the way, and of which ``over`` says so too."""
+        for key, state in list(self.states.items()):
+            settled = state.wanted is None and state.known and not state.there and state.open is None
+            if settled and state.sent is not True and over(key):
                 del self.states[key]
-                self._by_prefix[key.prefix].pop(key, None)
-                self._unsettled.pop(key, None)
+                self._leave(key)
+                self._changed.pop(key, None)
                 self._timers.cancel(RouteRetry(key))
+                del self._by_prefix[key.prefix][key]
                 if not self._by_prefix[key.prefix]:
                     del self._by_prefix[key.prefix]
 
@@ -156,30 +182,31 @@ class Routes:
     def found(self, event: RouteFound) -> None:
         self._found[event.key] = event
 
-    def replay_ends(self, now: float) -> set[Prefix]:
-        """What the replay named is there, and nothing else is. Returns the prefixes of which that is news."""
+    def replay_ends(self, now: float) -> None:
+        """What the replay named is there, and nothing else is."""
         self.known = True
-        changed: set[Prefix] = set()
         for key in self._found:
-            self._state(key)
+            self._state(key, now)
         for key, state in self.states.items():
-            self._unsettled[key] = None
-            if state.open is not None:
-                continue  # the end of the open action says more than a replay that may have come before it
-            found = self._found.get(key)
-            taken = found.attributes if found else None
-            strange = found is not None and found.attributes is None
-            if not state.known or (state.taken, state.strange) != (taken, strange):
-                changed.add(key.prefix)
-                state.taken_at = now
-            state.known, state.taken, state.strange = True, taken, strange
-            state.confirmed = found.confirmed if found else True
-            state.will = found.will if found else state.will
-            sent = found.sent if found else False
-            if state.sent is not sent:
-                state.sent, state.sent_at = sent, now
+            if state.open is None or state.doing is Step.CONFIRM:
+                self._take_found(state, self._found.get(key), now)
+            elif not state.known:
+                state.missed = True  # it was begun before the speaker was lost: its end may be anything
+        self._changed.update(dict.fromkeys(self.states))
         self._found = {}
-        return changed
+
+    def _take_found(self, state: RouteState, found: RouteFound | None, now: float) -> None:
+        taken = found.attributes if found else None
+        strange = found is not None and found.attributes is None
+        if not state.known or (state.taken, state.strange) != (taken, strange):
+            state.taken_at = now
+        state.known, state.taken, state.strange = True, taken, strange
+        state.confirmed = found.confirmed if found else True
+        state.will = found.will if found else state.will
+        # A replay says what was announced. That something is not in it does not say that its withdrawal was sent.
+        sent = found.sent if found else (False if state.sent is False else None)
+        if state.sent is not sent:
+            state.sent, state.sent_at = sent, now
 
     def lost(self, now: float) -> None:
         """The speaker is away: what was known is the last that was known."""
@@ -189,15 +216,22 @@ class Routes:
             state.sent, state.sent_at = None, now
             state.echoes.clear()
 
-    def session_down(self, neighbor: str, now: float) -> set[Prefix]:
-        """A session that is down carries nothing."""
-        touched = set()
+    def session(self, neighbor: str, known: bool, now: float) -> None:
+        """A session is not up: it carries nothing, where that is ``known``; else we do not know what it carries."""
+        sent = False if known else None
         for state in self.states.values():
             if state.key.neighbor == neighbor:
-                state.sent, state.sent_at = False, now
+                if state.sent is not sent:
+                    state.sent, state.sent_at = sent, now
                 state.echoes.clear()
-                touched.add(state.key.prefix)
-        return touched
+
+    def neighbors_renewed(self, names: Iterable[str]) -> None:
+        """ExaBGP has these neighbors anew: what is wanted is put again, whether it has forgotten it or not."""
+        renewed = frozenset(names)
+        for key, state in self.states.items() if renewed else ():
+            if key.neighbor in renewed and state.taken is not None:
+                state.renew = True
+                self._changed[key] = None
 
     def sent(self, key: RouteKey, announced: bool, now: float) -> bool:
         state = self.states.get(key)
@@ -221,37 +255,47 @@ class Routes:
         """The pipe dropped them by itself."""
         touched = set()
         for key in keys:
-            if (state := self.states.get(key)) is not None and state.open is None:
-                state.taken, state.strange, state.taken_at, state.confirmed = None, False, now, True
-                self._unsettled[key] = None
-                touched.add(key.prefix)
+            if (state := self.states.get(key)) is None:
+                continue
+            touched.add(key.prefix)
+            if state.open is not None:
+                state.missed = True  # before or after what is under way? Only a replay can say
+                continue
+            state.taken, state.strange, state.taken_at, state.confirmed = None, False, now, True
+            self._changed[key] = None
         return touched
 
     def done(self, action: PutRoutes | DropRoutes | ConfirmRoutes, error: str | None, now: float) -> list[RouteState]:
-        """An action ended. After an error, what the speaker holds is unknown until the next replay."""
-        step = _step_of(action)
-        self._open[step] -= 1
+        """An action ended. Returns its routes; of those not ``known`` now, only the next replay can say what they are.
+
+        That is what an error means, too: the speaker may have done it, or a part of it, or nothing.
+        """
+        self._open[_step_of(action)] -= 1
         states = [s for key in keys_of(action) if (s := self.states.get(key)) is not None and s.open == action.id]
         for state in states:
+            missed, state.missed = state.missed, False
             state.open, state.doing = None, Step.NONE
-            self._unsettled[state.key] = None
+            self._changed[state.key] = None
             if error is not None:
-                self._failed(state, error, now)
+                state.error, state.known = error, False
+                state.retry_in = min(RETRY_MOST, 2 * state.retry_in) if state.failed_at != NEVER else RETRY_FIRST
+                state.failed_at = now
                 continue
-            state.error, state.retry_in, state.retry_at = "", RETRY_FIRST, 0.0
+            state.error, state.retry_in, state.failed_at = "", RETRY_FIRST, NEVER
             if isinstance(action, PutRoutes):
                 state.taken, state.will = action.attributes, action.will
-                state.strange, state.confirmed, state.taken_at = False, True, now
+                state.strange, state.confirmed, state.renew, state.taken_at = False, True, False, now
             elif isinstance(action, DropRoutes):
                 state.taken, state.strange, state.taken_at, state.confirmed = None, False, now, True
             else:
                 state.confirmed = True
+            state.known = state.known and not missed
         return states
 
-    def withdrawn_at(self, prefix: Prefix, session_up: Callable[[str], bool], now: float) -> float | None:
+    def withdrawn_at(self, prefix: Prefix, session_down: Callable[[str], bool], now: float) -> float | None:
         """Since when no router can have a route for the prefix from us; None while one may.
 
-        That is: taken back, and the UPDATE reported as sent, or the session down, or the report overdue.
+        That is: taken back, and the UPDATE reported as sent, or the session known to be down, or the report overdue.
         """
         latest = float("-inf")
         for key in self._by_prefix.get(prefix, ()):
@@ -259,58 +303,60 @@ class Routes:
             if not state.known or state.there or state.open is not None:
                 return None
             taken_at = state.taken_at if state.taken_at is not None else float("-inf")
-            on_the_wire = state.sent is not False and state.taken_at is not None and session_up(key.neighbor)
+            on_the_wire = state.sent is not False and state.taken_at is not None and not session_down(key.neighbor)
             if on_the_wire and now < taken_at + SENT_WITHIN:
                 return None
             latest = max(latest, taken_at, state.sent_at if state.sent is False and state.sent_at else taken_at)
         return latest
 
-    def _failed(self, state: RouteState, error: str, now: float) -> None:
-        state.error, state.known = error, False
-        withdrawing = state.wanted is None
-        state.retry_at = now + (RETRY_FIRST if withdrawing else state.retry_in)
-        state.retry_in = min(RETRY_MOST, 2 * state.retry_in)
-
     # --- the plan ---
 
     def plan(self, now: float, may_put: Callable[[RouteKey], bool]) -> list[PutRoutes | DropRoutes | ConfirmRoutes]:
         """The actions that are possible now; withdrawals first."""
-        drops: list[RouteState] = []
-        confirms: list[RouteState] = []
-        puts: dict[tuple[str, Attributes, Will, Family], list[RouteState]] = {}
-        for key in list(self._unsettled):
-            state = self.states[key]
-            if state.open is not None or not state.known:
-                continue
-            step = state.step()
-            if step is Step.NONE:
-                del self._unsettled[key]
-            elif now < state.retry_at:
-                self._timers.set(RouteRetry(key), state.retry_at)
-            elif step is Step.DROP:
-                drops.append(state)
-            elif step is Step.CONFIRM:
-                confirms.append(state)
-            elif may_put(key) and state.wanted is not None:
-                group = (key.neighbor, state.wanted.attributes, state.wanted.will, family_of(key.prefix))
-                puts.setdefault(group, []).append(state)
+        changed, self._changed = self._changed, {}
+        for key in changed:
+            self._sort(self.states[key], now, may_put)
         actions: list[PutRoutes | DropRoutes | ConfirmRoutes] = []
-        for chunk in self._chunks(drops, Step.DROP):
+        for chunk in self._chunks(Step.DROP, _by_error):
             actions.append(self._begin(DropRoutes(self._opened.new_id(), _keys(chunk)), chunk, now))
-        for chunk in self._chunks(confirms, Step.CONFIRM):
+        for chunk in self._chunks(Step.CONFIRM, _by_error):
             actions.append(self._begin(ConfirmRoutes(self._opened.new_id(), _keys(chunk)), chunk, now))
-        for (neighbor, attributes, will, _), states in puts.items():
-            for chunk in self._chunks(states, Step.PUT):
-                prefixes = tuple(s.key.prefix for s in chunk)
-                put = PutRoutes(self._opened.new_id(), neighbor, prefixes, attributes, will)
-                actions.append(self._begin(put, chunk, now))
+        for chunk in self._chunks(Step.PUT, _by_line):
+            wanted, prefixes = _wish(chunk[0]), tuple(s.key.prefix for s in chunk)
+            put = PutRoutes(self._opened.new_id(), wanted.key.neighbor, prefixes, wanted.attributes, wanted.will)
+            actions.append(self._begin(put, chunk, now))
         return actions
 
-    def _chunks(self, states: list[RouteState], step: Step) -> Iterable[list[RouteState]]:
-        for start in range(0, len(states), MOST_PREFIXES):
-            if self._open[step] >= MOST_OPEN:
-                return
-            yield states[start : start + MOST_PREFIXES]
+    def _sort(self, state: RouteState, now: float, may_put: Callable[[RouteKey], bool]) -> None:
+        """Put a route where its next step waits: for an action, for ExaBGP, for time, or for nothing."""
+        self._leave(state.key)
+        if state.open is not None or not state.known:
+            return  # the end of the action, or of the replay, looks at it again
+        step = state.step()
+        if step is Step.NONE:
+            state.error, state.retry_in, state.failed_at = "", RETRY_FIRST, NEVER
+        elif now < state.retry_at():
+            self._timers.set(RouteRetry(state.key), state.retry_at())
+        elif step is Step.PUT and not may_put(state.key):
+            self._barred[state.key] = None
+        else:
+            self._ready[step][state.key] = None
+
+    def _leave(self, key: RouteKey) -> None:
+        self._barred.pop(key, None)
+        for ready in self._ready.values():
+            ready.pop(key, None)
+
+    def _chunks(self, step: Step, together: Callable[[RouteState], Hashable]) -> Iterable[list[RouteState]]:
+        """What may begin now, in actions of routes that go together; the first to wait is the first to go."""
+        ready = self._ready[step]
+        while ready and self._open[step] < MOST_OPEN:
+            kind = together(self.states[next(iter(ready))])
+            alike = (s for key in ready if together(s := self.states[key]) == kind)
+            chunk = list(itertools.islice(alike, MOST_PREFIXES))
+            for state in chunk:
+                del ready[state.key]
+            yield chunk
 
     def _begin(self, action: A, states: list[RouteState], now: float) -> A:
         step = _step_of(action)
@@ -318,7 +364,7 @@ class Routes:
         self._opened.begin(action.id, action, now + DUE)
         for state in states:
             state.open, state.doing = action.id, step
-            if step is Step.PUT:
+            if isinstance(action, PutRoutes) and state.taken != action.attributes:
                 # What was sent for other attributes says nothing of these.
                 state.sent, state.sent_at = None, now
         return action
@@ -328,6 +374,23 @@ def _step_of(action: PutRoutes | DropRoutes | ConfirmRoutes) -> Step:
     if isinstance(action, PutRoutes):
         return Step.PUT
     return Step.DROP if isinstance(action, DropRoutes) else Step.CONFIRM
+
+
+def _wish(state: RouteState) -> Route:
+    if state.wanted is None:
+        raise ValueError(f"no route is wanted for {state.key}")
+    return state.wanted
+
+
+def _by_error(state: RouteState) -> Hashable:
+    """What has failed goes alone: the fault of one route is not to be that of the others in its action."""
+    return state.key if state.error else None
+
+
+def _by_line(state: RouteState) -> Hashable:
+    """What can be announced together: same neighbor, attributes, will and family."""
+    wanted = _wish(state)
+    return _by_error(state), wanted.key.neighbor, wanted.attributes, wanted.will, family_of(wanted.key.prefix)
 
 
 def keys_of(action: PutRoutes | DropRoutes | ConfirmRoutes) -> tuple[RouteKey, ...]:
