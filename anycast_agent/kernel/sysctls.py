@@ -1,0 +1,40 @@
+"""Settings of the node that break anycast: looked at, never changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_CONF = Path("/proc/sys/net/ipv4/conf")
+
+
+def _value(interface: str, name: str) -> int:
+    """The kernel takes the greater of ``all`` and the interface's own, for these settings."""
+    values = []
+    for where in ("all", interface):
+        try:
+            values.append(int((_CONF / where / name).read_text()))
+        except (OSError, ValueError):
+            values.append(0)  # the interface has gone meanwhile: nothing to warn of
+    return max(values)
+
+
+def strict_rp_filter(interfaces: list[str]) -> str:
+    """What to do about strict reverse path filtering; empty where there is none.
+
+    A node with two uplinks gets packets on one that it would answer over the other: strict filtering (RFC 3704)
+    drops them.
+    """
+    strict = [name for name in interfaces if _value(name, "rp_filter") == 1]
+    if not strict:
+        return ""
+    lines = " ".join(f"net.ipv4.conf.{name}.rp_filter=2" for name in strict)
+    return f"rp_filter is strict on {', '.join(strict)}: replies by another way are dropped; sysctl -w {lines}"
+
+
+def talkative_arp(shared: list[str]) -> str:
+    """What to do about shared segments on which the node would answer ARP for its anycast addresses; empty if none."""
+    loud = [n for n in shared if _value(n, "arp_ignore") < 1 or _value(n, "arp_announce") < 2]
+    if not loud:
+        return ""
+    lines = " ".join(f"net.ipv4.conf.{n}.arp_ignore=1 net.ipv4.conf.{n}.arp_announce=2" for n in loud)
+    return f"{', '.join(loud)} would speak ARP for anycast addresses on a shared segment; sysctl -w {lines}"

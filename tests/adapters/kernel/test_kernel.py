@@ -1,0 +1,258 @@
+"""The kernel adapter against real netlink, in namespaces of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anycast_agent.core import actions as act
+from anycast_agent.core import events as ev
+from anycast_agent.core.model import AddressMode, AddressState, Config, Family, Service, WayBackRule
+from anycast_agent.kernel import Kernel
+from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
+
+pytestmark = [needs_root, pytest.mark.root]
+V4, V6 = "192.0.2.53", "2001:db8:53::53"
+_ids = itertools.count(1)
+
+
+def config(*prefixes: str, **changes: Any) -> Config:
+    prefixes = prefixes or (f"{V4}/32", f"{V6}/128")
+    changes.setdefault("way_back", WayBackRule.OFF)
+    return Config("edge1", "ams", {}, {"dns": Service("dns", prefixes, ())}, **changes)
+
+
+class Watcher:
+    """A running adapter, and what it posted."""
+
+    def __init__(self, state_dir: Path, conf: Config, **options: Any) -> None:
+        self.posted: list[ev.Event] = []
+        self.kernel = Kernel(self.posted.append, state_dir, **options)
+        self._conf = conf
+
+    async def __aenter__(self) -> Watcher:
+        self.task = asyncio.create_task(self.kernel.run())
+        self.kernel.execute(act.WatchKernel(self._conf))
+        await self.until(lambda: any(isinstance(e, ev.KernelSeen) for e in self.posted))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        await self.kernel.close()
+
+    async def until(self, condition: Callable[[], bool], deadline: float = 10.0) -> None:
+        async with asyncio.timeout(deadline):
+            while not condition():
+                await asyncio.sleep(0.002)
+
+    async def ask(self, action: Any) -> Any:
+        self.kernel.execute(action)
+        await self.until(lambda: any(getattr(e, "action", None) == action.id for e in self.posted))
+        return next(e for e in self.posted if getattr(e, "action", None) == action.id)
+
+    async def add(self, address: str) -> str | None:
+        return (await self.ask(act.AddAddress(next(_ids), address, "lo"))).error
+
+    async def remove(self, address: str) -> str | None:
+        return (await self.ask(act.RemoveAddress(next(_ids), address, "lo"))).error
+
+    def reports(self) -> list[ev.KernelSeen]:
+        return [e for e in self.posted if isinstance(e, ev.KernelSeen)]
+
+    def last(self, address: str) -> AddressState | None:
+        """What was last said of an address."""
+        for event in reversed(self.posted):
+            if isinstance(event, ev.AddressSeen) and event.address == address:
+                return event.state
+            if isinstance(event, ev.KernelSeen):
+                return event.addresses.get(address)
+        return None
+
+    async def sees(self, address: str, state: AddressState | None) -> None:
+        await self.until(lambda: self.last(address) == state)
+
+
+OURS, THEIRS = AddressState("lo", ours=True), AddressState("lo", ours=False)
+
+
+def inside(tmp_path: Path, conf: Config, work: Callable[[Watcher, str], Awaitable[None]], **options: Any) -> None:
+    with namespaces("k") as (name,):
+
+        async def body() -> None:
+            async with Watcher(tmp_path, conf, **options) as watcher:
+                await work(watcher, name)
+
+        run_inside(name, body)
+
+
+def shown(name: str, address: str) -> dict[str, Any]:
+    """The address as iproute2 shows it."""
+    text = subprocess.run(["ip", "-n", name, "-j", "addr", "show", "lo"], check=True, capture_output=True).stdout
+    infos = [i for link in json.loads(text) for i in link.get("addr_info", ())]
+    return next((i for i in infos if i["local"] == address), {})
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_addresses_are_added_marked_as_ours_and_removed(tmp_path: Path, marks: bool) -> None:
+    """Host routes on lo; IPv6 without duplicate detection, and never chosen as a source. Both ways of marking."""
+
+    async def work(watcher: Watcher, name: str) -> None:
+        assert await watcher.add(V4) is None
+        assert await watcher.add(V6) is None
+        await watcher.sees(V4, OURS)
+        await watcher.sees(V6, OURS)
+        assert shown(name, V4)["prefixlen"] == 32
+        assert shown(name, V6)["nodad"]
+        assert shown(name, V6)["preferred_life_time"] == 0
+        assert await watcher.add(V4) is None  # again: it is there
+        assert await watcher.remove(V4) is None
+        assert await watcher.remove(V6) is None
+        await watcher.sees(V4, None)
+        await watcher.sees(V6, None)
+        assert await watcher.remove(V4) is None  # again: it has gone
+
+    inside(tmp_path, config(), work, marks=marks)
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_what_an_earlier_run_left_is_known_as_ours(tmp_path: Path, marks: bool) -> None:
+    """A new process sees the address as ours, also when it is no longer configured."""
+
+    async def work(watcher: Watcher, name: str) -> None:
+        await watcher.add(V4)
+        async with Watcher(tmp_path, config("198.51.100.1/32"), marks=marks) as second:
+            assert second.reports()[0].addresses == {V4: OURS}
+
+    inside(tmp_path, config(), work, marks=marks)
+
+
+def test_someone_elses_address_is_seen_and_never_removed(tmp_path: Path) -> None:
+    """An address that was there stays theirs, whether we are asked to add it or to remove it."""
+
+    async def work(watcher: Watcher, name: str) -> None:
+        await asyncio.to_thread(ip, "-n", name, "addr", "add", f"{V4}/32", "dev", "lo")
+        await watcher.sees(V4, THEIRS)
+        assert await watcher.add(V4) is None
+        assert await watcher.remove(V4) is None
+        assert shown(name, V4)
+        assert watcher.last(V4) == THEIRS
+
+    inside(tmp_path, config(), work)
+
+
+def test_an_address_removed_by_hand_is_seen_at_once(tmp_path: Path) -> None:
+    """The netlink event itself is the report."""
+
+    async def work(watcher: Watcher, name: str) -> None:
+        await watcher.add(V6)
+        await watcher.sees(V6, OURS)
+        await asyncio.to_thread(ip, "-n", name, "addr", "del", f"{V6}/128", "dev", "lo")
+        await watcher.sees(V6, None)
+        await asyncio.to_thread(ip, "-n", name, "link", "set", "lo", "down")
+        await watcher.until(lambda: ev.LinkSeen("lo", up=False) in watcher.posted)
+
+    inside(tmp_path, config(), work)
+
+
+def test_without_the_right_to_it_the_error_says_what_to_do(tmp_path: Path) -> None:
+    """IPv6 switched off, and an interface that is not there."""
+
+    async def work(watcher: Watcher, name: str) -> None:
+        await asyncio.to_thread(sysctl, name, "net.ipv6.conf.lo.disable_ipv6", "1")
+        assert "disable_ipv6=0" in str(await watcher.add(V6))
+        error = (await watcher.ask(act.AddAddress(next(_ids), V4, "nic9"))).error
+        assert error == "there is no interface nic9; see node.interface"
+
+    inside(tmp_path, config(), work)
+
+
+def test_after_an_overrun_the_report_is_right(tmp_path: Path) -> None:
+    """More events than the socket holds: a full report follows, and it is the truth."""
+
+    async def work(watcher: Watcher, name: str) -> None:
+        lines = "".join(f"addr add 192.0.2.{n}/32 dev lo\naddr del 192.0.2.{n}/32 dev lo\n" for n in range(1, 250))
+        lines += f"addr add {V4}/32 dev lo\n"
+        # The loop is held up while it happens, as it would be on a busy node.
+        subprocess.run(["ip", "-n", name, "-batch", "-"], input=lines.encode(), check=True)  # noqa: ASYNC221
+        await watcher.until(lambda: len(watcher.reports()) > 1)
+        await watcher.sees(V4, THEIRS)
+
+    inside(tmp_path, config(), work, receive_buffer=2048)
+
+
+def test_a_monitor_that_ends_is_an_error(tmp_path: Path) -> None:
+    """run() never ends in silence, and the next call reports in full."""
+
+    async def work(watcher: Watcher, name: str) -> None:
+        with pytest.raises(Exception, match="monitor"):
+            await watcher.kernel._hear(_closed())
+
+    inside(tmp_path, config(), work)
+
+
+def _closed() -> Any:
+    import socket
+
+    one, other = socket.socketpair()
+    one.setblocking(False)
+    other.close()
+    return one
+
+
+def test_a_way_back_is_a_usable_default_route(tmp_path: Path) -> None:
+    """It comes, loses one leg, loses both, and comes again by another rule; each family by itself."""
+    with namespaces("node", "leaf") as (node, leaf):
+        for n in (1, 2):
+            veth(node, f"up{n}", leaf, f"down{n}")
+            ip("-n", node, "addr", "add", f"198.51.100.{4 * n + 1}/30", "dev", f"up{n}")
+        sysctl(node, "net.ipv4.conf.all.ignore_routes_with_linkdown", "1")
+
+        async def work() -> None:
+            async with Watcher(tmp_path, config(way_back=WayBackRule.DEFAULT)) as watcher:
+                assert watcher.reports()[0].way_back == {Family.IPV4: False, Family.IPV6: False}
+                await asyncio.to_thread(
+                    ip, "-n", node, "route", "add", "default",
+                    "nexthop", "via", "198.51.100.6", "nexthop", "via", "198.51.100.10",
+                )  # fmt: skip
+                await watcher.until(lambda: ev.WayBackSeen(Family.IPV4, usable=True) in watcher.posted)
+                said = len(watcher.posted)
+                await asyncio.to_thread(ip, "-n", leaf, "link", "set", "down1", "down")
+                await asyncio.to_thread(ip, "-n", leaf, "link", "set", "down2", "down")
+                await watcher.until(lambda: ev.WayBackSeen(Family.IPV4, usable=False) in watcher.posted[said:])
+                assert ev.WayBackSeen(Family.IPV6, usable=True) not in watcher.posted
+
+        run_inside(node, work)
+
+
+def test_an_unmanaged_node_is_not_looked_at(tmp_path: Path) -> None:
+    """No address, no link, no route is read; the ways back count as there."""
+
+    async def work(watcher: Watcher, name: str) -> None:
+        assert watcher.reports()[0] == ev.KernelSeen({}, {}, {Family.IPV4: True, Family.IPV6: True})
+
+    inside(tmp_path, config(address_mode=AddressMode.UNMANAGED), work)
+
+
+def test_strict_rp_filter_and_talkative_arp_are_warned_of(tmp_path: Path) -> None:
+    """With the line that mends it; on a shared segment only."""
+    with namespaces("node", "leaf") as (node, leaf):
+        veth(node, "nic0", leaf, "nic0")
+        ip("-n", node, "addr", "add", "198.51.100.1/24", "dev", "nic0")
+        sysctl(node, "net.ipv4.conf.nic0.rp_filter", "1")
+
+        async def work() -> None:
+            async with Watcher(tmp_path, config()) as watcher:
+                await watcher.until(lambda: sum(isinstance(e, ev.Warned) for e in watcher.posted) >= 2)
+                said = {e.subject: e.text for e in watcher.posted if isinstance(e, ev.Warned)}
+                assert "sysctl -w net.ipv4.conf.nic0.rp_filter=2" in said["rp_filter"]
+                assert "net.ipv4.conf.nic0.arp_ignore=1" in said["arp"]
+
+        run_inside(node, work)
