@@ -1,1 +1,1 @@
-
+"""One file a protocol: its parameters, and its probe."""

@@ -1,0 +1,109 @@
+"""What every kind of check shares: where it asks, what it found, and how an error of the network is read."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+from anycast_agent.core.model import Outcome
+
+DETAIL_MOST = 200
+
+
+class Params(BaseModel):
+    """The parameters of a protocol: frozen, and equal where they say the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How a probe ended."""
+
+    outcome: Outcome
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a probe asks.
+
+    ``address`` is that of the service's prefix: the probe is *pinned* to this node, or, with the address gone, it
+    would travel to another node's copy and come back well. Bound to that very address as its source, it fails
+    instead; with another source, that the address is here is asked first, and the socket uses no gateway
+    (SO_DONTROUTE). None: the parameters name a target of their own.
+    """
+
+    service: str
+    check: str
+    prefix: str = ""
+    address: str | None = None
+
+
+OK = Finding(Outcome.OK)
+
+# Our own shortage says nothing of the service.
+_NOT_RUN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EACCES,
+                      errno.EPERM, errno.EADDRINUSE, errno.ENODEV, errno.EAFNOSUPPORT, errno.EINVAL})  # fmt: skip
+_BY_ERRNO = {
+    errno.ECONNREFUSED: Outcome.REFUSED,
+    errno.ECONNRESET: Outcome.RESET,
+    errno.EPIPE: Outcome.RESET,
+    errno.ECONNABORTED: Outcome.RESET,
+    errno.ENETUNREACH: Outcome.UNREACHABLE,
+    errno.EHOSTUNREACH: Outcome.UNREACHABLE,
+    errno.ETIMEDOUT: Outcome.TIMEOUT,
+}
+
+
+def from_error(error: OSError) -> Finding:
+    """What an error of a socket means."""
+    if isinstance(error, ssl.SSLError):
+        return Finding(Outcome.TLS, f"{error.reason or error}".lower().replace("_", " "))
+    if isinstance(error, socket.gaierror):
+        return Finding(Outcome.NOT_RUN, f"the name does not resolve: {error.strerror}")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return Finding(Outcome.NOT_RUN, "the address is not on this node")
+    text = (error.strerror or str(error)).lower()
+    if error.errno in _NOT_RUN:
+        return Finding(Outcome.NOT_RUN, f"the probe could not be made: {text}")
+    return Finding(_BY_ERRNO.get(error.errno or 0, Outcome.UNREACHABLE), text)
+
+
+def clean(text: str) -> str:
+    """Text from outside, fit to be shown: bounded, one line, nothing that a terminal would obey."""
+    text = text[: 2 * DETAIL_MOST]
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(shown.split())[:DETAIL_MOST]
+
+
+def open_socket(target: Target, source: str | None, family: int, kind: int) -> socket.socket:
+    """A socket bound as the target asks for. Raises OSError."""
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        bind(sock, target, source)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def bind(sock: socket.socket, target: Target, source: str | None) -> None:
+    if target.address is not None and source is not None:
+        # Bound to the loopback device instead, it would not get the answers to an address of another interface.
+        with socket.socket(sock.family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as here:
+            here.bind((target.address, 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
+    address = source or target.address
+    if address is not None:
+        # The port is chosen at connect: two probes of one address may then share a port towards two services.
+        sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
+        sock.bind((address, 0))
+
+
+def family_of(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -1,0 +1,276 @@
+"""http: a request is answered with the status, and where that is asked for the body, that a user would get."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import ssl
+from functools import lru_cache
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import aiohttp
+from pydantic import AfterValidator, Field, model_validator
+from yarl import URL
+
+from anycast_agent.checks.base import OK, Finding, Params, Target, bind, clean, from_error
+from anycast_agent.checks.tcp import IpText, Port, Regex
+from anycast_agent.core.model import Outcome
+
+_OVERLOADED = frozenset({429, 503})
+SESSIONS_MOST = 2000
+_AGENT = "anycast-agent"
+
+
+def _statuses(text: str) -> str:
+    """``200-299,301``: raises ValueError where it is none."""
+    for part in text.split(","):
+        low, _, high = part.strip().partition("-")
+        if not low.isdigit() or not (high or low).isdigit() or not 100 <= int(low) <= int(high or low) <= 599:
+            raise ValueError("statuses read 200, 200-299, or several of these with commas")
+    return text
+
+
+def _a_pointer(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise ValueError("a JSON pointer (RFC 6901) begins with /")
+    return text
+
+
+class JsonExpectation(Params):
+    """What the JSON body must hold."""
+
+    pointer: Annotated[str, AfterValidator(_a_pointer)] = Field(description="JSON pointer (RFC 6901).")
+    equals: str | int | float | bool | None = None
+
+
+class HttpParams(Params):
+    """Parameters of an http check. With ``url`` it asks there; without, the service's own address."""
+
+    url: str | None = Field(None, description="A whole URL to ask, instead of the service's own address.")
+    scheme: Literal["http", "https"] = "http"
+    port: Port | None = Field(None, description="80 or 443 by the scheme where none is given.")
+    path: str = Field("/", pattern=r"^/", max_length=2000)
+    method: Literal["GET", "HEAD", "POST", "PUT", "OPTIONS"] = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str | None = Field(None, max_length=65536)
+    host: str | None = Field(None, description="The Host header, and the name in TLS where server_name is not given.")
+    server_name: str | None = Field(
+        None, description="The name asked for in TLS (SNI) and looked for in the certificate."
+    )
+    status: Annotated[str, AfterValidator(_statuses)] = Field("200-299", description="Accepted: 200, 200-299,301, …")
+    contains: str | None = Field(None, max_length=1000, description="Text that the body must hold.")
+    regex: Regex | None = Field(None, description="A regular expression that the body must match.")
+    json_body: JsonExpectation | None = Field(None, alias="json")
+    body_limit: int = Field(65536, ge=1, le=10_000_000, description="How much of the body is read, in bytes.")
+    follow_redirects: int = Field(0, ge=0, le=10)
+    verify: bool = Field(True, description="Whether the certificate must be good.")
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    source: IpText | None = Field(None, description="Ask from this address.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _headers_as_pairs(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("headers"), dict):
+            pairs = tuple((str(k), str(v)) for k, v in values["headers"].items())
+            return {**values, "headers": pairs}
+        return values
+
+    @model_validator(mode="after")
+    def _whole(self) -> HttpParams:
+        if self.url is not None:
+            parts = urlsplit(self.url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("url: write http://… or https://… with a host")
+            if self.port is not None or self.path != "/":
+                raise ValueError("url says port and path already")
+        if self.key_file and not self.cert_file:
+            raise ValueError("key_file needs cert_file")
+        if any(c in "\r\n" for pair in self.headers for text in pair for c in text):
+            raise ValueError("headers: a line break is not allowed")
+        return self
+
+    def accepts(self, status: int) -> bool:
+        for part in self.status.split(","):
+            low, _, high = part.strip().partition("-")
+            if int(low) <= status <= int(high or low):
+                return True
+        return False
+
+
+class HttpProber:
+    """Keeps a session for each way of connecting: to make one for each probe costs more than the probe."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[tuple[object, ...], aiohttp.ClientSession] = {}
+
+    async def probe(self, params: HttpParams, target: Target) -> Finding:
+        """One request on a connection of its own: that a new one is accepted is part of what is asked."""
+        try:
+            session = self._session(params, target)
+            return await self._ask(session, params, target)
+        except aiohttp.ClientError as error:
+            return _from_client_error(error)
+        except (ValueError, TypeError) as error:
+            return Finding(Outcome.PROTOCOL, clean(str(error)))
+        except OSError as error:
+            return from_error(error)
+
+    async def _ask(self, session: aiohttp.ClientSession, params: HttpParams, target: Target) -> Finding:
+        headers = dict(params.headers)
+        if params.host is not None:
+            headers.setdefault("Host", params.host)
+        async with session.request(
+            params.method,
+            _url(params, target),
+            headers=headers,
+            data=params.body,
+            allow_redirects=params.follow_redirects > 0,
+            max_redirects=params.follow_redirects + 1,
+            server_hostname=params.server_name or params.host,
+        ) as response:
+            if not params.accepts(response.status):
+                overloaded = response.status in _OVERLOADED
+                return Finding(Outcome.OVERLOADED if overloaded else Outcome.BAD_STATUS, f"status {response.status}")
+            if params.contains is None and params.regex is None and params.json_body is None:
+                return OK
+            return judge_body(params, await _read(response, params.body_limit))
+
+    def _session(self, params: HttpParams, target: Target) -> aiohttp.ClientSession:
+        key = (params.source, target.address, params.verify, params.ca_file, params.cert_file, params.key_file)
+        session = self._sessions.pop(key, None)
+        if session is None:
+            if len(self._sessions) >= SESSIONS_MOST:
+                oldest = self._sessions.pop(next(iter(self._sessions)))
+                asyncio.ensure_future(oldest.close())  # noqa: RUF006  # nobody waits for it, and it cannot fail
+            session = self._open(params, target)
+        self._sessions[key] = session  # the one used last stands last
+        return session
+
+    def _open(self, params: HttpParams, target: Target) -> aiohttp.ClientSession:
+        source = params.source
+
+        def make_socket(info: tuple[Any, ...]) -> socket.socket:
+            sock = socket.socket(info[0], info[1] | socket.SOCK_CLOEXEC, info[2])
+            try:
+                bind(sock, target, source)
+            except OSError:
+                sock.close()
+                raise
+            return sock
+
+        context = _tls(params.verify, params.ca_file, params.cert_file, params.key_file)
+        connector = aiohttp.TCPConnector(
+            force_close=True, limit=0, ssl=context, ttl_dns_cache=10, socket_factory=make_socket
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None),  # the prober's deadline is over everything
+            headers={"User-Agent": _AGENT, "Accept": "*/*"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            read_bufsize=16384,
+        )
+
+    async def close(self) -> None:
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
+
+
+@lru_cache(maxsize=4096)
+def _parsed(url: str) -> URL:
+    return URL(url)
+
+
+def _url(params: HttpParams, target: Target) -> URL:
+    if params.url is not None:
+        return _parsed(params.url)
+    address = target.address or ""
+    port = params.port or (443 if params.scheme == "https" else 80)
+    return _parsed(f"{params.scheme}://{f'[{address}]' if ':' in address else address}:{port}{params.path}")
+
+
+@lru_cache(maxsize=256)
+def _tls(verify: bool, ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext | bool:
+    if verify and ca_file is None and cert_file is None:
+        return True
+    context = ssl.create_default_context(cafile=ca_file)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if cert_file is not None:
+        context.load_cert_chain(cert_file, key_file)
+    return context
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    body = b""
+    async for chunk in response.content.iter_any():
+        body += chunk[: limit + 1 - len(body)]
+        if len(body) > limit:
+            break
+    return body
+
+
+def judge_body(params: HttpParams, body: bytes) -> Finding:
+    """Whether the part of the body that is read holds what it must."""
+    cut = len(body) > params.body_limit
+    text = body[: params.body_limit].decode("utf-8", "replace")
+    if params.contains is not None and params.contains not in text:
+        return Finding(Outcome.BAD_BODY, f"without {params.contains[:60]!r}" + _cut(cut, params))
+    if params.regex is not None and not re.search(params.regex, text):
+        return Finding(Outcome.BAD_BODY, f"does not match {params.regex[:60]!r}" + _cut(cut, params))
+    if params.json_body is not None:
+        return _judge_json(params.json_body, text, _cut(cut, params))
+    return OK
+
+
+def _cut(cut: bool, params: HttpParams) -> str:
+    return f" in its first {params.body_limit} bytes" if cut else ""
+
+
+def _judge_json(expected: JsonExpectation, text: str, cut: str) -> Finding:
+    try:
+        value = _at(json.loads(text), expected.pointer)
+    except (ValueError, RecursionError) as error:
+        return Finding(Outcome.BAD_BODY, f"not JSON{cut}: {clean(str(error))}")
+    except LookupError:
+        return Finding(Outcome.BAD_BODY, f"nothing at {expected.pointer}")
+    if type(value) is not type(expected.equals) or value != expected.equals:
+        return Finding(Outcome.BAD_BODY, f"{expected.pointer} is {clean(str(value))[:60]}, not {expected.equals}")
+    return OK
+
+
+def _at(value: Any, pointer: str) -> Any:
+    for part in pointer.split("/")[1:]:
+        part = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, list) and part.isdigit():
+            value = value[int(part)]
+        elif isinstance(value, dict):
+            value = value[part]
+        else:
+            raise LookupError(part)
+    return value
+
+
+def _from_client_error(error: aiohttp.ClientError) -> Finding:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return Finding(Outcome.TLS, clean(str(error.certificate_error)))
+    if isinstance(error, aiohttp.ClientSSLError):
+        return Finding(Outcome.TLS, clean(str(error)))
+    if isinstance(error, aiohttp.TooManyRedirects):
+        return Finding(Outcome.BAD_STATUS, "too many redirects")
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return Finding(Outcome.RESET, "closed without an answer")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return Finding(Outcome.RESET, "closed before the whole body")
+    if isinstance(error, aiohttp.ClientOSError):
+        inner = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        return from_error(getattr(error, "os_error", inner))
+    return Finding(Outcome.PROTOCOL, clean(str(error)) or type(error).__name__)

@@ -1,0 +1,72 @@
+"""Runs probes: each within its deadline, none in another's way, each ending in exactly one event."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from anycast_agent.checks import dns, tcp
+from anycast_agent.checks import exec as exec_check
+from anycast_agent.checks.base import Finding, Target, clean
+from anycast_agent.checks.http import HttpProber
+from anycast_agent.core.actions import RunProbe
+from anycast_agent.core.events import Event, ProbeFinished
+from anycast_agent.core.model import Outcome, address_of
+
+EXEC_MOST = 8
+"""Programs that run at once: each is a process, and a node has other things to do."""
+
+
+class Prober:
+    def __init__(self, post: Callable[[Event], None], *, max_exec: int = EXEC_MOST) -> None:
+        self._post = post
+        self._http = HttpProber()
+        self._max_exec = max_exec
+        self._exec_slots = asyncio.Semaphore(max_exec)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._probes: dict[str, Callable[[Any, Target], Awaitable[Finding]]] = {
+            "tcp": tcp.probe,
+            "http": self._http.probe,
+            "dns": dns.probe,
+        }
+
+    def execute(self, action: RunProbe) -> None:
+        """Begin a probe; returns at once."""
+        task = asyncio.create_task(self._run(action))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, action: RunProbe) -> None:
+        began = time.monotonic()
+        check, prefix = action.check, action.check.prefix
+        target = Target(action.key.service, check.name, prefix, address_of(prefix) if prefix else None)
+        asked = asyncio.Event()
+        try:
+            async with asyncio.timeout(check.timeout):
+                finding = await self._probe(action, target, asked)
+        except TimeoutError:
+            finding = Finding(Outcome.TIMEOUT, f"no answer within {check.timeout * 1000:.0f} ms")
+            if not asked.is_set():
+                finding = Finding(Outcome.NOT_RUN, f"{self._max_exec} programs run already: no slot in time")
+        except Exception as error:
+            finding = Finding(Outcome.NOT_RUN, f"the probe itself failed: {type(error).__name__}: {error}")
+        self._post(ProbeFinished(action.id, finding.outcome, clean(finding.detail), time.monotonic() - began))
+
+    async def _probe(self, action: RunProbe, target: Target, asked: asyncio.Event) -> Finding:
+        """``asked`` is set once the service is asked; until then, nothing that happens is its doing."""
+        params = action.check.params
+        if action.check.kind != "exec":
+            asked.set()
+            return await self._probes[action.check.kind](params, target)
+        async with self._exec_slots:
+            asked.set()
+            return await exec_check.probe(params, target)
+
+    async def close(self) -> None:
+        """End what still runs, programs and their children included."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._http.close()

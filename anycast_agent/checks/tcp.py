@@ -1,0 +1,79 @@
+"""tcp: a connection is accepted, and, where that is asked for, the right bytes come back."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from ipaddress import ip_address
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from anycast_agent.checks.base import OK, Finding, Params, Target, clean, family_of, from_error, open_socket
+from anycast_agent.core.model import Outcome
+
+ANSWER_MOST = 64 * 1024
+
+
+def an_address(text: str) -> str:
+    """Canonical text of an IP address. Raises ValueError."""
+    return str(ip_address(text))
+
+
+def a_regex(text: str) -> str:
+    """Raises ValueError where it does not compile."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return text
+
+
+IpText = Annotated[str, AfterValidator(an_address)]
+Regex = Annotated[str, AfterValidator(a_regex), Field(max_length=1000)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class TcpParams(Params):
+    """Parameters of a tcp check."""
+
+    port: Port
+    target: IpText | None = Field(None, description="Ask this address instead of the service's own.")
+    source: IpText | None = Field(None, description="Ask from this address.")
+    send: str | None = Field(
+        None, max_length=4096, description="Sent once connected; \\r\\n and such as YAML has them."
+    )
+    expect: Regex | None = Field(None, description="A regular expression that the answer must match.")
+
+
+async def probe(params: TcpParams, target: Target) -> Finding:
+    """Connect; send; read until the answer matches, or ends."""
+    address = params.target or target.address or ""
+    loop = asyncio.get_running_loop()
+    try:
+        sock = open_socket(target, params.source, family_of(address), socket.SOCK_STREAM)
+    except OSError as error:
+        return from_error(error)
+    with sock:
+        try:
+            await loop.sock_connect(sock, (address, params.port))
+            if params.send is not None:
+                await loop.sock_sendall(sock, params.send.encode())
+            return OK if params.expect is None else await _expect(sock, params.expect)
+        except OSError as error:
+            return from_error(error)
+
+
+async def _expect(sock: socket.socket, pattern: str) -> Finding:
+    loop = asyncio.get_running_loop()
+    answer, regex = b"", re.compile(pattern.encode())
+    while len(answer) < ANSWER_MOST:
+        data = await loop.sock_recv(sock, 4096)
+        answer += data
+        if regex.search(answer):
+            return OK
+        if not data:
+            break
+    said = clean(answer[:100].decode("utf-8", "replace")) or "nothing"
+    return Finding(Outcome.BAD_ANSWER, f"does not match {pattern!r}: {said}")

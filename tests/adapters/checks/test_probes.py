@@ -1,0 +1,500 @@
+"""The probes against real servers: a table a protocol, the deadline, and what must never happen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import ssl
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+from aiohttp import web
+from pydantic import ValidationError
+
+from anycast_agent.checks.dns import DnsParams
+from anycast_agent.checks.exec import ExecParams
+from anycast_agent.checks.http import HttpParams
+from anycast_agent.checks.prober import Prober
+from anycast_agent.checks.registry import has_own_target
+from anycast_agent.checks.tcp import TcpParams
+from anycast_agent.core.actions import CheckKey, RunProbe
+from anycast_agent.core.events import ProbeFinished
+from anycast_agent.core.model import Check, Outcome
+from tests.support.certificates import certificate
+from tests.support.netns import ip, namespaces, needs_root, run_inside, veth
+
+_ids = itertools.count(1)
+_KINDS = {TcpParams: "tcp", HttpParams: "http", DnsParams: "dns", ExecParams: "exec"}
+
+
+@contextlib.asynccontextmanager
+async def prober(**options: Any) -> AsyncIterator[Callable[..., Awaitable[ProbeFinished]]]:
+    """A function that runs one probe and gives its end."""
+    ends: dict[int, asyncio.Future[ProbeFinished]] = {}
+
+    def post(event: Any) -> None:
+        ends.pop(event.action).set_result(event)  # a second end of one action fails here
+
+    running = Prober(post, **options)
+
+    async def ask(params: Any, timeout: float = 2.0, prefix: str = "") -> ProbeFinished:
+        check = Check("c", _KINDS[type(params)], params, 1.0, timeout, 0.1, prefix=prefix)
+        probe = RunProbe(next(_ids), CheckKey("s", "c", prefix), check)
+        ends[probe.id] = asyncio.get_running_loop().create_future()
+        future = ends[probe.id]
+        running.execute(probe)
+        return await asyncio.wait_for(future, timeout + 5)
+
+    try:
+        yield ask
+    finally:
+        await running.close()
+
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def tcp_server(handler: Handler, **options: Any) -> AsyncIterator[int]:
+    """A raw server that does with a connection what the handler does; its port."""
+    tasks: set[asyncio.Task[Any]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await handler(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            tasks.discard(task)
+            writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, **options)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def http_server(**options: Any) -> AsyncIterator[int]:
+    async def status(request: web.Request) -> web.Response:
+        return web.Response(status=int(request.match_info["code"]), text="as asked")
+
+    async def health(request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", "nodes": [{"up": True}], "host": request.host})
+
+    async def away(request: web.Request) -> web.Response:
+        raise web.HTTPFound("/health")
+
+    async def big(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(160):
+            await response.write(b"x" * 65536)
+        return response
+
+    app = web.Application()
+    app.add_routes([web.get("/status/{code}", status), web.get("/health", health), web.get("/away", away),
+                    web.get("/big", big)])  # fmt: skip
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, **options)
+    await site.start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    for byte in itertools.cycle(b"HTTP/1.1 200 OK\r\nX: "):
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x00\xff\x13\x37 this is no protocol\r\n\r\n")
+    await writer.drain()
+
+
+async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.get_extra_info("socket").setsockopt(1, 13, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def closed_port() -> int:
+    async with tcp_server(hang) as port:
+        return port
+
+
+# --- http ---------------------------------------------------------------------------------------------------
+
+HTTP = [
+    ("/status/200", {}, Outcome.OK, ""),
+    ("/status/204", {"status": "200,204"}, Outcome.OK, ""),
+    ("/status/500", {}, Outcome.BAD_STATUS, "status 500"),
+    ("/status/404", {"status": "404"}, Outcome.OK, ""),
+    ("/status/503", {}, Outcome.OVERLOADED, "status 503"),
+    ("/status/429", {}, Outcome.OVERLOADED, "status 429"),
+    ("/status/503", {"status": "500-599"}, Outcome.OK, ""),
+    ("/away", {}, Outcome.BAD_STATUS, "status 302"),
+    ("/away", {"follow_redirects": 1}, Outcome.OK, ""),
+    ("/health", {"contains": '"ok"'}, Outcome.OK, ""),
+    ("/health", {"contains": "down"}, Outcome.BAD_BODY, "without 'down'"),
+    ("/health", {"regex": r'"status":\s*"ok"'}, Outcome.OK, ""),
+    ("/health", {"regex": "^never"}, Outcome.BAD_BODY, "does not match '^never'"),
+    ("/health", {"json": {"pointer": "/status", "equals": "ok"}}, Outcome.OK, ""),
+    ("/health", {"json": {"pointer": "/nodes/0/up", "equals": True}}, Outcome.OK, ""),
+    ("/health", {"json": {"pointer": "/nodes/0/up", "equals": 1}}, Outcome.BAD_BODY, "/nodes/0/up is True, not 1"),
+    ("/health", {"json": {"pointer": "/nodes/7", "equals": 1}}, Outcome.BAD_BODY, "nothing at /nodes/7"),
+    ("/status/200", {"json": {"pointer": "/a", "equals": 1}}, Outcome.BAD_BODY, "not JSON"),
+    ("/health", {"host": "www.example.org", "contains": "www.example.org"}, Outcome.OK, ""),
+    ("/big", {}, Outcome.OK, ""),
+    ("/big", {"contains": "y", "body_limit": 1000}, Outcome.BAD_BODY, "in its first 1000 bytes"),
+]
+
+
+@pytest.mark.parametrize(("path", "params", "outcome", "detail"), HTTP)
+async def test_http_outcomes(path: str, params: dict[str, Any], outcome: Outcome, detail: str) -> None:
+    """Each answer is judged as the table says, in words that say what was wrong."""
+    async with http_server() as port, prober() as ask:
+        end = await ask(HttpParams(url=f"http://127.0.0.1:{port}{path}", **params))
+        assert (end.outcome, detail in end.detail) == (outcome, True), end
+
+
+@pytest.mark.parametrize(
+    ("handler", "outcome"),
+    [(hang, Outcome.TIMEOUT), (drip, Outcome.TIMEOUT), (garbage, Outcome.PROTOCOL), (reset, Outcome.RESET)],
+)
+async def test_http_servers_that_misbehave(handler: Handler, outcome: Outcome) -> None:
+    """Hanging, dripping a byte at a time, garbage, reset: each ends within the deadline, as what it is."""
+    async with tcp_server(handler) as port, prober() as ask:
+        end = await ask(HttpParams(url=f"http://127.0.0.1:{port}/"), timeout=0.3)
+        assert end.outcome is outcome, end
+        assert end.duration < 1.0
+
+
+async def test_http_closed_port_and_unknown_name() -> None:
+    """Refused is definite; a name that does not resolve says nothing of the service."""
+    async with prober() as ask:
+        assert (await ask(HttpParams(url=f"http://127.0.0.1:{await closed_port()}/"))).outcome is Outcome.REFUSED
+        assert (await ask(HttpParams(url="http://nowhere.invalid/"))).outcome in (Outcome.NOT_RUN, Outcome.TIMEOUT)
+
+
+async def test_https_certificates(tmp_path: Path) -> None:
+    """A good one, a wrong name, an unknown authority, and verification switched off."""
+    files = certificate(tmp_path, "www.example.org")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+    async with http_server(ssl_context=context) as port, prober() as ask:
+        base: dict[str, Any] = {"url": f"https://127.0.0.1:{port}/status/200"}
+        trusted = {**base, "ca_file": str(files.authority)}
+        assert (await ask(HttpParams(**trusted, server_name="www.example.org"))).outcome is Outcome.OK
+        wrong = await ask(HttpParams(**trusted, server_name="other.example.org"))
+        assert wrong.outcome is Outcome.TLS
+        assert "mismatch" in wrong.detail
+        assert (await ask(HttpParams(**base))).outcome is Outcome.TLS
+        assert (await ask(HttpParams(**base, verify=False))).outcome is Outcome.OK
+
+
+# --- tcp ----------------------------------------------------------------------------------------------------
+
+
+async def test_tcp_outcomes() -> None:
+    """Accepted, refused, the right answer, the wrong one, none."""
+
+    async def banner(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mx ready\r\n")
+        await writer.drain()
+        if await reader.readline() == b"NOOP\r\n":
+            writer.write(b"250 ok\r\n")
+        await writer.drain()
+
+    async with tcp_server(banner) as port, tcp_server(hang) as mute, prober() as ask:
+        base: dict[str, Any] = {"target": "127.0.0.1", "port": port}
+        assert (await ask(TcpParams(**base))).outcome is Outcome.OK
+        assert (await ask(TcpParams(**base, send="NOOP\r\n", expect="^250 "))).outcome is Outcome.BAD_ANSWER
+        assert (await ask(TcpParams(**base, send="NOOP\r\n", expect="250 ok"))).outcome is Outcome.OK
+        assert (await ask(TcpParams(target="127.0.0.1", port=mute, expect="x"), timeout=0.2)).outcome is Outcome.TIMEOUT
+        closed = await ask(TcpParams(target="127.0.0.1", port=await closed_port()))
+        assert (closed.outcome, closed.detail) == (Outcome.REFUSED, "connection refused")
+
+
+# --- dns ----------------------------------------------------------------------------------------------------
+
+
+class Dns(asyncio.DatagramProtocol):
+    """A name server over UDP whose answer a test makes up."""
+
+    def __init__(self, answer: Callable[[Any], bytes | None]) -> None:
+        self._answer = answer
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if (wire := self._answer(dns.message.from_wire(data))) is not None:
+            self._transport.sendto(wire, addr)
+
+
+def well(query: Any) -> Any:
+    answer = dns.message.make_response(query)
+    answer.flags |= dns.flags.AA
+    answer.answer.append(dns.rrset.from_text("example.org.", 60, "IN", "A", "192.0.2.1", "192.0.2.2"))
+    return answer
+
+
+def failing(rcode: int) -> Callable[[Any], bytes]:
+    def answer(query: Any) -> bytes:
+        response = dns.message.make_response(query)
+        response.set_rcode(rcode)
+        return bytes(response.to_wire())
+
+    return answer
+
+
+def forged_first(query: Any) -> bytes:
+    query.id = (query.id + 1) % 65536
+    return bytes(well(query).to_wire())
+
+
+DNS: list[tuple[Callable[[Any], bytes | None], dict[str, Any], Outcome, str]] = [
+    (lambda q: well(q).to_wire(), {}, Outcome.OK, "192.0.2.1"),
+    (lambda q: well(q).to_wire(), {"contains": ("192.0.2.2",)}, Outcome.OK, ""),
+    (lambda q: well(q).to_wire(), {"contains": ("192.0.2.9",)}, Outcome.BAD_ANSWER, "without 192.0.2.9"),
+    (lambda q: well(q).to_wire(), {"exactly": ("192.0.2.2", "192.0.2.1")}, Outcome.OK, ""),
+    (lambda q: well(q).to_wire(), {"exactly": ("192.0.2.1",)}, Outcome.BAD_ANSWER, "not exactly 192.0.2.1"),
+    (lambda q: well(q).to_wire(), {"at_least": 3}, Outcome.BAD_ANSWER, "2 answers, 3 wanted"),
+    (lambda q: well(q).to_wire(), {"flags": ("AA",)}, Outcome.OK, ""),
+    (lambda q: well(q).to_wire(), {"flags": ("AD",)}, Outcome.BAD_ANSWER, "without the flag AD"),
+    (failing(dns.rcode.NXDOMAIN), {}, Outcome.BAD_ANSWER, "rcode NXDOMAIN, not NOERROR"),
+    (failing(dns.rcode.NXDOMAIN), {"rcode": "NXDOMAIN"}, Outcome.OK, ""),
+    (failing(dns.rcode.SERVFAIL), {}, Outcome.OVERLOADED, "rcode SERVFAIL"),
+    (lambda q: q.id.to_bytes(2, "big") + b"nonsense", {}, Outcome.PROTOCOL, "not a DNS message"),
+    (forged_first, {}, Outcome.TIMEOUT, ""),
+    (lambda q: None, {}, Outcome.TIMEOUT, "no answer within 300 ms"),
+]
+
+
+@pytest.mark.parametrize(("answer", "params", "outcome", "detail"), DNS)
+async def test_dns_outcomes(
+    answer: Callable[[Any], bytes | None], params: dict[str, Any], outcome: Outcome, detail: str
+) -> None:
+    """Each answer is judged as the table says; one to another question is not taken for an answer."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: Dns(answer), local_addr=("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    try:
+        async with prober() as ask:
+            end = await ask(DnsParams(server="127.0.0.1", port=port, name="example.org", **params), timeout=0.3)
+            assert (end.outcome, detail in end.detail) == (outcome, True), end
+    finally:
+        transport.close()
+
+
+async def test_dns_closed_port_fails_at_once() -> None:
+    """The socket is connected: the kernel tells of the closed port, and nobody waits for the timeout."""
+    async with prober() as ask:
+        end = await ask(DnsParams(server="127.0.0.1", port=await closed_port(), name="example.org"), timeout=5.0)
+        assert end.outcome is Outcome.REFUSED
+        assert end.duration < 1.0
+
+
+async def test_dns_over_tcp() -> None:
+    """Length first, in pieces, and a connection that closes in the middle."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (size,) = struct.unpack("!H", await reader.readexactly(2))
+        wire = well(dns.message.from_wire(await reader.readexactly(size))).to_wire()
+        for piece in (struct.pack("!H", len(wire)), wire[:5], wire[5:]):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with tcp_server(serve) as port, tcp_server(garbage) as wrong, prober() as ask:
+        base: dict[str, Any] = {"server": "127.0.0.1", "name": "example.org", "transport": "tcp"}
+        assert (await ask(DnsParams(**base, port=port, contains=("192.0.2.1",)))).outcome is Outcome.OK
+        assert (await ask(DnsParams(**base, port=wrong))).outcome in (Outcome.RESET, Outcome.BAD_ANSWER)
+
+
+# --- exec ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "params", "outcome", "detail"),
+    [
+        ("echo fine", {}, Outcome.OK, "fine"),
+        ("echo hm; exit 1", {}, Outcome.OK, "warning: hm"),
+        ("echo hm; exit 1", {"warning": "fail"}, Outcome.EXIT_STATUS, "exit code 1: hm"),
+        ("echo bad >&2; exit 2", {}, Outcome.EXIT_STATUS, "exit code 2: bad"),
+        ("exit 3", {}, Outcome.OVERLOADED, "unknown"),
+        ("exit 77", {}, Outcome.EXIT_STATUS, "exit code 77"),
+        ("kill -9 $$", {}, Outcome.EXIT_STATUS, "signal 9"),
+        ("echo $ANYCAST_SERVICE/$ANYCAST_CHECK$HOME", {}, Outcome.OK, "s/c"),
+        ("head -c 3000000 /dev/zero | tr '\\0' x", {}, Outcome.OK, "xxx"),
+    ],
+)
+async def test_exec_outcomes(script: str, params: dict[str, Any], outcome: Outcome, detail: str) -> None:
+    """Nagios exit codes; a small environment; output bounded."""
+    async with prober() as ask:
+        end = await ask(ExecParams(command=("/bin/sh", "-c", script), **params))
+        assert (end.outcome, detail in end.detail) == (outcome, True), end
+        assert len(end.detail) <= 200
+
+
+async def test_exec_that_is_not_there() -> None:
+    """A program that does not exist says nothing of the service."""
+    async with prober() as ask:
+        assert (await ask(ExecParams(command=("/nowhere/check",)))).outcome is Outcome.NOT_RUN
+
+
+async def test_exec_deadline_kills_the_whole_group(tmp_path: Path) -> None:
+    """What the program has started goes with it."""
+    pids = tmp_path / "pids"
+    script = f"sleep 60 & echo $! >> {pids}; echo $$ >> {pids}; sleep 60"
+    async with prober() as ask:
+        end = await ask(ExecParams(command=("/bin/sh", "-c", script)), timeout=0.4)
+        assert end.outcome is Outcome.TIMEOUT
+    for pid in pids.read_text().split():
+        async with asyncio.timeout(5):
+            while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
+                await asyncio.sleep(0.01)
+
+
+async def test_exec_slots_are_bounded_and_waiting_is_nobodys_fault() -> None:
+    """With all slots taken, a probe that gets none in time says so, and is no failure of its service."""
+    async with prober(max_exec=1) as ask:
+        long = asyncio.create_task(ask(ExecParams(command=("/bin/sleep", "1")), timeout=2.0))
+        await asyncio.sleep(0.05)
+        end = await ask(ExecParams(command=("/bin/true",)), timeout=0.2)
+        assert (end.outcome, end.detail) == (Outcome.NOT_RUN, "1 programs run already: no slot in time")
+        assert (await long).outcome is Outcome.OK
+
+
+# --- all ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_probe_that_hangs_delays_no_other() -> None:
+    """Fifty hang; one that answers is answered meanwhile."""
+    async with tcp_server(hang) as port, http_server() as well_port, prober() as ask:
+        hanging = [asyncio.create_task(ask(HttpParams(url=f"http://127.0.0.1:{port}/"), timeout=2.0)) for _ in range(50)]
+        end = await ask(HttpParams(url=f"http://127.0.0.1:{well_port}/health"), timeout=2.0)
+        assert end.outcome is Outcome.OK
+        assert not any(task.done() for task in hanging)
+        assert {(await task).outcome for task in hanging} == {Outcome.TIMEOUT}
+
+
+def test_without_file_descriptors_nothing_is_said_of_the_service() -> None:
+    """In a process whose descriptors are used up: not_run; and well again once there are some."""
+    code = """
+import asyncio, os, resource, sys
+from anycast_agent.core.actions import CheckKey, RunProbe
+from anycast_agent.core.model import Check
+from anycast_agent.checks.prober import Prober
+from anycast_agent.checks.tcp import TcpParams
+from anycast_agent.checks.http import HttpParams
+from anycast_agent.checks.exec import ExecParams
+async def main():
+    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    ends = []
+    prober = Prober(ends.append)
+    async def ask(kind, params):
+        prober.execute(RunProbe(len(ends), CheckKey("s", "c"), Check("c", kind, params, 1.0, 1.0, 0.1)))
+        wanted = len(ends) + 1
+        while len(ends) < wanted: await asyncio.sleep(0.01)
+        return str(ends[-1].outcome)
+    tcp = TcpParams(target="127.0.0.1", port=port)
+    await ask("tcp", tcp)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+    held = []
+    try:
+        while True: held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError: pass
+    out = [await ask("tcp", tcp), await ask("http", HttpParams(url=f"http://127.0.0.1:{port}/")),
+           await ask("exec", ExecParams(command=("/bin/true",)))]
+    for fd in held: os.close(fd)
+    out.append(await ask("tcp", tcp))
+    print(*out)
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["not_run", "not_run", "not_run", "ok"], done.stderr
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.parametrize("source", [None, "198.51.100.1"])
+def test_a_probe_of_the_anycast_address_never_leaves_the_node(source: str | None) -> None:
+    """With the address gone, another node that has it would answer well: the probe is not made instead."""
+    with namespaces("here", "there") as (here, there):
+        veth(here, "nic0", there, "nic0")
+        ip("-n", here, "addr", "add", "198.51.100.1/30", "dev", "nic0")
+        ip("-n", there, "addr", "add", "198.51.100.2/30", "dev", "nic0")
+        ip("-n", here, "route", "add", "default", "via", "198.51.100.2")
+        for node in (here, there):
+            ip("-n", node, "addr", "add", "192.0.2.53/32", "dev", "lo")
+
+        async def work() -> None:
+            server = subprocess.Popen(  # noqa: ASYNC220
+                ["ip", "netns", "exec", there, sys.executable, "-m", "http.server", "80", "--bind", "192.0.2.53"],
+                stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            local = await asyncio.start_server(lambda r, w: w.close(), "192.0.2.53", 80)
+            try:
+                async with prober() as ask:
+                    tcp = TcpParams(port=80, source=source)
+                    assert (await ask(tcp, prefix="192.0.2.53/32")).outcome is Outcome.OK
+                    local.close()
+                    await asyncio.to_thread(ip, "-n", here, "addr", "del", "192.0.2.53/32", "dev", "lo")
+                    free = TcpParams(port=80, target="192.0.2.53")
+                    end = time.monotonic() + 10
+                    while (await ask(free)).outcome is not Outcome.OK:  # unpinned, it is the other node that answers
+                        assert time.monotonic() < end
+                    assert (await ask(tcp, prefix="192.0.2.53/32", timeout=0.5)).outcome is not Outcome.OK
+                    http = HttpParams(source=source)
+                    assert (await ask(http, prefix="192.0.2.53/32", timeout=0.5)).outcome is not Outcome.OK
+            finally:
+                server.kill()
+                server.wait()
+
+        run_inside(here, work)
+
+
+def test_parameters_are_checked_when_they_are_read() -> None:
+    """Wrong ones are refused with a word on what is wrong; equal ones are equal, and can be hashed."""
+    wrong: list[tuple[type, dict[str, Any]]] = [
+        (HttpParams, {"regex": "("}), (HttpParams, {"url": "ftp://x/"}), (HttpParams, {"status": "20x"}),
+        (HttpParams, {"key_file": "/k"}), (HttpParams, {"headers": {"X": "a\r\nb"}}), (TcpParams, {"port": 0}),
+        (TcpParams, {"port": 1, "unknown": 2}), (DnsParams, {"name": "a..b"}), (DnsParams, {"name": "a", "record": "Q"}),
+        (ExecParams, {"command": "ls /"}), (ExecParams, {"command": ["ls"]}),
+    ]  # fmt: skip
+    for kind, values in wrong:
+        with pytest.raises(ValidationError):
+            kind(**values)
+    one, other = (HttpParams(headers={"X": "1"}, json={"pointer": "/a", "equals": 1}) for _ in range(2))
+    assert one == other
+    assert hash(one) == hash(other)
+    assert not has_own_target(one)
+    assert has_own_target(HttpParams(url="http://192.0.2.1/"))
