@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def from_error(error: OSError) -> Finding:
         return Finding(Outcome.NOT_RUN, f"the name does not resolve: {error.strerror}")
     if error.errno == errno.EADDRNOTAVAIL:
         return Finding(Outcome.NOT_RUN, "the address is not on this node")
-    text = (error.strerror or str(error)).lower()
+    text = (os.strerror(error.errno) if error.errno else str(error)).lower()
     if error.errno in _NOT_RUN:
         return Finding(Outcome.NOT_RUN, f"the probe could not be made: {text}")
     return Finding(_BY_ERRNO.get(error.errno or 0, Outcome.UNREACHABLE), text)
