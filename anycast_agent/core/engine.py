@@ -53,10 +53,18 @@ from anycast_agent.core.timers import Timers
 EXTEND_DUE = 3.0
 MOST_WARNINGS = 256
 
+LOOK_AGAIN = 0.1
+"""What only time or another's report can settle is looked at again after so long. Seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class StopOver:
     """Timer key: the time for a clean stop is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopTurn:
+    """Timer key: look again whether the stop is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +209,7 @@ class Engine:
                 self.routes.look_at(route)
             case StopOver():
                 self._finish(now, 1, "the time for a clean stop is up; left: " + "; ".join(self._left()))
-            case ConfigureDue():
+            case ConfigureDue() | StopTurn():
                 pass  # being awake is all that was asked for: the plan looks by itself
             case _:
                 raise AssertionError(f"unknown timer {key!r}")
@@ -256,6 +264,7 @@ class Engine:
         self.addresses.configure(config)
         self.link.want(config, now)
         self.prefixes.configure(config, altered if old is not None else set(), now)
+        self.routes.look_at_barred()
         self._pictures.forget_all()
         watched = ("services", "interface", "address_mode", "way_back")
         if old is None or any(getattr(old, name) != getattr(config, name) for name in watched):
@@ -314,6 +323,7 @@ class Engine:
     def _on_address_seen(self, event: ev.AddressSeen, now: float) -> None:
         if self.addresses.seen(event.address, event.state, now):
             self._address_changed(event.address, now)
+        self._forget_picture(prefix_of(event.address))
 
     def _address_changed(self, address: Address, now: float) -> None:
         prefix = prefix_of(address)
@@ -324,6 +334,8 @@ class Engine:
         self._say(address, "is on the node" if there else "is not on the node", "info" if there else "warning")
         if there:
             self.probing.wake(prefix, now)
+            for route in self.routes.of_prefix(prefix):
+                self.routes.look_at(route.key)
 
     def _on_link_seen(self, event: ev.LinkSeen, now: float) -> None:
         if self.addresses.links.get(event.interface) is not event.up:
@@ -599,12 +611,14 @@ class Engine:
 
     def _withdrawing(self, now: float) -> bool:
         """Whether a router may still have a route from us."""
-        for state in self.routes.states.values():
-            at = self.routes.withdrawn_at(state.key.prefix, self.link.session_down, now)
-            if at is None and not self._dead_man_has_fired(now):
-                self.timers.set(PrefixTurn(state.key.prefix), now + 0.1)
-                return True
-        return self.link.state is not Link.SYNCED and self.link.pipe != "" and not self._dead_man_has_fired(now)
+        if self._dead_man_has_fired(now):
+            return False
+        away = self.link.state is not Link.SYNCED
+        withdrawn_at, down = self.routes.withdrawn_at, self.link.session_down
+        if away or any(withdrawn_at(key.prefix, down, now) is None for key in self.routes.states):
+            self.timers.set(StopTurn(), now + LOOK_AGAIN)
+            return True
+        return False
 
     def _dead_man_has_fired(self, now: float) -> bool:
         """Away for so long, the pipe has carried out the wills, or died with the sessions of its ExaBGP."""
@@ -622,7 +636,7 @@ class Engine:
 
     def _plan(self, now: float) -> None:
         if self.life in (Life.RUNNING, Life.STOPPING) and self.link.state is Link.SYNCED:
-            for action in self.routes.plan(now, self.link.may_put):
+            for action in self.routes.plan(now, self._may_put):
                 self._actions.append(action)
                 for key in keys_of(action):
                     self._forget_picture(key.prefix)
@@ -631,6 +645,10 @@ class Engine:
             # A wedged one could not be configured: that would only keep its restart waiting.
             step = self.link.restart(now) or self.link.configure(self._neighbors_settled, now)
             self._actions += [step] if step is not None else []
+
+    def _may_put(self, key: RouteKey) -> bool:
+        """The address first, also where its route may stay while it is put back."""
+        return self.link.may_put(key) and self._reachable(key.prefix)
 
     def _neighbors_settled(self) -> bool:
         leaving = self.link.leaving()
@@ -643,7 +661,7 @@ class Engine:
         prefix = prefix_of(address)
         at = self.routes.withdrawn_at(prefix, self.link.session_down, now)
         if at is None:
-            return now if self._dead_man_has_fired(now) else now + 0.1
+            return now if self._dead_man_has_fired(now) else now + LOOK_AGAIN
         return at + self.prefixes.linger(prefix)
 
     def _say(self, subject: str, text: str, level: str = "info") -> None:

@@ -31,7 +31,7 @@ SENT_WITHIN = 1.0
 
 RETRY_FIRST, RETRY_MOST = 0.5, 30.0
 """After an error a route is tried again after so long, then twice as long each time; a withdrawal never waits longer
-than the first. Seconds."""
+than the first, nor does a confirmation: the pipe's clock runs. Seconds."""
 
 NEVER = float("-inf")
 
@@ -89,9 +89,9 @@ class RouteState:
     def there(self) -> bool:
         return self.taken is not None or self.strange
 
-    def retry_at(self) -> float:
+    def retry_at(self, step: Step) -> float:
         """From when on it may be tried again, in monotonic seconds."""
-        return self.failed_at + (min(RETRY_FIRST, self.retry_in) if self.wanted is None else self.retry_in)
+        return self.failed_at + (self.retry_in if step is Step.PUT else RETRY_FIRST)
 
     def step(self) -> Step:
         """What wanted and observed call for, preconditions aside."""
@@ -297,12 +297,14 @@ class Routes:
 
         That is: taken back, and the UPDATE reported as sent, or the session known to be down, or the report overdue.
         """
-        latest = float("-inf")
+        if not self.known:
+            return None  # an earlier run may have left one that we have not heard of
+        latest = NEVER
         for key in self._by_prefix.get(prefix, ()):
             state = self.states[key]
             if not state.known or state.there or state.open is not None:
                 return None
-            taken_at = state.taken_at if state.taken_at is not None else float("-inf")
+            taken_at = state.taken_at if state.taken_at is not None else NEVER
             on_the_wire = state.sent is not False and state.taken_at is not None and not session_down(key.neighbor)
             if on_the_wire and now < taken_at + SENT_WITHIN:
                 return None
@@ -335,8 +337,8 @@ class Routes:
         step = state.step()
         if step is Step.NONE:
             state.error, state.retry_in, state.failed_at = "", RETRY_FIRST, NEVER
-        elif now < state.retry_at():
-            self._timers.set(RouteRetry(state.key), state.retry_at())
+        elif now < state.retry_at(step):
+            self._timers.set(RouteRetry(state.key), state.retry_at(step))
         elif step is Step.PUT and not may_put(state.key):
             self._barred[state.key] = None
         else:

@@ -131,6 +131,8 @@ class World:
     updates: list[tuple[float, str, RouteKey]] = field(default_factory=list)
     """(when, announce or withdraw, key), as the routers saw them."""
     exit: act.Exit | None = None
+    cut: int | None = None
+    """So many actions are still executed; then the agent is killed, in the middle of its turn."""
     after_turn: Callable[[World], None] | None = None
 
     def __post_init__(self) -> None:
@@ -172,6 +174,12 @@ class World:
         output = self.engine.settle(self.now)
         self.changes += [(self.now, c) for c in output.changes]
         for action in output.actions:
+            if self.cut is not None:
+                if self.cut == 0:
+                    self.cut = None
+                    self.kill()
+                    return
+                self.cut -= 1
             self.actions.append((self.now, action))
             self.execute(action)
         if self.after_turn is not None:

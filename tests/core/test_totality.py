@@ -1,0 +1,133 @@
+"""The engine takes any event in any order, with ids and names of nothing: it never raises, and it always gets on."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anycast_agent.core import events as ev
+from anycast_agent.core.actions import Exit, RunProbe
+from anycast_agent.core.engine import Engine
+from anycast_agent.core.life import Life
+from anycast_agent.core.model import AddressState, Attributes, Family, Outcome, RouteKey, SessionState, Will, address_of
+from tests.conftest import examples
+from tests.support.faults import PREFIXES, configs
+
+NUMBERS = st.integers(0, 60)
+TEXTS = st.sampled_from(("", "leaf1", "leaf2", "leaf9", "kernel", "speaker", "x" * 5000, "\x00é"))
+PREFIX = st.sampled_from((*PREFIXES, "203.0.113.9/32", "2001:db8::9/128"))
+ADDRESS = PREFIX.map(address_of)
+KEY = st.builds(RouteKey, TEXTS, PREFIX)
+ERROR = st.none() | TEXTS
+STATE = st.none() | st.builds(AddressState, st.sampled_from(("lo", "eth9")), st.booleans(), st.booleans())
+ATTRIBUTES = st.sampled_from((None, Attributes(), Attributes(med=50)))
+PREFIX_LISTS = st.lists(PREFIX, max_size=3).map(tuple)
+CONFIG = st.sampled_from(configs())
+
+EVENTS = st.one_of(
+    st.builds(ev.ProbeFinished, NUMBERS, st.sampled_from(Outcome), TEXTS, st.floats()),
+    st.builds(
+        ev.KernelSeen,
+        st.dictionaries(ADDRESS, STATE.filter(bool), max_size=4),
+        st.dictionaries(st.sampled_from(("lo", "eth9")), st.booleans()),
+        st.dictionaries(st.sampled_from(Family), st.booleans()),
+    ),
+    st.builds(ev.AddressSeen, ADDRESS, STATE),
+    st.builds(ev.LinkSeen, TEXTS, st.booleans()),
+    st.builds(ev.WayBackSeen, st.sampled_from(Family), st.booleans()),
+    st.builds(ev.AddressAdded, NUMBERS, ERROR),
+    st.builds(ev.AddressRemoved, NUMBERS, ERROR),
+    st.builds(ev.SpeakerConnected, TEXTS),
+    st.builds(ev.RouteFound, KEY, ATTRIBUTES, st.sampled_from(Will), st.booleans(), st.booleans()),
+    st.builds(ev.SpeakerSynced),
+    st.builds(ev.SpeakerLost, TEXTS),
+    st.builds(ev.SpeakerAnswered, st.floats()),
+    st.builds(ev.SessionChanged, TEXTS, st.sampled_from(SessionState), TEXTS),
+    st.builds(ev.RoutesDone, NUMBERS, ERROR),
+    st.builds(ev.RoutesSent, TEXTS, PREFIX_LISTS, PREFIX_LISTS),
+    st.builds(ev.RoutesDropped, st.lists(KEY, max_size=3).map(tuple), TEXTS),
+    st.builds(ev.PathSeen, TEXTS, PREFIX, TEXTS, st.sampled_from(((), (65101,), (65001, 65101)))),
+    st.builds(ev.PathGone, TEXTS, PREFIX, TEXTS),
+    st.builds(ev.SpeakerConfigured, NUMBERS, ERROR),
+    st.builds(ev.ConfigOffered, CONFIG, st.booleans(), st.none() | NUMBERS),
+    st.builds(ev.ConfigRejected, st.lists(TEXTS, max_size=2).map(tuple), st.none() | NUMBERS),
+    st.builds(ev.StopAsked, TEXTS),
+    st.builds(ev.HandOverAsked, TEXTS, st.none() | st.floats(0, 99), st.none() | NUMBERS),
+    st.builds(ev.DeadManExtended, NUMBERS, ERROR),
+    st.builds(ev.AdapterFailed, TEXTS, TEXTS),
+    st.builds(ev.Lost, st.sampled_from(ev.Source), TEXTS),
+    st.builds(ev.Warned, TEXTS, TEXTS),
+)
+
+RARE = (ev.StopAsked, ev.HandOverAsked)
+"""Ends: where they came as often as the rest, no story would get far."""
+
+MOST_ACTIONS = 40
+"""In one turn, for the few services of these configurations: probes, addresses, routes, and one of each other kind."""
+
+
+def test_every_event_has_a_handler_and_is_among_those_drawn_here() -> None:
+    """A new kind of event cannot be forgotten: neither by the engine nor by this file."""
+    handled = set(Engine(0.0)._handlers)
+    assert handled == set(ev.Event.__args__)
+    drawn = {type(_an_example(kind)) for kind in EVENTS.original_strategies}
+    assert drawn == handled
+
+
+def _an_example(strategy: st.SearchStrategy[ev.Event]) -> ev.Event:
+    found: list[ev.Event] = []
+
+    @settings(max_examples=1, database=None)
+    @given(strategy)
+    def draw(event: ev.Event) -> None:
+        found.append(event)
+
+    draw()
+    return found[0]
+
+
+@settings(max_examples=examples(400))
+@given(st.lists(st.tuples(EVENTS, st.sampled_from((0.0, 0.01, 0.5, 3.0, 20.0))), max_size=60), st.booleans())
+def test_any_event_in_any_order_is_survived(story: list[tuple[ev.Event, float]], owns_speaker: bool) -> None:
+    """No exception, a bounded number of actions a turn, a snapshot at any time, and no turn that is due for ever."""
+    now, ends = 100.0, 0
+    engine = Engine(now, owns_speaker=owns_speaker)
+    engine.handle(ev.ConfigOffered(configs()[0]), now)
+    for event, pause in story:
+        if isinstance(event, RARE):
+            ends += 1
+            if ends < 3:
+                continue
+        engine.handle(event, now)
+        _settle(engine, now)
+        engine.snapshot(now)
+        now += pause
+    for _ in range(50):
+        deadline = engine.deadline()
+        if deadline is None:
+            break
+        assert deadline > now or _gets_on(engine, now)
+        now = max(now, deadline)
+        _settle(engine, now)
+
+
+def _settle(engine: Engine, now: float) -> None:
+    output = engine.settle(now)
+    assert len(output.actions) <= MOST_ACTIONS
+    ids = [a.id for a in output.actions if hasattr(a, "id")]
+    assert len(ids) == len(set(ids))
+    keys = [a.key for a in output.actions if isinstance(a, RunProbe)]
+    assert len(keys) == len(set(keys)), "one probe a check"
+    if any(isinstance(a, Exit) for a in output.actions):
+        assert engine.life is Life.ENDED
+        assert isinstance(output.actions[-1], Exit), "after the exit, nothing"
+
+
+def _gets_on(engine: Engine, now: float) -> bool:
+    """Whether turns at one instant come to an end."""
+    for _ in range(3):
+        engine.settle(now)
+        deadline = engine.deadline()
+        if deadline is None or deadline > now:
+            return True
+    return False
