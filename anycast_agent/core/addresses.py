@@ -91,16 +91,15 @@ class Addresses:
     def configure(self, config: Config) -> None:
         self._mode, self._interface = config.address_mode, config.interface
         managed = config.address_mode is AddressMode.MANAGE
-        self._want({address_of(p) for s in config.services.values() for p in s.prefixes} if managed else set())
+        self._want([address_of(p) for s in config.services.values() for p in s.prefixes] if managed else [])
 
     def want_none(self) -> None:
         """The agent is stopping."""
-        self._want(set())
+        self._want([])
 
-    def _want(self, wanted: set[Address]) -> None:
-        self._wanted = wanted
-        for address in {*wanted, *self.records}:
-            self._dirty[address] = None
+    def _want(self, wanted: list[Address]) -> None:
+        self._wanted = set(wanted)
+        self._dirty.update(dict.fromkeys([*wanted, *self.records]))
 
     def look_at(self, address: Address) -> None:
         """Something that an address waits for may have happened."""
@@ -115,12 +114,13 @@ class Addresses:
 
     # --- observed ---
 
-    def report(self, event: KernelSeen, now: float) -> tuple[set[Address], bool]:
+    def report(self, event: KernelSeen, now: float) -> tuple[list[Address], bool]:
         """A full report: returns the addresses of which it has news, and whether it has news for any prefix."""
         before = (self.links, self.way_back, True)
         self.links, self.way_back = dict(event.links), dict(event.way_back)
         everything = before != (self.links, self.way_back, self.known)
-        changed = {a for a in {*event.addresses, *self.records} if self._see(a, event.addresses.get(a), now)}
+        all_of_them = dict.fromkeys([*event.addresses, *self.records])
+        changed = [a for a in all_of_them if self._see(a, event.addresses.get(a), now)]
         self.known, self.seen_at = True, now
         self._timers.cancel(KernelForgotten())
         self._timers.cancel(KernelDue())

@@ -1,0 +1,68 @@
+"""The core is pure: its imports prove it."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import anycast_agent.core
+
+HOME = Path(anycast_agent.core.__file__).parent
+PACKAGE = "anycast_agent.core"
+VALUES = {
+    "__future__", "collections", "collections.abc", "dataclasses", "enum", "functools", "heapq", "ipaddress",
+    "itertools", "math", "types", "typing", "zlib",
+}  # fmt: skip
+"""Modules of the standard library that only compute: no clock, no I/O, no logging, no loop, no chance."""
+
+IMPURE_BUILTINS = {"open", "print", "input", "exec", "eval", "__import__", "globals", "id", "hash"}
+"""``id`` and ``hash`` too: they differ from run to run."""
+
+
+def modules() -> dict[str, ast.Module]:
+    trees = {f"{PACKAGE}.{path.stem}": ast.parse(path.read_text()) for path in sorted(HOME.glob("*.py"))}
+    assert len(trees) > 10
+    assert all(path.is_file() for path in HOME.iterdir() if path.name != "__pycache__"), "a folder would go unread"
+    return trees
+
+
+def imports(tree: ast.Module) -> set[str]:
+    """Every module that is imported anywhere in it: in functions and under TYPE_CHECKING as well."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found.update(whole if node.module in (PACKAGE, "anycast_agent") else {str(node.module)})
+    return found
+
+
+@pytest.mark.parametrize("name", modules())
+def test_a_module_of_the_core_imports_only_values_and_the_core(name: str) -> None:
+    """Nothing that waits, reads a clock, does I/O or draws a random number, and nothing of a third party."""
+    foreign = {i for i in imports(modules()[name]) if i not in VALUES and not i.startswith(PACKAGE + ".")}
+    assert not foreign
+
+
+@pytest.mark.parametrize("name", modules())
+def test_a_module_of_the_core_calls_no_builtin_that_is_impure(name: str) -> None:
+    """What can be reached without an import is not used either."""
+    used = {n.id for n in ast.walk(modules()[name]) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    assert not used & IMPURE_BUILTINS
+
+
+def test_the_imports_of_the_core_form_a_ladder() -> None:
+    """No loop, not even one that only the type checker sees: each module can be read after those it rests on."""
+    trees = modules()
+    graph = {name: {i for i in imports(tree) if i in trees} for name, tree in trees.items()}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as loop:
+        pytest.fail(f"imports in a loop: {loop.args[1]}")
+    assert order.index(f"{PACKAGE}.model") < order.index(f"{PACKAGE}.policy") < order.index(f"{PACKAGE}.engine")
+    assert not [n for n, used in graph.items() if f"{PACKAGE}.engine" in used], "the engine is on top"
