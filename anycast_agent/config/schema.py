@@ -1,0 +1,31 @@
+"""JSON Schema of the YAML, for editors and for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anycast_agent.checks.registry import KINDS
+from anycast_agent.config.models import CheckModel, RootModel
+
+
+def schema() -> dict[str, Any]:
+    """The schema (draft 2020-12) of a whole configuration, the parameters of each type of check included."""
+    whole = RootModel.model_json_schema()
+    common = CheckModel.model_json_schema()
+    checks = []
+    for kind, params in KINDS.items():
+        own = params.model_json_schema(by_alias=True)
+        whole["$defs"].update(own.pop("$defs", {}))
+        checks.append(
+            {
+                "title": f"{kind} check",
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {**common["properties"], **own.get("properties", {}), "type": {"const": kind}},
+                "required": ["type", *own.get("required", [])],
+            }
+        )
+    service = whole["$defs"]["ServiceModel"]["properties"]
+    service["checks"]["additionalProperties"] = {"oneOf": checks}
+    whole["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return whole
