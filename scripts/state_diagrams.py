@@ -20,9 +20,9 @@ This page is generated from the tables in `anycast_agent/core/` by `python scrip
 not drawn at a state leaves that state as it is.
 """
 
-VERDICT_TEXT = """One table for each check. `success` and `failure` are conclusive probes; `risen` and `fallen` are those
-that complete `rise` and `fall` (and the doubt window, where outcomes are doubtful); `nothing` is a probe that could not be
-made; `expired` is time: nothing conclusive for `fresh_for`. What each state counts as:"""
+VERDICT_TEXT = """One table for each check. `success` and `failure` are conclusive probes; `risen` and `fallen` are
+those that complete `rise` and `fall` (and the doubt window, where outcomes are doubtful); `nothing` is a probe that
+could not be made; `expired` is time: nothing conclusive for `fresh_for`. What each state counts as:"""
 
 LIFE_TEXT = """The agent starts by learning its configuration, the kernel and what the speaker holds; only then does it
 act on routes. A stop withdraws and cleans up, a hand-over leaves everything as it is."""

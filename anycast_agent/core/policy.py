@@ -213,7 +213,7 @@ def _standing(view: View) -> str:
 def _waiting_for(view: View) -> str:
     waiting = [(c, h) for c, h in _local(view) if h.verdict is Verdict.UNKNOWN]
     said = [f"{c.name} {h.successes} of {c.rise} successes" for c, h in waiting]
-    return "no verdict yet: " + ", ".join(said)
+    return "no verdict yet: " + ", ".join(said) if said else "no local check has a verdict, or there is none"
 
 
 def _failing(view: View, scope: Scope = Scope.LOCAL) -> str:
