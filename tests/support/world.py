@@ -116,6 +116,9 @@ class World:
     kernel_errors: set[Address] = field(default_factory=set)
     speaker_errors: set[Prefix] = field(default_factory=set)
 
+    silent: set[str] = field(default_factory=set)
+    """What is no longer heard of: ``kernel`` (reports), ``sent`` (UPDATEs), ``configured``, ``extended``."""
+
     ledger: dict[RouteKey, Entry] = field(default_factory=dict)
     router: dict[RouteKey, Attributes] = field(default_factory=dict)
     """What the routers have from us."""
@@ -274,7 +277,8 @@ class World:
                 self._beat()
             case act.ExtendDeadMan():
                 self.last_beat = self.now + action.seconds
-                self.post_later(ev.DeadManExtended(action.id))
+                if "extended" not in self.silent:
+                    self.post_later(ev.DeadManExtended(action.id))
             case act.Exit():
                 self.exit = action
                 if not action.hand_over and self.owns_speaker:
@@ -300,6 +304,8 @@ class World:
     # --- kernel ---
 
     def report_kernel(self) -> None:
+        if "kernel" in self.silent:
+            return
         self.post(ev.KernelSeen(dict(self.addresses), dict(self.links), dict(self.way_back)))
 
     def _address(self, action: act.AddAddress | act.RemoveAddress) -> None:
@@ -368,7 +374,8 @@ class World:
         for name in [n for n in self.sessions if n not in action.config.neighbors]:
             self.set_session(name, up=False)
             del self.sessions[name]
-        self.post(ev.SpeakerConfigured(action.id))
+        if "configured" not in self.silent:
+            self.post(ev.SpeakerConfigured(action.id))
 
     def _restart(self, action: act.RestartSpeaker) -> None:
         self.pipe_frozen = False
@@ -392,7 +399,9 @@ class World:
             self.post(ev.RoutesDone(action.id, "not connected"))
             return
         keys = (
-            [RouteKey(action.neighbor, p) for p in action.prefixes] if isinstance(action, act.PutRoutes) else action.keys
+            [RouteKey(action.neighbor, p) for p in action.prefixes]
+            if isinstance(action, act.PutRoutes)
+            else action.keys
         )
         if self.speaker_errors.intersection(k.prefix for k in keys):
             self.post(ev.RoutesDone(action.id, "ExaBGP said error"))
@@ -419,7 +428,7 @@ class World:
         if self.router.get(key) == attributes:
             return
         self._router(key, attributes)
-        if self.connected:
+        if self.connected and "sent" not in self.silent:
             prefixes = (key.prefix,)
             sent = ev.RoutesSent(key.neighbor, prefixes if attributes else (), () if attributes else prefixes)
             self.post(sent)

@@ -1,0 +1,123 @@
+"""Promise 3.
+
+A crash or hang of the agent leaves a route at most `dead_man` + 1 s at the first router, unless its will says
+otherwise; a restart within that changes nothing on the wire. (A frozen ExaBGP: the hold time. A dead node: the hold time, or BFD.)
+"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anycast_agent.core import actions as act
+from anycast_agent.core import events as ev
+from anycast_agent.core.model import Config, Outcome, Will
+from tests.conftest import examples
+from tests.support.world import V4, V6, World, config, service
+
+# --- 1. the core, in virtual time -----------------------------------------------------------------------------
+
+
+def announced(conf: Config | None = None) -> World:
+    world = World()
+    world.start(conf or config())
+    world.until(lambda w: len(w.router) == 4, 5)
+    world.run(3.0)
+    return world
+
+
+@pytest.mark.parametrize("dead_man", [1.0, 5.0, 9.0])
+def test_after_a_crash_the_routes_are_gone_within_the_dead_mans_time(dead_man: float) -> None:
+    """Beats come often enough for any setting, so that the clock never fires while the agent lives."""
+    world = announced(config(dead_man=dead_man))
+    world.run(60.0)
+    assert [u for u in world.updates if u[1] == "withdraw"] == []
+    world.kill()
+    world.until(lambda w: not w.router, dead_man + 1.0)
+
+
+def test_a_route_whose_will_is_to_stay_stays_until_adoption_runs_out() -> None:
+    """Each route has its own."""
+    world = announced(config(service("dns", (V4,), will=Will.KEEP), service("www", (V6,)), adopt_for=60.0))
+    world.kill()
+    world.run(6.1)
+    assert world.announced(V4)
+    assert not world.announced(V6)
+
+
+def test_a_hang_of_the_engine_is_a_crash() -> None:
+    """The beat is an action of the engine's own turn: without turns there is none, whatever else the process does."""
+    world = announced()
+    engine, world.engine = world.engine, None
+    world.until(lambda w: not w.router, 6.0)
+    world.engine = engine
+    world.until(lambda w: len(w.router) == 4, 30)
+
+
+@settings(max_examples=examples(60))
+@given(st.floats(0.0, 4.9), st.floats(0.0, 3.0))
+def test_a_restart_within_the_dead_mans_time_changes_nothing_on_the_wire(gap: float, when: float) -> None:
+    """Killed at any moment and started again at any moment within it: not one UPDATE, then and later."""
+    world = announced()
+    world.run(when)
+    before = list(world.updates)
+    world.kill()
+    world.run(min(gap, world.last_beat + world.dead_man - world.now - 0.05))
+    world.start(config())
+    world.run(60.0)
+    assert world.updates == before
+    assert all(e.unconfirmed_since is None for e in world.ledger.values()), "and all are confirmed"
+
+
+@settings(max_examples=examples(60))
+@given(st.lists(st.tuples(st.integers(0, 12), st.floats(0.0, 4.0)), max_size=8))
+def test_an_agent_that_is_cut_off_again_and_again_changes_nothing_either(cuts: list[tuple[int, float]]) -> None:
+    """Killed between any two actions of any turn, started again at once, and in the end it is as it was."""
+    world = announced()
+    before = list(world.updates)
+    for number, pause in cuts:
+        world.cut = number
+        world.run(pause)
+        world.cut = None
+        if world.engine is None:
+            world.start(config())
+            world.run(0.01)
+    world.run(60.0)
+    assert world.updates == before
+
+
+def test_a_crash_loop_does_not_keep_a_route_beyond_adopt_for() -> None:
+    """Each agent beats, and dies before its first verdict: nobody knows whether the service still works."""
+    world = announced(config(adopt_for=10.0))
+    world.outcomes["dns"] = Outcome.REFUSED
+    world.hangs.add("dns")
+    crashed = world.now
+    world.kill()
+    while world.router:
+        world.start(config(adopt_for=10.0))
+        world.run(0.9)
+        world.kill()
+        assert world.now - crashed <= 11.0
+
+
+def test_a_hand_over_may_take_longer_when_that_was_asked_for() -> None:
+    """The pipe waits for the next agent as long as it was told, and no longer."""
+    world = announced()
+    world.post(ev.HandOverAsked("upgrade", extend=30.0, request=1))
+    world.until(lambda w: w.exit is not None, 1.0)
+    assert world.exit is not None
+    assert world.exit.hand_over
+    world.run(29.0)
+    assert len(world.router) == 4
+    world.until(lambda w: not w.router, 2.0)
+
+
+def test_once_the_wait_was_extended_no_beat_shortens_it() -> None:
+    """The last word to the pipe is the extension."""
+    world = announced()
+    world.silent.add("extended")
+    at = len(world.actions)
+    world.post(ev.HandOverAsked("upgrade", extend=30.0))
+    world.run(2.5)
+    assert [type(a) for _, a in world.actions[at:]] == [act.ExtendDeadMan]
