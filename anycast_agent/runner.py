@@ -11,7 +11,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from anycast_agent import systemd
@@ -25,6 +25,7 @@ from anycast_agent.core.engine import Change, Engine
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.inbox import Inbox
 from anycast_agent.kernel import Kernel
+from anycast_agent.metrics import Shell
 from anycast_agent.speaker.client import SpeakerClient
 
 log = logging.getLogger("anycast_agent")
@@ -50,15 +51,6 @@ class Options:
     """Whom ExaBGP runs as where we start it as root."""
 
 
-@dataclass(slots=True)
-class Turns:
-    """What the engine's turns cost, for the metrics. Seconds."""
-
-    count: int = 0
-    seconds: float = 0.0
-    last_at: float = field(default_factory=time.monotonic)
-
-
 class Runner:
     """Owns the loop's one writer. ``run`` returns the exit code."""
 
@@ -73,9 +65,9 @@ class Runner:
         self._speaker = SpeakerClient(
             self._inbox.post, settings.run_dir, owned=not options.external_speaker, user=options.speaker_user
         )
-        self._server = Server(settings.api_host, settings.api_port, self.snapshot)
+        self._server = Server(settings.api_host, settings.api_port, self.snapshot, self.shell, settings.allowed_hosts)
         self._control = Control(settings.control_socket, self)
-        self._turns = Turns()
+        self._turns, self._turn_seconds, self._turn_at = 0, 0.0, time.monotonic()
         self._requests: dict[int, asyncio.Future[Answer]] = {}
         self._last_request = 0
         self._exit: act.Exit | None = None
@@ -103,8 +95,7 @@ class Runner:
         finally:
             systemd.notify("STOPPING=1")
             await self._close(adapters)
-        assert self._exit is not None
-        return self._exit.code
+        return self._exit.code if self._exit is not None else 1
 
     async def _close(self, adapters: list[asyncio.Task[None]]) -> None:
         """Surfaces first, the speaker last: while it ends, nothing may ask or change anything any more."""
@@ -155,9 +146,9 @@ class Runner:
                 self._submit(action)
             for change in output.changes:
                 _log(change)
-            self._turns.count += 1
-            self._turns.seconds += time.monotonic() - began
-            self._turns.last_at = began
+            self._turns += 1
+            self._turn_seconds += time.monotonic() - began
+            self._turn_at = began
             self._tell_systemd(began)
 
     def _next_turn(self) -> float | None:
@@ -194,6 +185,11 @@ class Runner:
 
     def snapshot(self) -> Snapshot:
         return self._engine.snapshot(time.monotonic())
+
+    def shell(self) -> Shell:
+        """What the process knows of itself, for the metrics."""
+        age = time.monotonic() - self._turn_at
+        return Shell(self._turns, self._turn_seconds, age, self._inbox.lost_total)
 
     async def reload(self, force: bool) -> Answer:
         """Read, validate and offer the configuration; the answer says what became of it."""

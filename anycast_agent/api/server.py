@@ -1,0 +1,161 @@
+"""Read-only HTTP: pages, JSON and metrics. What it shows is the engine's snapshot at the moment of the question."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import json
+import time
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+
+from aiohttp import web
+
+from anycast_agent.api import render
+from anycast_agent.api.page import page
+from anycast_agent.core.snapshot import Snapshot
+from anycast_agent.metrics import CONTENT_TYPE, Metrics, Shell
+
+READ_WITHIN = 10.0
+CACHED_FOR = 0.1
+"""A question within so long after another gets the same answer: however often it is asked, the engine has its turn."""
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+_STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Server:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        snapshot: Callable[[], Snapshot],
+        shell: Callable[[], Shell] = Shell,
+        allowed_hosts: tuple[str, ...] = (),
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._snapshot = snapshot
+        self._shell = shell
+        self._allowed = frozenset({"localhost", *allowed_hosts})
+        self._metrics = Metrics(snapshot, shell)
+        self._cache: dict[str, tuple[float, bytes]] = {}
+        self._runner: web.AppRunner | None = None
+        self.port = port
+        self._static = {name: files("anycast_agent.api").joinpath("static", name).read_bytes() for name in _STATIC}
+
+    async def start(self) -> None:
+        """Raises OSError, with the port and the setting, where it is taken."""
+        app = web.Application(middlewares=[self._guard], client_max_size=1024)
+        app.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/livez", self._livez),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._show_metrics),
+                web.get("/api/v1/status", self._status),
+                web.get("/api/v1/services/{name}", self._service),
+                web.get("/static/{name}", self._file),
+            ]
+        )
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0.2, keepalive_timeout=15, lingering_time=0.1, max_line_size=4096
+        )
+        await self._runner.setup()
+        try:
+            site = web.TCPSite(self._runner, self._host, self._port, backlog=64)
+            await site.start()
+        except OSError as error:
+            await self.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise OSError(f"{self._host}:{self._port} is in use by another process; set agent.api.listen") from None
+        self.port = self._runner.addresses[0][1]
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    # --- every request ---
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if not self._host_allowed(request.host):
+                response: web.StreamResponse = _problem(
+                    403, "Forbidden", "this name is not one of agent.api.allowed_hosts"
+                )
+            else:
+                response = await handler(request)
+        except web.HTTPException as error:
+            response = _problem(error.status, error.reason, f"{request.method} {request.path[:100]}")
+        response.headers.update(_HEADERS)
+        return response
+
+    def _host_allowed(self, host: str) -> bool:
+        """A page elsewhere must not reach us under a name of its own that resolves to this node (DNS rebinding)."""
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return name.lower() in self._allowed
+        return True
+
+    def _cached(self, key: str, make: Callable[[], bytes]) -> bytes:
+        now = time.monotonic()
+        at, body = self._cache.get(key, (float("-inf"), b""))
+        if now - at > CACHED_FOR:
+            body = make()
+            self._cache[key] = (now, body)
+        return body
+
+    # --- what is shown ---
+
+    async def _page(self, _: web.Request) -> web.Response:
+        body = self._cached("page", lambda: page(render.status(self._snapshot())).encode())
+        return web.Response(body=body, content_type="text/html", charset="utf-8")
+
+    async def _status(self, _: web.Request) -> web.Response:
+        body = self._cached("status", lambda: json.dumps(render.status(self._snapshot())).encode() + b"\n")
+        return web.Response(body=body, content_type="application/json")
+
+    async def _service(self, request: web.Request) -> web.Response:
+        name, snapshot = request.match_info["name"], self._snapshot()
+        found = snapshot.services.get(name)
+        if found is None:
+            return _problem(404, "No such service", f"there are {', '.join(list(snapshot.services)[:20])}")
+        return web.json_response(render.service(snapshot, found))
+
+    async def _show_metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._cached("metrics", self._metrics.text), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        return web.json_response({"alive": True, "turn_age": round(self._shell().turn_age, 3)})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        snapshot = self._snapshot()
+        if snapshot.ready:
+            return web.json_response({"ready": True})
+        waits = ", ".join(snapshot.not_ready) or snapshot.life
+        return _problem(503, "Not ready", f"waits for: {waits}")
+
+    async def _file(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in _STATIC:
+            raise web.HTTPNotFound
+        return web.Response(body=self._static[name], content_type=_STATIC[name], charset="utf-8")
+
+
+def _problem(status: int, title: str, detail: str) -> web.Response:
+    """RFC 9457."""
+    body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+    return web.Response(status=status, text=body, content_type="application/problem+json")

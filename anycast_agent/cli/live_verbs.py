@@ -1,0 +1,191 @@
+"""``status``, ``why``, ``reload``, ``handover``: asked of the running agent, over its control socket."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+DEFAULT_SOCKET = Path("/run/anycast-agent/control.sock")
+EXIT_NO, EXIT_UNREACHABLE = 1, 3
+_COLOURS = {"ok": "32", "bad": "31", "warn": "33"}
+
+
+def add_verbs(subparsers: Any) -> None:
+    for name, help_, func in (
+        ("status", "show what the agent knows and does", status),
+        ("why", "say why a prefix is announced, or is not", why),
+        ("reload", "read the configuration again; nothing changes where it is not valid", reload),
+        ("handover", "end the agent and leave every route for the next one", handover),
+    ):
+        verb = subparsers.add_parser(name, help=help_, description=func.__doc__)
+        verb.add_argument("--socket", type=Path, default=DEFAULT_SOCKET, metavar="PATH", help=str(DEFAULT_SOCKET))
+        verb.add_argument("--output", choices=("text", "json"), default="text")
+        verb.set_defaults(func=func)
+        if name == "why":
+            verb.add_argument("prefix", help="a prefix, or its address")
+        if name == "reload":
+            verb.add_argument("--force", action="store_true", help="also where more than half would be withdrawn")
+        if name == "handover":
+            verb.add_argument("--for", dest="seconds", default="30s", metavar="DURATION",
+                              help="how long the routes wait for the next agent (30s)")  # fmt: skip
+
+
+class Unreachable(Exception):  # noqa: N818  # a state of the agent, not an error of ours
+    """The agent cannot be asked; the text says why, and what to do."""
+
+
+def ask(path: Path, **request: object) -> dict[str, Any]:
+    """One request to the agent. Raises Unreachable."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(60)
+            client.connect(str(path))
+            client.sendall(json.dumps(request).encode() + b"\n")
+            with client.makefile("rb") as file:
+                line = file.readline(64 << 20)
+    except FileNotFoundError:
+        raise Unreachable(f"no agent listens on {path}: is it running? (--socket names another)") from None
+    except PermissionError:
+        raise Unreachable(f"{path}: permission denied; use sudo, or join the socket's group") from None
+    except OSError as error:
+        raise Unreachable(f"{path}: {error.strerror or error}") from None
+    if not line:
+        raise Unreachable(f"the agent closed {path} without an answer: not permitted, or it is ending")
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+def _asked(args: argparse.Namespace, show: Any, **request: object) -> int:
+    try:
+        answer = ask(args.socket, **request)
+    except Unreachable as error:
+        print(f"anycast-agent: {error}", file=sys.stderr)
+        return EXIT_UNREACHABLE
+    if args.output == "json":
+        print(json.dumps(answer["data"] or {"ok": answer["ok"], "lines": answer["lines"]}, indent=2))
+    elif answer["ok"] and show is not None:
+        print("\n".join(show(answer["data"])))
+    for line in answer["lines"] if args.output == "text" else ():
+        print(line, file=sys.stdout if answer["ok"] else sys.stderr)
+    return 0 if answer["ok"] else EXIT_NO
+
+
+def status(args: argparse.Namespace) -> int:
+    """Every prefix with its decision and reason, every session, every check. Exit 3: the agent cannot be reached."""
+    return _asked(args, show_status, verb="status")
+
+
+def why(args: argparse.Namespace) -> int:
+    """The rung of the ladder that decides, its reason and evidence, since when, and what would change it.
+    Exit 1: no such prefix; 3: the agent cannot be reached."""
+    return _asked(args, show_why, verb="why", prefix=args.prefix)
+
+
+def reload(args: argparse.Namespace) -> int:
+    """All or nothing. Exit 1: refused, nothing has changed; 3: the agent cannot be reached."""
+    return _asked(args, None, verb="reload", force=args.force)
+
+
+def handover(args: argparse.Namespace) -> int:
+    """The agent ends; no route changes; the speaker waits so long for the next agent before it withdraws."""
+    from anycast_agent.config.types import duration
+
+    try:
+        seconds = duration(args.seconds)
+    except ValueError as error:
+        print(f"anycast-agent: --for: {error}", file=sys.stderr)
+        return 2
+    return _asked(args, None, verb="handover", **{"for": seconds})
+
+
+# --- for people ---------------------------------------------------------------------------------------------
+
+
+def _paint(text: str, kind: str) -> str:
+    if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+        return text
+    return f"\033[{_COLOURS[kind]}m{text}\033[0m"
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    if seconds < 100:
+        return f"{seconds:.1f}s"
+    return f"{seconds / 60:.0f}m" if seconds < 5400 else f"{seconds / 3600:.0f}h"
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def show_status(s: dict[str, Any]) -> list[str]:
+    lines = [f"{s['node']} {s['site']}: {s['life']} for {_age(s['life_age'])}, speaker {s['speaker']['state']}"
+             f"{' (' + s['speaker']['why'] + ')' if s['speaker']['why'] else ''}"]  # fmt: skip
+    if s["waits_for"]:
+        lines.append(_paint(f"waits for: {', '.join(s['waits_for'])}", "warn"))
+    for error in s["configuration"]["errors"]:
+        lines.append(_paint(f"reload refused {_age(s['configuration']['failed_age'])} ago: {error}", "bad"))
+    lines += [_paint(f"warning: {subject}: {text}", "warn") for subject, text in s["warnings"].items()]
+    rows: list[tuple[str, ...]] = [("PREFIX", "SERVICE", "DECISION", "RUNG", "REASON", "FOR", "ROUTES")]
+    for name, service in s["services"].items():
+        for p in service["prefixes"]:
+            decision = f"announce {p['tier']}" if p["announce"] else "no"
+            sent = sum(r["sent"] is True for r in p["routes"])
+            taken = sum(r["taken"] is not None and r["taken_known"] for r in p["routes"])
+            routes = f"{taken} taken, {sent} sent of {len(p['routes'])}"
+            rows.append((p["prefix"], name, decision, str(p["rung"]), p["reason"], _age(p["age"]), routes))
+    lines += ["", *_table(rows), ""]
+    rows = [("NEIGHBOR", "ADDRESS", "AS", "SESSION", "FOR", "WHY")]
+    rows += [
+        (n["name"], n["address"], str(n["remote_as"]), n["session"], _age(n["age"]), n["why"]) for n in s["neighbors"]
+    ]
+    lines += [*_table(rows), ""]
+    rows = [("CHECK", "ASKS", "VERDICT", "LAST", "AGO", "DETAIL")]
+    for name, service in s["services"].items():
+        for c in service["checks"]:
+            verdict = c["verdict"] + (" stale" if c["stale"] else "")
+            row = (
+                f"{name}/{c['name']}",
+                c["asks"],
+                verdict,
+                str(c["outcome"] or "–"),
+                _age(c["probe_age"]),
+                c["detail"][:60],
+            )
+            rows.append(row)
+    return lines + _table(rows)
+
+
+def show_why(p: dict[str, Any]) -> list[str]:
+    said = f"announced, {p['tier']}" if p["announce"] else "not announced"
+    lines = [
+        f"{p['prefix']} of {p['service']}: {_paint(said, 'ok' if p['announce'] else 'bad')}, for {_age(p['age'])}",
+        f"  rung      {p['rung']}. {p['rung_title']}",
+        f"  reason    {p['reason']}",
+        f"  evidence  {p['evidence']}",
+        f"  changes   {p['remedy']}" + (f"; {_age(p['remaining'])} left" if p["remaining"] is not None else ""),
+    ]
+    address = p["address"]
+    there = (
+        f"on {address['interface']}, {'ours' if address['ours'] else 'not ours'}"
+        if address["there"]
+        else "not on the node"
+    )
+    lines.append(f"  address   {there}" + (f"; {address['error']}" if address["error"] else ""))
+    for r in p["routes"]:
+        sent = {True: "sent", False: "not sent", None: "sent: not known"}[r["sent"]]
+        taken = ("taken" if r["taken"] is not None else "not taken") + ("" if r["taken_known"] else " when last known")
+        facts = ["wanted" if r["wanted"] is not None else "not wanted", taken, f"{sent} {_age(r['sent_age'])} ago"]
+        facts += ["echoed"] * r["echoed"] + ["adopted"] * r["adopted"] + [f"error: {r['error']}"] * bool(r["error"])
+        lines.append(f"  route     {r['neighbor']}: {', '.join(facts)}; session {r['session']}")
+    for c in p["checks"]:
+        lines.append(f"  check     {c['name']} ({c['scope']}): {c['verdict']}, last {c['outcome'] or 'none yet'} "
+                     f"{_age(c['probe_age'])} ago {c['detail']}".rstrip())  # fmt: skip
+    return lines

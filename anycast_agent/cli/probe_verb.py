@@ -1,0 +1,82 @@
+"""``probe``: run a service's checks once, here and now."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from anycast_agent.checks.prober import Prober
+from anycast_agent.config import ConfigError, load
+from anycast_agent.config.problems import did_you_mean
+from anycast_agent.core.actions import CheckKey, RunProbe
+from anycast_agent.core.events import ProbeFinished
+from anycast_agent.core.model import Check, Outcome, Scope
+
+
+def add_verbs(subparsers: Any) -> None:
+    verb = subparsers.add_parser("probe", help="run a service's checks once", description=probe.__doc__)
+    verb.add_argument("service")
+    verb.add_argument("check", nargs="?", help="only this one")
+    verb.add_argument("--config", type=Path, default=Path("/etc/anycast-agent/agent.yaml"), metavar="PATH")
+    verb.add_argument("--output", choices=("text", "json"), default="text")
+    verb.set_defaults(func=probe)
+
+
+def probe(args: argparse.Namespace) -> int:
+    """Needs no agent. Exit 0: every local check is ok; 1: one is not, or there is no such service."""
+    try:
+        config = load(args.config).config
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    service = config.services.get(args.service)
+    if service is None:
+        print(f"no service {args.service!r}{did_you_mean(args.service, config.services)}", file=sys.stderr)
+        return 1
+    checks = [c for c in service.checks if args.check in (None, c.name)]
+    if not checks:
+        print(f"no check {args.check!r}{did_you_mean(args.check, {c.name for c in service.checks})}", file=sys.stderr)
+        return 1
+    ends = asyncio.run(_run(service.name, checks))
+    _show(args.output, checks, ends)
+    failed = [c for c, e in zip(checks, ends, strict=True) if e.outcome is not Outcome.OK and c.scope is Scope.LOCAL]
+    return 1 if failed else 0
+
+
+async def _run(service: str, checks: list[Check]) -> list[ProbeFinished]:
+    ends: dict[int, asyncio.Future[ProbeFinished]] = {
+        i: asyncio.get_running_loop().create_future() for i in range(len(checks))
+    }
+
+    def post(event: Any) -> None:
+        ends[event.action].set_result(event)
+
+    prober = Prober(post, max_exec=len(checks))
+    try:
+        for i, check in enumerate(checks):
+            prober.execute(RunProbe(i, CheckKey(service, check.name, check.prefix), check))
+        return await asyncio.gather(*ends.values())
+    finally:
+        await prober.close()
+
+
+def _show(output: str, checks: list[Check], ends: list[ProbeFinished]) -> None:
+    rows = [
+        {"check": c.name, "asks": c.prefix.partition("/")[0] or "its own target", "outcome": e.outcome,
+         "duration": round(e.duration, 6), "detail": e.detail}
+        for c, e in zip(checks, ends, strict=True)
+    ]  # fmt: skip
+    if output == "json":
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        line = f"{row['check']:20} {row['asks']:28} {row['outcome']:12} {_milliseconds(row['duration']):>10}  {row['detail']}"
+        print(line.rstrip())
+
+
+def _milliseconds(seconds: Any) -> str:
+    return f"{seconds * 1000:.1f} ms"

@@ -1,0 +1,88 @@
+"""What one configuration changes against another, and what that does on the wire. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from anycast_agent.core.model import Config, Service, Tier
+from anycast_agent.core.reload import refusal, withdrawn_by
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    what: str
+    """neighbor, service, check, route, node or reload."""
+    name: str
+    text: str
+    withdraws: bool = False
+
+
+def changes(old: Config, new: Config) -> list[Change]:
+    """Everything that differs, what is withdrawn last; empty where a reload would do nothing."""
+    found = [*_neighbors(old, new), *_services(old, new), *_routes(old, new), *_node(old, new)]
+    announced = [key for s in old.services.values() if s.enabled and not s.observe_only for key in s.keys]
+    found += [Change("route", f"{k.prefix} at {k.neighbor}", "withdrawn", True) for k in withdrawn_by(new, announced)]
+    refused = refusal(new, announced)
+    if refused:
+        found.append(Change("reload", "refused", refused[0], True))
+    return found
+
+
+def _neighbors(old: Config, new: Config) -> Iterator[Change]:
+    for name in sorted({*old.neighbors, *new.neighbors}):
+        before, after = old.neighbors.get(name), new.neighbors.get(name)
+        if before is None:
+            yield Change("neighbor", name, "added: a new session")
+        elif after is None:
+            yield Change("neighbor", name, "removed: its routes are withdrawn, then the session closes", True)
+        elif before != after:
+            differing = [f.name for f in fields(before) if getattr(before, f.name) != getattr(after, f.name)]
+            yield Change("neighbor", name, f"{', '.join(differing)}: the session is reset, the others are not")
+
+
+def _services(old: Config, new: Config) -> Iterator[Change]:
+    for name in sorted({*old.services, *new.services}):
+        before, after = old.services.get(name), new.services.get(name)
+        if before is None:
+            yield Change("service", name, "added: announced once its checks have risen")
+        elif after is None:
+            yield Change("service", name, "removed", True)
+        elif before != after:
+            yield from _service(name, before, after)
+
+
+def _service(name: str, before: Service, after: Service) -> Iterator[Change]:
+    for prefix in sorted({*after.prefixes} - {*before.prefixes}):
+        yield Change("service", name, f"prefix {prefix} added")
+    old_checks, new_checks = ({(c.name, c.prefix): c for c in s.checks} for s in (before, after))
+    for key in sorted({*old_checks, *new_checks}):
+        label = f"{name}/{key[0]}" + (f"@{key[1].partition('/')[0]}" if key[1] else "")
+        if key not in old_checks:
+            yield Change("check", label, "added: what is announced waits for its first verdict, and stays meanwhile")
+        elif key not in new_checks:
+            yield Change("check", label, "removed")
+        elif old_checks[key] != new_checks[key]:
+            yield Change("check", label, "altered: its history begins again")
+    for field in ("require", "enabled", "observe_only", "hold_down", "linger", "will"):
+        if getattr(before, field) != getattr(after, field):
+            yield Change("service", name, f"{field}: {getattr(before, field)} → {getattr(after, field)}")
+
+
+def _routes(old: Config, new: Config) -> Iterator[Change]:
+    before = {k: a for s in old.services.values() for k, a in s.attributes.get(Tier.FULL, {}).items()}
+    for service in new.services.values():
+        for key, attributes in service.attributes.get(Tier.FULL, {}).items():
+            if key not in before:
+                yield Change("route", f"{key.prefix} at {key.neighbor}", "new")
+            elif before[key] != attributes:
+                differing = [
+                    f.name for f in fields(attributes) if getattr(before[key], f.name) != getattr(attributes, f.name)
+                ]
+                yield Change("route", f"{key.prefix} at {key.neighbor}", f"announced anew: {', '.join(differing)}")
+
+
+def _node(old: Config, new: Config) -> Iterator[Change]:
+    for field in ("node", "site", "interface", "address_mode", "way_back", "dead_man", "adopt_for", "stop_within"):
+        if getattr(old, field) != getattr(new, field):
+            yield Change("node", field, f"{getattr(old, field)} → {getattr(new, field)}")
