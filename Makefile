@@ -1,0 +1,40 @@
+# Two commands are all the set-up: `make demo` and `make test`. See README.md.
+SHELL := /bin/bash
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check bench clean lock venv
+.DELETE_ON_ERROR:
+
+demo: venv
+	@scripts/needs demo
+	@$(BIN)/anycast-agent demo $(ARGS)
+
+test: venv
+	@scripts/needs test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: venv
+	@scripts/needs test
+	$(BIN)/python -m tests.bench $(ARGS)
+
+venv: $(STAMP)
+
+# The stamp is written last: a set-up that was interrupted is done again.
+$(STAMP): requirements.lock pyproject.toml scripts/venv
+	@scripts/venv $(VENV)
+	@touch $@
+
+# Needs uv on the PATH; the lock holds for Python 3.11 to 3.13.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+	  --extra dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
