@@ -49,6 +49,8 @@ class Options:
     """ExaBGP is a service of its own (``--speaker external``); False: it is started by this process."""
     speaker_user: str | None = None
     """Whom ExaBGP runs as where we start it as root."""
+    api_descriptor: int | None = None
+    """A listening socket for the pages that whoever starts us has opened already."""
 
 
 class Runner:

@@ -104,7 +104,7 @@ class Control:
     async def _answer(self, line: bytes) -> Answer:
         request = json.loads(line)
         if not isinstance(request, dict):
-            raise ValueError("not an object")  # noqa: TRY004
+            raise ValueError("not an object")
         verb = request.get("verb")
         if verb == "status":
             return Answer(True, (), render.status(self._controls.snapshot()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import json
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
@@ -40,7 +41,10 @@ class Server:
         snapshot: Callable[[], Snapshot],
         shell: Callable[[], Shell] = Shell,
         allowed_hosts: tuple[str, ...] = (),
+        descriptor: int | None = None,
     ) -> None:
+        """``descriptor``: a listening socket that is handed to us, in place of host and port."""
+        self._descriptor = descriptor
         self._host = host
         self._port = port
         self._snapshot = snapshot
@@ -71,14 +75,18 @@ class Server:
         )
         await self._runner.setup()
         try:
-            site = web.TCPSite(self._runner, self._host, self._port, backlog=64)
-            await site.start()
+            await self._site(self._runner).start()
         except OSError as error:
             await self.close()
             if error.errno != errno.EADDRINUSE:
                 raise
             raise OSError(f"{self._host}:{self._port} is in use by another process; set agent.api.listen") from None
         self.port = self._runner.addresses[0][1]
+
+    def _site(self, runner: web.AppRunner) -> web.BaseSite:
+        if self._descriptor is not None:
+            return web.SockSite(runner, socket.socket(fileno=self._descriptor))
+        return web.TCPSite(runner, self._host, self._port, backlog=64)
 
     async def close(self) -> None:
         if self._runner is not None:

@@ -31,7 +31,7 @@ def parser(verbs: Sequence[str]) -> argparse.ArgumentParser:
     """A parser that knows these verbs."""
     top = argparse.ArgumentParser(
         prog="anycast-agent",
-        description="Announces anycast host routes through ExaBGP while, and only while, the service behind them works.",
+        description="Announces anycast host routes while, and only while, the service behind them really works.",
         epilog="Exit codes: 0 yes, or done; 1 no, or failed; 2 wrong usage; 3 the agent cannot be reached.",
     )
     top.add_argument("--version", action="version", version=f"anycast-agent {__version__}")

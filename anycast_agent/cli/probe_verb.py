@@ -74,9 +74,5 @@ def _show(output: str, checks: list[Check], ends: list[ProbeFinished]) -> None:
         print(json.dumps(rows))
         return
     for row in rows:
-        line = f"{row['check']:20} {row['asks']:28} {row['outcome']:12} {_milliseconds(row['duration']):>10}  {row['detail']}"
-        print(line.rstrip())
-
-
-def _milliseconds(seconds: Any) -> str:
-    return f"{seconds * 1000:.1f} ms"
+        took = f"{float(str(row['duration'])) * 1000:.1f} ms"
+        print(f"{row['check']:20} {row['asks']:28} {row['outcome']:12} {took:>10}  {row['detail']}".rstrip())

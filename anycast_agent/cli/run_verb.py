@@ -33,6 +33,7 @@ def add_verbs(subparsers: Any) -> None:
     )
     verb.add_argument("--speaker-user", metavar="USER", help="whom ExaBGP runs as, where the agent is root")
     verb.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    verb.add_argument("--api-fd", type=int, metavar="N", help="serve the pages on this inherited, listening socket")
     verb.set_defaults(func=run)
 
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     # Imported late: the other verbs need none of it, and a wrong configuration is said sooner.
     from anycast_agent.runner import Options, Runner
 
-    options = Options(args.config, args.speaker == "external", args.speaker_user)
+    options = Options(args.config, args.speaker == "external", args.speaker_user, args.api_fd)
 
     async def main() -> int:
         return await Runner(options, loaded).run()

@@ -22,7 +22,7 @@ ASN_MOST = 2**32 - 1
 def duration(value: Any) -> float:
     """Seconds, of ``500ms``, ``2s``, ``5m``, ``1h``, ``1d`` or a plain number of seconds."""
     if isinstance(value, bool):
-        raise ValueError("a duration reads 500ms, 2s or 5m")  # noqa: TRY004  # pydantic reads ValueError
+        raise ValueError("a duration reads 500ms, 2s or 5m")
     if isinstance(value, int | float):
         seconds = float(value)
     else:

@@ -652,7 +652,10 @@ class Engine:
 
     def _neighbors_settled(self) -> bool:
         leaving = self.link.leaving()
-        return not leaving or not any(s.there and s.key.neighbor in leaving for s in self.routes.states.values())
+        if not leaving:
+            return True
+        theirs = [s for s in self.routes.states.values() if s.key.neighbor in leaving]
+        return not any(s.there or s.open is not None or s.sent for s in theirs)
 
     def _removable(self, address: Address, now: float) -> float | None:
         """An address goes after each of its routes' withdrawals was sent, or the session is down, and the linger."""

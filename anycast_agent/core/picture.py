@@ -155,6 +155,12 @@ class Pictures:
     def _prefix(self, state: PrefixState, service: Service, now: float) -> PrefixSnapshot:
         engine = self._engine
         record = engine.addresses.records.get(address_of(state.prefix))
+        offered = {key for routes in state.offers.values() for key in routes}
+        # One that is neither configured nor anywhere on the way is history.
+        routes = [
+            r for r in engine.routes.of_prefix(state.prefix)
+            if r.key in offered or r.there or r.open is not None or r.sent
+        ]  # fmt: skip
         return PrefixSnapshot(
             prefix=state.prefix,
             address=record.state if record else None,
@@ -168,7 +174,7 @@ class Pictures:
             decision=state.decision,
             since=state.since,
             changes=state.changes,
-            routes=tuple(self._route(r) for r in engine.routes.of_prefix(state.prefix)),
+            routes=tuple(self._route(r) for r in routes),
         )
 
     def _route(self, route: RouteState) -> RouteSnapshot:

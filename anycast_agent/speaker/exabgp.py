@@ -176,7 +176,7 @@ def command(paths: Paths) -> list[str]:
 
 def unprivileged_user(name: str | None, config: Config, run_dir: Path) -> tuple[pwd.struct_passwd | None, str]:
     """Whom to run ExaBGP as where we are root, and else why as root. Raises SpeakerError for a user that is none."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or _only_root_is_mapped():
         return None, ""
     if any(n.listen for n in config.neighbors.values()):
         return None, "ExaBGP runs as root because a neighbor has listen: true, and port 179 needs it"
@@ -193,6 +193,14 @@ def unprivileged_user(name: str | None, config: Config, run_dir: Path) -> tuple[
             return user, ""
         return None, f"ExaBGP runs as root because user {candidate} cannot enter {closed}"
     return None, "ExaBGP runs as root because there is no user nobody"
+
+
+def _only_root_is_mapped() -> bool:
+    """In a user namespace of one user there is nobody else to be, and root has no rights outside of it."""
+    try:
+        return sum(int(line.split()[2]) for line in Path("/proc/self/uid_map").read_text().splitlines()) == 1
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def _closed_to_others(run_dir: Path) -> Path | None:

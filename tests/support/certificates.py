@@ -24,15 +24,15 @@ def certificate(folder: Path, name: str) -> Files:
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    authority = _build(issuer, issuer, authority_key, authority_key, x509.BasicConstraints(ca=True, path_length=0), None)
+    authority = _build(
+        issuer, issuer, authority_key, authority_key, x509.BasicConstraints(ca=True, path_length=0), None
+    )
     signed = _build(subject, issuer, key, authority_key, x509.BasicConstraints(ca=False, path_length=None), name)
     files = Files(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
     files.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     files.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     files.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return files
 
