@@ -1,7 +1,8 @@
 """Promise 3.
 
 A crash or hang of the agent leaves a route at most `dead_man` + 1 s at the first router, unless its will says
-otherwise; a restart within that changes nothing on the wire. (A frozen ExaBGP: the hold time. A dead node: the hold time, or BFD.)
+otherwise; a restart within that changes nothing on the wire. (A frozen ExaBGP: the hold time. A dead node: the hold
+time, or BFD.)
 """
 
 from __future__ import annotations

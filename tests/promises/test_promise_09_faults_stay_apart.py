@@ -1,0 +1,98 @@
+"""Promise 9.
+
+One service's fault changes no other service's routes, and delays no other service's checks.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anycast_agent.core import actions as act
+from anycast_agent.core.model import AddressState, Outcome, RouteKey, address_of
+from tests.conftest import examples
+from tests.support.world import V4, V6, World, check, config, service
+
+BAD, GOOD = "192.0.2.80/32", (V4, V6)
+
+# --- 1. the core, in virtual time -----------------------------------------------------------------------------
+
+FAULTS = (
+    "refused", "timeout", "not_run", "hang", "well", "address_removed", "address_taken", "kernel_error",
+    "speaker_error",
+)  # fmt: skip
+
+
+def fault(world: World, kind: str) -> None:
+    """Something that befalls the bad service alone."""
+    address = address_of(BAD)
+    match kind:
+        case "refused" | "timeout" | "not_run":
+            world.outcomes["bad"] = Outcome(kind)
+        case "hang":
+            world.hangs.add("bad")
+        case "well":
+            world.outcomes.clear()
+            world.hangs.clear()
+        case "address_removed":
+            world.set_address(address, None)
+        case "address_taken":
+            world.set_address(address, AddressState("lo", ours=False))
+        case "kernel_error":
+            world.kernel_errors ^= {address}
+        case "speaker_error":
+            world.speaker_errors ^= {BAD}
+
+
+def story(faults: list[tuple[str, float]], calm: bool) -> World:
+    world = World()
+    world.start(config(service("good", GOOD), service("bad", (BAD,), checks=(check(prefix=BAD), check("own")))))
+    world.run(3.0)
+    for kind, pause in faults:
+        if not calm:
+            fault(world, kind)
+        world.run(pause)
+    world.run(5.0)
+    return world
+
+
+def of_good(world: World) -> tuple[list[tuple[float, str, RouteKey]], list[tuple[float, act.CheckKey]]]:
+    updates = [u for u in world.updates if u[2].prefix in GOOD]
+    probes = [(at, a.key) for at, a in world.actions if isinstance(a, act.RunProbe) and a.key.service == "good"]
+    return updates, probes
+
+
+@settings(max_examples=examples(80))
+@given(st.lists(st.tuples(st.sampled_from(FAULTS), st.sampled_from((0.0, 0.3, 1.5, 6.0))), max_size=10))
+def test_what_befalls_one_service_is_not_seen_in_another(faults: list[tuple[str, float]]) -> None:
+    """The same story with and without the faults: the good service has its UPDATEs and probes at the same instants."""
+    assert of_good(story(faults, calm=False)) == of_good(story(faults, calm=True))
+
+
+def test_a_check_that_hangs_for_ever_delays_none() -> None:
+    """Not even one of the same service."""
+    world = World(hangs={"dns/stuck"})
+    world.start(config(service("dns", (V4,), checks=(check("stuck"), check("answers", prefix=V4)))))
+    world.run(30.0)
+    runs = [at for at, a in world.actions if isinstance(a, act.RunProbe) and a.key.check == "answers"]
+    assert max(b - a for a, b in itertools.pairwise(runs)) < 1.01
+    stuck = [at for at, a in world.actions if isinstance(a, act.RunProbe) and a.key.check == "stuck"]
+    assert all(b - a >= 2.5 for a, b in itertools.pairwise(stuck)), "one at a time, given up in its time"
+
+
+def test_a_thousand_failures_at_once_do_not_delay_a_probe_of_the_rest() -> None:
+    """499 services fail in the same second; the one that is well is probed on time, and its routes stay."""
+    services = [service(f"s{n}", (f"203.0.113.{n}/32" if n < 256 else f"198.51.100.{n - 256}/32",)) for n in range(499)]
+    world = World(outcomes={})
+    world.start(config(service("good", GOOD), *services))
+    world.until(lambda w: len(w.router) == 2 * 499 + 4, 10)
+    at = len(world.updates)
+    world.outcomes = {f"s{n}": Outcome.REFUSED for n in range(499)}
+    world.until(lambda w: len(w.router) == 4, 3.0)
+    world.run(2.0)
+    runs = [t for t, a in world.actions if isinstance(a, act.RunProbe) and a.key == act.CheckKey("good", "answers", V4)]
+    late = runs[-6:]
+    assert max(b - a for a, b in itertools.pairwise(late)) < 1.01
+    assert {u[1] for u in world.updates[at:] if u[2].prefix in GOOD} == set()

@@ -1,0 +1,108 @@
+"""Promise 10.
+
+No response, request, update or line from outside crashes the agent, blocks it, or grows it without bound.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anycast_agent.core import events as ev
+from anycast_agent.core.engine import Engine
+from anycast_agent.core.model import AddressState, Attributes, Outcome, RouteKey, SessionState, Will
+from tests.conftest import examples
+from tests.core.test_totality import EVENTS, RARE
+from tests.support.world import LEAF1, V4, World, config, service
+
+# --- 1. the core, in virtual time -----------------------------------------------------------------------------
+
+
+def sizes(engine: Engine) -> dict[str, int]:
+    """How much the core remembers."""
+    return {
+        "timers": len(engine.timers._at),
+        "open actions": len(engine.opened),
+        "addresses": len(engine.addresses.records),
+        "checks": len(engine.probing.states),
+        "routes": len(engine.routes.states),
+        "sessions": len(engine.link.sessions),
+        "prefixes": len(engine.prefixes.states),
+        "warnings": len(engine.warnings),
+        "echoes": sum(len(s.echoes) for s in engine.routes.states.values()),
+    }
+
+
+@settings(max_examples=examples(60))
+@given(st.lists(EVENTS.filter(lambda e: not isinstance(e, RARE)), min_size=1, max_size=30))
+def test_a_flood_of_events_leaves_no_more_than_their_names(story: list[ev.Event]) -> None:
+    """The same thirty events twenty times over: what is remembered is bounded by what there is, not by how often."""
+    now, engine = 100.0, Engine(100.0)
+    engine.handle(ev.ConfigOffered(config()), now)
+    for event in itertools.chain.from_iterable(itertools.repeat(story, 20)):
+        engine.handle(event, now)
+        engine.settle(now)
+        now += 0.01
+    assert max(sizes(engine).values()) < 100
+
+
+def test_names_from_outside_are_bounded_too() -> None:
+    """Each event with a name of its own, a hundred thousand of them."""
+    world = World()
+    world.start(config())
+    world.run(3.0)
+    engine = world.engine
+    assert engine is not None
+    for number in range(100_000):
+        now = world.now
+        engine.handle(ev.SessionChanged(f"n{number}", SessionState.UP), now)
+        engine.handle(ev.Warned(f"s{number}", "x"), now)
+        engine.handle(ev.PathSeen(LEAF1, V4, f"id{number}", (65001, 65101)), now)
+        engine.handle(ev.RoutesSent(f"n{number}", (f"p{number}",)), now)
+        engine.handle(ev.RoutesDropped((RouteKey(f"n{number}", V4),), "x"), now)
+        engine.handle(ev.RouteFound(RouteKey(f"n{number}", V4), Attributes(), Will.KEEP, True, True), now)
+        engine.handle(ev.ProbeFinished(10**9 + number, Outcome.OK), now)
+        if number % 1000 == 0:
+            engine.settle(now)
+    engine.settle(world.now)
+    bound = {"sessions": 5000, "warnings": 256, "echoes": 64}
+    for what, size in sizes(engine).items():
+        assert size <= bound.get(what, 64), what
+    world.run(10.0)
+    assert len(world.router) == 4
+
+
+def test_what_the_kernel_no_longer_has_is_forgotten() -> None:
+    """Addresses that came and went, whoever they belonged to."""
+    world = World()
+    world.start(config())
+    world.run(3.0)
+    for number in range(1000):
+        address = f"203.0.113.{number % 250}"
+        world.set_address(address, AddressState("lo", ours=False))
+        world.set_address(address, None)
+    assert world.engine is not None
+    assert set(world.engine.addresses.records) == {"192.0.2.53", "2001:db8:53::53"}
+
+
+def test_reloads_leave_nothing_behind() -> None:
+    """A thousand configurations, each with a service of its own: only the last is remembered."""
+    world = World()
+    world.start(config())
+    world.run(3.0)
+    for number in range(300):
+        extra = service(f"x{number}", (f"203.0.113.{number % 250}/32",))
+        world.offer(config(service("dns"), extra), force=True)
+        world.run(2.0)
+    world.offer(config(), force=True)
+    world.run(5.0)
+    world.offer(config(), force=True)
+    world.run(5.0)
+    assert world.engine is not None
+    assert len(world.engine.prefixes._lingers) == 2
+    small = sizes(world.engine)
+    assert small["routes"] == 4
+    assert small["timers"] < 20
+    assert small["addresses"] == small["prefixes"] == small["checks"] == 2
