@@ -403,10 +403,11 @@ class Engine:
         self._link(LinkEvent.REPLAYED, now)
         if self.link.state is not Link.SYNCED:
             return
-        self.routes.replay_ends(now)
+        for prefix in self.routes.replay_ends(now):
+            self.prefixes.touch(prefix)
         if self.record.config is not None:
             self.prefixes.adopt(self.record.config, now)
-        self.prefixes.touch_all()
+        self._pictures.forget_all()
 
     def _on_speaker_lost(self, event: ev.SpeakerLost, now: float) -> None:
         self._speaker_lost(event.why, now)

@@ -206,7 +206,9 @@ class Prefixes:
     def _want_routes(self, state: PrefixState, service: Service, now: float) -> None:
         decision = state.decision
         keep = decision.tier is Tier.ADOPTED
-        offered = state.offers.get(Tier.FULL if keep or decision.tier is None else decision.tier, {})
+        full = state.offers.get(Tier.FULL, {})
+        # A lower tier without attributes of its own is announced as the full one: less liked is not withdrawn.
+        offered = full if keep or decision.tier is None else state.offers.get(decision.tier) or full
         for key, attributes in offered.items():
             route = Route(key, attributes, service.will) if decision.announce else None
             self._routes.want(key, route, keep, now)

@@ -182,18 +182,25 @@ class Routes:
     def found(self, event: RouteFound) -> None:
         self._found[event.key] = event
 
-    def replay_ends(self, now: float) -> None:
-        """What the replay named is there, and nothing else is."""
+    def replay_ends(self, now: float) -> set[Prefix]:
+        """What the replay named is there, and nothing else is. Returns the prefixes of which that is news.
+
+        A put or drop that is open says more by its end than a replay that may have come before it. Where it was begun
+        before the speaker was lost, not even that is believed: its route stays unknown, and is asked for once more.
+        """
         self.known = True
+        news: set[Prefix] = set()
         for key in self._found:
             self._state(key, now)
         for key, state in self.states.items():
             if state.open is None or state.doing is Step.CONFIRM:
+                was = state.there
                 self._take_found(state, self._found.get(key), now)
-            elif not state.known:
-                state.missed = True  # it was begun before the speaker was lost: its end may be anything
+                if state.there is not was:
+                    news.add(key.prefix)
         self._changed.update(dict.fromkeys(self.states))
         self._found = {}
+        return news
 
     def _take_found(self, state: RouteState, found: RouteFound | None, now: float) -> None:
         taken = found.attributes if found else None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import Outcome
-from tests.support.world import LEAF1, LEAF2, V4, V6, World, config, service
+from anycast_agent.core.engine import Engine
+from anycast_agent.core.model import AddressMode, AddressState, Attributes, Family, Outcome, Scope, Tier
+from tests.support.world import LEAF1, LEAF2, V4, V6, World, check, config, service
 
 
 def started() -> World:
@@ -122,3 +127,81 @@ def test_a_service_that_hangs_goes_down_after_the_doubt_window() -> None:
     world.outcomes["dns"] = Outcome.TIMEOUT
     took = world.until(lambda w: not w.router, 10)
     assert 1.0 < took < 4.0
+
+
+@pytest.mark.parametrize("has_degraded", [True, False])
+def test_a_shared_check_lowers_preference_and_never_withdraws(has_degraded: bool) -> None:
+    """Degraded attributes where there are any, the full ones where not; and back. No withdrawal at any time."""
+    world = World()
+    one = service("dns", checks=(*service().checks, check("backbone", scope=Scope.SHARED)))
+    if not has_degraded:
+        one = replace(one, attributes={Tier.FULL: one.attributes[Tier.FULL]})
+    world.start(config(one))
+    world.until(lambda w: len(w.router) == 4, 5)
+    world.outcomes["dns/backbone"] = Outcome.REFUSED
+    world.run(5.0)
+    assert world.reason(V4) == "shared_check_down"
+    assert len(world.router) == 4
+    as_path = (65101, 65101) if has_degraded else ()
+    assert {a.as_path for a in world.router.values()} == {as_path}
+    world.outcomes.clear()
+    world.run(5.0)
+    assert set(world.router.values()) == {Attributes()}
+    assert {what for _, what, _ in world.updates} == {"announce"}
+
+
+def test_with_verify_an_address_that_has_gone_withdraws_at_once_and_nothing_is_touched() -> None:
+    """Somebody else puts it there; the agent only looks."""
+    there = {a: AddressState("lo", ours=False) for a in ("192.0.2.53", "2001:db8:53::53")}
+    world = World(addresses=dict(there))
+    world.start(config(address_mode=AddressMode.VERIFY))
+    world.until(lambda w: len(w.router) == 4, 5)
+    world.set_address("192.0.2.53", None)
+    world.until(lambda w: not w.announced(V4), 0.1)
+    assert world.announced(V6)
+    world.run(10.0)
+    world.set_address("192.0.2.53", there["192.0.2.53"])
+    world.until(lambda w: len(w.router) == 4, 5)
+    assert not [a for _, a in world.actions if isinstance(a, act.AddAddress | act.RemoveAddress)]
+
+
+def test_a_node_of_one_family_only() -> None:
+    """No IPv4 at all: neither its addresses nor its way back are missed."""
+    world = World(way_back={Family.IPV4: False, Family.IPV6: True})
+    world.start(config(service("dns", (V6,))))
+    world.until(lambda w: w.announced(V6) == {LEAF1, LEAF2}, 5)
+
+
+def test_a_configuration_that_comes_after_the_replay_adopts_what_was_found() -> None:
+    """The order in which an agent hears of things is not its own: nothing is withdrawn for it."""
+    world = started()
+    before = list(world.updates)
+    world.kill()
+    world.engine = Engine(world.now)
+    world.generation += 1
+    world.connect()
+    world.report_kernel()
+    world.run(1.0)
+    world.offer(config())
+    world.run(10.0)
+    assert world.updates == before
+
+
+def test_an_address_that_an_earlier_run_left_is_removed_also_where_its_route_has_gone() -> None:
+    """Heard of before the speaker was: nothing else would make anyone look at it again."""
+    world = World(addresses={"192.0.2.80": AddressState("lo", ours=True)}, speaker_delay=1.0)
+    world.start(config())
+    world.until(lambda w: "192.0.2.80" not in w.addresses, 5)
+
+
+def test_a_put_waits_for_an_address_that_is_being_put_back() -> None:
+    """Its route may stay meanwhile; where the speaker has lost it, it is announced only with its address."""
+    world = started()
+    world.kernel_delay = 1.0
+    world.set_address("192.0.2.53", None)
+    world.speaker_dies()
+    world.connect()
+    world.until(lambda w: w.announced(V6) == {LEAF1, LEAF2}, 0.1)
+    assert not world.announced(V4)
+    world.until(lambda w: w.address_there(V4), 1.1)
+    world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 0.1)
