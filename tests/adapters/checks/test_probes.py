@@ -398,7 +398,9 @@ async def test_exec_slots_are_bounded_and_waiting_is_nobodys_fault() -> None:
 async def test_a_probe_that_hangs_delays_no_other() -> None:
     """Fifty hang; one that answers is answered meanwhile."""
     async with tcp_server(hang) as port, http_server() as well_port, prober() as ask:
-        hanging = [asyncio.create_task(ask(HttpParams(url=f"http://127.0.0.1:{port}/"), timeout=2.0)) for _ in range(50)]
+        hanging = [
+            asyncio.create_task(ask(HttpParams(url=f"http://127.0.0.1:{port}/"), timeout=2.0)) for _ in range(50)
+        ]
         end = await ask(HttpParams(url=f"http://127.0.0.1:{well_port}/health"), timeout=2.0)
         assert end.outcome is Outcome.OK
         assert not any(task.done() for task in hanging)
@@ -457,7 +459,7 @@ def test_a_probe_of_the_anycast_address_never_leaves_the_node(source: str | None
             ip("-n", node, "addr", "add", "192.0.2.53/32", "dev", "lo")
 
         async def work() -> None:
-            server = subprocess.Popen(  # noqa: ASYNC220
+            server = subprocess.Popen(
                 ["ip", "netns", "exec", there, sys.executable, "-m", "http.server", "80", "--bind", "192.0.2.53"],
                 stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             )  # fmt: skip

@@ -181,7 +181,7 @@ def test_after_an_overrun_the_report_is_right(tmp_path: Path) -> None:
         lines = "".join(f"addr add 192.0.2.{n}/32 dev lo\naddr del 192.0.2.{n}/32 dev lo\n" for n in range(1, 250))
         lines += f"addr add {V4}/32 dev lo\n"
         # The loop is held up while it happens, as it would be on a busy node.
-        subprocess.run(["ip", "-n", name, "-batch", "-"], input=lines.encode(), check=True)  # noqa: ASYNC221
+        subprocess.run(["ip", "-n", name, "-batch", "-"], input=lines.encode(), check=True)
         await watcher.until(lambda: len(watcher.reports()) > 1)
         await watcher.sees(V4, THEIRS)
 

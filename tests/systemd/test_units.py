@@ -1,0 +1,54 @@
+"""The units as systemd's own tools see them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNITS = Path(__file__).parents[2] / "configs" / "systemd"
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (systemd)")
+
+
+def copies(folder: Path) -> list[Path]:
+    """The units, with a program that is there in place of the one that is not installed here."""
+    found = []
+    for unit in sorted(UNITS.glob("*.service")):
+        copy = folder / unit.name
+        copy.write_text(unit.read_text().replace("/opt/anycast-agent/bin/anycast-agent", "/bin/true"))
+        found.append(copy)
+    return found
+
+
+@needs_systemd
+def test_the_units_verify_clean(tmp_path: Path) -> None:
+    """systemd-analyze verify has not a word to say."""
+    units = [str(u) for u in copies(tmp_path)]
+    env = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, env=env, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@needs_systemd
+def test_the_units_are_exposed_by_no_more_than_two(tmp_path: Path) -> None:
+    """systemd-analyze security, of 10."""
+    for unit in copies(tmp_path):
+        words = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        level = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
+        assert level is not None, done.stdout
+        assert float(level[1]) <= 2.0
+
+
+def test_restart_hands_over_and_stop_has_its_time() -> None:
+    """The agent's unit says by which signal, and gives a stop more time than the agent takes for it."""
+    text = (UNITS / "anycast-agent.service").read_text()
+    assert "RestartKillSignal=SIGUSR2\n" in text
+    assert "KillSignal=SIGTERM\n" in text
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+    assert stop is not None
+    assert int(stop[1]) > 20
