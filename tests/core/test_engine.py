@@ -195,13 +195,12 @@ def test_an_address_that_an_earlier_run_left_is_removed_also_where_its_route_has
 
 
 def test_a_put_waits_for_an_address_that_is_being_put_back() -> None:
-    """Its route may stay meanwhile; where the speaker has lost it, it is announced only with its address."""
+    """The route may stay as it is meanwhile; anything new about it is said only with its address there."""
     world = started()
     world.kernel_delay = 1.0
     world.set_address("192.0.2.53", None)
-    world.speaker_dies()
-    world.connect()
-    world.until(lambda w: w.announced(V6) == {LEAF1, LEAF2}, 0.1)
-    assert not world.announced(V4)
-    world.until(lambda w: w.address_there(V4), 1.1)
-    world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 0.1)
+    world.offer(config(service("dns", attributes=Attributes(med=50))))
+    world.run(0.9)
+    assert {key.prefix: a.med for key, a in world.router.items()} == {V4: None, V6: 50}
+    world.until(lambda w: w.address_there(V4), 0.2)
+    world.until(lambda w: {a.med for a in w.router.values()} == {50}, 0.1)
