@@ -136,11 +136,8 @@ class Prefixes:
 
     def adopt(self, config: Config, now: float) -> None:
         """What was found announced stays for a bounded time, counted once from when it was first seen."""
-        for prefix in self._routes.prefixes():
-            state = self.states.get(prefix)
-            if state is None:
-                self.unwant(prefix, now)  # found, and nobody wants it
-            elif state.keep_until == NEVER and self._routes.announced(prefix):
+        for prefix, state in self.states.items():
+            if state.keep_until == NEVER and self._routes.announced(prefix):
                 state.keep_until = now + config.adopt_for
 
     # --- deciding ---
