@@ -273,4 +273,5 @@ def _from_client_error(error: aiohttp.ClientError) -> Finding:
     if isinstance(error, aiohttp.ClientOSError):
         inner = error.__cause__ if isinstance(error.__cause__, OSError) else error
         return from_error(getattr(error, "os_error", inner))
-    return Finding(Outcome.PROTOCOL, clean(str(error)) or type(error).__name__)
+    said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return Finding(Outcome.PROTOCOL, clean(said.partition("\n")[0]).rstrip(":") or type(error).__name__)

@@ -51,6 +51,9 @@ from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.core.timers import Timers
 
 EXTEND_DUE = 3.0
+SUSPENDED = 1.0
+"""A turn that comes so much later than it was asked for tells that the whole process stood still. Seconds."""
+
 MOST_WARNINGS = 256
 
 LOOK_AGAIN = 0.1
@@ -146,6 +149,7 @@ class Engine:
         """Fire what is due, decide what was touched, plan what is possible. The turn's actions and changes."""
         if self._ended:
             return self._output()
+        self._excuse(now)
         for key in list(self.timers.due(now)):
             self._fire(key, now)
             if self._ended:
@@ -156,6 +160,15 @@ class Engine:
         self._plan(now)
         self._end_stop(now)
         return self._output()
+
+    def _excuse(self, now: float) -> None:
+        """After a time in which this process did not run, nobody else is to blame for what it did not hear."""
+        deadline = self.timers.deadline()
+        if deadline is not None and now - deadline > SUSPENDED:
+            late = now - deadline
+            self.opened.postpone(late)
+            self.link.postpone(now)
+            self._say("agent", f"did not run for {late:.1f} s", "warning")
 
     def deadline(self) -> float | None:
         """When the engine wants its next turn if nothing happens before; None: not at all."""

@@ -134,6 +134,11 @@ class SpeakerLink:
 
     # --- beats ---
 
+    def postpone(self, now: float) -> None:
+        """Wait for an answer anew: the last ones may lie unread."""
+        if self._timers.get(SilenceEnds()) is not None:
+            self._timers.set(SilenceEnds(), now + self.silence)
+
     def beat(self, now: float) -> Beat:
         interval = min(1.0, (self._wanted.dead_man if self._wanted else 5.0) / 5)
         self._timers.set(BeatDue(), now + interval)

@@ -40,6 +40,12 @@ class OpenActions:
         self._timers.cancel(Overdue(action_id))
         self._open.pop(action_id, None)
 
+    def postpone(self, seconds: float) -> None:
+        """Give every open action so much longer."""
+        for action_id in self._open:
+            if (due := self._timers.get(Overdue(action_id))) is not None:
+                self._timers.set(Overdue(action_id), due + seconds)
+
     def give_up(self, action_id: int) -> Action | None:
         self.overdue_total += 1
         return self._open.pop(action_id, None)

@@ -204,3 +204,14 @@ def test_a_put_waits_for_an_address_that_is_being_put_back() -> None:
     assert {key.prefix: a.med for key, a in world.router.items()} == {V4: None, V6: 50}
     world.until(lambda w: w.address_there(V4), 0.2)
     world.until(lambda w: {a.med for a in w.router.values()} == {50}, 0.1)
+
+
+def test_a_suspended_agent_does_not_blame_the_speaker() -> None:
+    """Stopped for longer than the silence that counts as a wedge: on waking up, ExaBGP is not ended for it."""
+    world = started()
+    assert world.engine is not None
+    world.now += 30.0
+    world.turn()
+    world.run(5.0)
+    assert not any(isinstance(a, act.RestartSpeaker) for _, a in world.actions)
+    world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 10)

@@ -68,8 +68,9 @@ class Service:
         if self.how == "hanging":
             await asyncio.sleep(3600)
         elif self.how == "dripping":
+            writer.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
             while True:
-                writer.write(b"H")
+                writer.write(b"d")
                 await writer.drain()
                 await asyncio.sleep(0.05)
         elif self.how == "garbage":
