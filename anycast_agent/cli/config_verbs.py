@@ -65,7 +65,8 @@ def validate_(args: argparse.Namespace) -> int:
 def plan_(args: argparse.Namespace) -> int:
     """What --config would change against --against. Exit 0: nothing is withdrawn; 1: routes are withdrawn, or a file
     is not valid."""
-    new, old = _load(args.config, args.output), _load(args.against, args.output)
+    new = _load(args.config, args.output)
+    old = _load(args.against, args.output) if new is not None else None  # one document on stdout, not two
     if new is None or old is None:
         return 1
     found = changes(old.config, new.config)

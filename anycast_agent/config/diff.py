@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from anycast_agent.core.model import Config, Service, Tier
+from anycast_agent.core.model import Attributes, Config, RouteKey, Service, Tier
 from anycast_agent.core.reload import refusal, withdrawn_by
 
 
@@ -19,7 +19,7 @@ class Change:
 
 
 def changes(old: Config, new: Config) -> list[Change]:
-    """Everything that differs, what is withdrawn last; empty where a reload would do nothing."""
+    """Everything that differs, what is withdrawn last; empty where the two are equal, and only there."""
     found = [*_neighbors(old, new), *_services(old, new), *_routes(old, new), *_node(old, new)]
     announced = [key for s in old.services.values() if s.enabled and not s.observe_only for key in s.keys]
     found += [Change("route", f"{k.prefix} at {k.neighbor}", "withdrawn", True) for k in withdrawn_by(new, announced)]
@@ -55,6 +55,10 @@ def _services(old: Config, new: Config) -> Iterator[Change]:
 def _service(name: str, before: Service, after: Service) -> Iterator[Change]:
     for prefix in sorted({*after.prefixes} - {*before.prefixes}):
         yield Change("service", name, f"prefix {prefix} added")
+    for prefix in sorted({*before.prefixes} - {*after.prefixes}):
+        yield Change("service", name, f"prefix {prefix} removed")
+    if before.prefixes != after.prefixes and {*before.prefixes} == {*after.prefixes}:
+        yield Change("service", name, "prefixes: in another order")
     old_checks, new_checks = ({(c.name, c.prefix): c for c in s.checks} for s in (before, after))
     for key in sorted({*old_checks, *new_checks}):
         label = f"{name}/{key[0]}" + (f"@{key[1].partition('/')[0]}" if key[1] else "")
@@ -70,19 +74,24 @@ def _service(name: str, before: Service, after: Service) -> Iterator[Change]:
 
 
 def _routes(old: Config, new: Config) -> Iterator[Change]:
-    before = {k: a for s in old.services.values() for k, a in s.attributes.get(Tier.FULL, {}).items()}
-    for service in new.services.values():
-        for key, attributes in service.attributes.get(Tier.FULL, {}).items():
-            if key not in before:
-                yield Change("route", f"{key.prefix} at {key.neighbor}", "new")
-            elif before[key] != attributes:
-                differing = [
-                    f.name for f in fields(attributes) if getattr(before[key], f.name) != getattr(attributes, f.name)
-                ]
-                yield Change("route", f"{key.prefix} at {key.neighbor}", f"announced anew: {', '.join(differing)}")
+    for tier, how in ((Tier.FULL, "announced anew"), (Tier.DEGRADED, "while degraded")):
+        before, after = _of_tier(old, tier), _of_tier(new, tier)
+        for key in sorted({*before, *after}):
+            label = f"{key.prefix} at {key.neighbor}"
+            was, becomes = before.get(key), after.get(key)
+            if was is None or becomes is None:
+                if tier is Tier.FULL:
+                    yield Change("route", label, "new" if was is None else "no longer configured")
+            elif was != becomes:
+                differing = [f.name for f in fields(was) if getattr(was, f.name) != getattr(becomes, f.name)]
+                yield Change("route", label, f"{how}: {', '.join(differing)}")
+
+
+def _of_tier(config: Config, tier: Tier) -> dict[RouteKey, Attributes]:
+    return {k: a for s in config.services.values() for k, a in s.attributes.get(tier, {}).items()}
 
 
 def _node(old: Config, new: Config) -> Iterator[Change]:
-    for field in ("node", "site", "interface", "address_mode", "way_back", "dead_man", "adopt_for", "stop_within"):
+    for field in (f.name for f in fields(old) if f.name not in ("neighbors", "services")):
         if getattr(old, field) != getattr(new, field):
             yield Change("node", field, f"{getattr(old, field)} → {getattr(new, field)}")

@@ -15,6 +15,7 @@ from anycast_agent.config.types import (
     Duration,
     ExtendedCommunity,
     LargeCommunity,
+    NextHop,
     PrefixText,
     RouterId,
 )
@@ -46,8 +47,8 @@ class NodeModel(Model):
 class NeighborModel(Model):
     """A BGP neighbor."""
 
-    address: AddressText
-    remote_as: Asn
+    address: AddressText = Field(description="The neighbor's.")
+    remote_as: Asn = Field(description="The neighbor's AS.")
     local_as: Asn | None = Field(None, description="By default bgp.local_as.")
     local_address: AddressText | None = Field(None, description="By default what the kernel chooses.")
     hold_time: int = Field(9, ge=0, le=65535, description="Seconds; 0 (never) or at least 3.")
@@ -59,15 +60,15 @@ class NeighborModel(Model):
     multihop: int | None = Field(None, ge=1, le=255, description="TTL of what is sent, for a neighbor further away.")
     extended_next_hop: bool = Field(False, description="IPv4 over an IPv6 next hop (RFC 8950).")
     add_path_receive: bool = Field(False, description="Take more than one path a prefix (RFC 7911).")
-    port: int = Field(179, ge=1, le=65535)
-    listen: bool = Field(False, description="Let the neighbor connect to us, too.")
+    port: int = Field(179, ge=1, le=65535, description="The TCP port it listens on; ours, too, with listen.")
+    listen: bool = Field(False, description="Let the neighbor connect to us, too; needs local_address.")
     password: Any = Field(None, exclude=True, json_schema_extra={"deprecated": True})
 
 
 class BgpModel(Model):
-    local_as: Asn
-    router_id: RouterId
-    neighbors: dict[str, NeighborModel] = Field(min_length=1)
+    local_as: Asn = Field(description="Ours. One for each node is recommended.")
+    router_id: RouterId = Field(description="Written like an IPv4 address.")
+    neighbors: dict[str, NeighborModel] = Field(default_factory=dict, description="By name; in conf.d, too.")
 
 
 class AttributesModel(Model):
@@ -77,18 +78,28 @@ class AttributesModel(Model):
         None, ge=0, le=2**32 - 1, description="For the first hop only; different ones end multipath."
     )
     local_preference: int | None = Field(None, ge=0, le=2**32 - 1, description="For iBGP neighbors only.")
-    prepend: int | None = Field(None, ge=0, le=10, description="How many more times the local AS stands in the path.")
-    communities: tuple[Community, ...] | None = Field(None, max_length=LISTS_MOST)
-    large_communities: tuple[LargeCommunity, ...] | None = Field(None, max_length=LISTS_MOST)
-    extended_communities: tuple[ExtendedCommunity, ...] | None = Field(None, max_length=LISTS_MOST)
-    next_hop: AddressText | tuple[AddressText, ...] | None = Field(
+    prepend: int | None = Field(
+        None, ge=0, le=10, description="How many more times the local AS stands in the path, towards eBGP neighbors."
+    )
+    communities: tuple[Community, ...] | None = Field(
+        None, max_length=LISTS_MOST, description="RFC 1997, as numbers: 65000:1."
+    )
+    large_communities: tuple[LargeCommunity, ...] | None = Field(
+        None, max_length=LISTS_MOST, description="RFC 8092: 65000:1:2."
+    )
+    extended_communities: tuple[ExtendedCommunity, ...] | None = Field(
+        None, max_length=LISTS_MOST, description="RFC 4360: target:65000:1, origin:65000:1, bandwidth:65000:1250000."
+    )
+    next_hop: NextHop = Field(
         None, description="By default the session's own address; one for each family where several are given."
     )
 
 
 class TiersModel(Model):
     degraded: AttributesModel | None = Field(
-        None, description="While a shared check fails; what is not given is as in attributes. By default prepend + 2."
+        None,
+        description="While a shared check fails; what is not given is as in attributes. By default prepend + 2; "
+        "towards an iBGP neighbor, which would take a prepend for a loop, a local preference 50 lower.",
     )
 
 
@@ -133,13 +144,13 @@ class CheckModel(Model):
 class ServiceModel(Model):
     """What users reach."""
 
-    prefixes: tuple[PrefixText, ...] = Field(min_length=1)
-    checks: dict[str, dict[str, Any]] = Field(min_length=1)
+    prefixes: tuple[PrefixText, ...] = Field(min_length=1, description="Host routes: IPv4 /32, IPv6 /128.")
+    checks: dict[str, dict[str, Any]] = Field(min_length=1, description="By name. One at least of scope local.")
     require: Literal["all", "any"] | AtLeast = Field("all", description="How many of the local checks must be up.")
     attributes: AttributesModel = Field(default_factory=AttributesModel)
     tiers: TiersModel = Field(default_factory=TiersModel)
     neighbors: tuple[str, ...] | None = Field(None, description="By default all.")
-    enabled: bool = True
+    enabled: bool = Field(True, description="false: announce nothing.")
     observe_only: bool = Field(False, description="Check and decide, announce nothing.")
     hold_down: HoldDownModel = Field(default_factory=HoldDownModel)
     linger: Duration = Field(1.0, description="How long an address stays after its withdrawal.")
@@ -156,9 +167,11 @@ class AgentModel(Model):
     adopt_for: Duration = Field(30.0, description="How long what an earlier run announced stays without a verdict.")
     stop_within: Duration = Field(20.0, description="Bound on a clean stop.")
     api: ApiModel = Field(default_factory=ApiModel)
-    control_socket: Path = Path("/run/anycast-agent/control.sock")
+    control_socket: Path = Field(
+        Path("/run/anycast-agent/control.sock"), description="For the verbs that change something."
+    )
     run_dir: Path = Field(Path("/run/anycast-agent"), description="Shared with the speaker.")
-    state_dir: Path = Path("/var/lib/anycast-agent")
+    state_dir: Path = Field(Path("/var/lib/anycast-agent"), description="What outlives a reboot.")
 
 
 class RootModel(Model):
@@ -167,4 +180,6 @@ class RootModel(Model):
     node: NodeModel = Field(default_factory=NodeModel)
     agent: AgentModel = Field(default_factory=AgentModel)
     bgp: BgpModel
-    services: dict[str, ServiceModel] = Field(min_length=1, max_length=10_000)
+    services: dict[str, ServiceModel] = Field(
+        default_factory=dict, max_length=10_000, description="May be none yet: conf.d brings and takes them."
+    )

@@ -16,6 +16,8 @@ def schema() -> dict[str, Any]:
     for kind, params in KINDS.items():
         own = params.model_json_schema(by_alias=True)
         whole["$defs"].update(own.pop("$defs", {}))
+        if "headers" in own.get("properties", {}):  # written as a mapping; the parameters keep pairs
+            own["properties"]["headers"] = {"type": "object", "additionalProperties": {"type": "string"}}
         checks.append(
             {
                 "title": f"{kind} check",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from anycast_agent.config.problems import ConfigError, Problem
@@ -53,7 +55,10 @@ def read(path: Path) -> tuple[Any, Places]:
 def _text(path: Path) -> str:
     name = str(path)
     try:
-        with path.open("rb") as file:
+        # Without O_NONBLOCK, a FIFO in a file's place would hold up every reload from then on.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError([Problem(name, 1, 1, "is no regular file")])
             data = file.read(SIZE_MOST + 1)
     except OSError as error:
         raise ConfigError([Problem(name, 1, 1, f"cannot be read: {error.strerror or error}")]) from None
@@ -67,13 +72,24 @@ def _text(path: Path) -> str:
 
 
 def _refuse_bombs(text: str, name: str) -> None:
-    """Aliases are followed once each, but a few lines of them can stand for billions of values."""
-    aliases = 0
+    """Aliases are followed once each, but a few lines of them can stand for billions of values.
+
+    Nesting is refused here, while it is read: what the scanner spends on each token grows with the depth.
+    """
+    aliases = depth = 0
     for event in YAML(typ="safe", pure=True).parse(text):
         if isinstance(event, AliasEvent):
             aliases += 1
             if aliases > 1000:
                 raise ConfigError([Problem(name, event.start_mark.line + 1, 1, "more than 1,000 aliases")])
+        elif isinstance(event, CollectionStartEvent):
+            depth += 1
+            if depth > DEPTH_MOST:
+                mark = event.start_mark
+                text = f"nested deeper than {DEPTH_MOST} levels"
+                raise ConfigError([Problem(name, mark.line + 1, mark.column + 1, text)])
+        elif isinstance(event, CollectionEndEvent):
+            depth -= 1
 
 
 class _Reader:

@@ -53,24 +53,73 @@ def prefix(value: Any) -> str:
     network, most = interface.network, interface.max_prefixlen
     if "/" not in text or network.prefixlen != most:
         raise ValueError(f"only host routes are announced: write {interface.ip}/{most}")
-    address = interface.ip
-    if address.is_loopback or address.is_multicast or address.is_link_local or address.is_unspecified:
-        raise ValueError(f"{address} cannot be an anycast address: it never leaves the node or the link")
+    ip = interface.ip
+    _refuse_zone(text)
+    if ip.is_loopback or ip.is_link_local or (reason := _not_routed(ip)):
+        why = "it never leaves the node or the link" if ip.is_loopback or ip.is_link_local else f"it is {reason}"
+        raise ValueError(f"{ip} cannot be an anycast address: {why}")
     return str(network)
 
 
+def _refuse_zone(text: str) -> None:
+    """What follows the % may be any text, and would go into ExaBGP's configuration and commands as it is."""
+    if "%" in text:
+        raise ValueError("an address is written without its zone (%…)")
+
+
+def _not_routed(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Why no host can be reached under an address; empty where one can."""
+    if ip.is_unspecified or (ip.version == 4 and int(ip) >> 24 == 0):
+        return "unspecified"
+    if ip.is_multicast:
+        return "multicast"
+    if isinstance(ip, ipaddress.IPv4Address) and int(ip) >= 0xF0000000:
+        return "reserved (240.0.0.0/4)"
+    return "IPv4-mapped" if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None else ""
+
+
 def address(value: Any) -> str:
+    """A unicast address in canonical text."""
+    text = str(value).strip()
     try:
-        return str(ipaddress.ip_address(str(value).strip()))
+        ip = ipaddress.ip_address(text)
     except ValueError:
-        raise ValueError(f"not an IP address: {value!r}") from None
+        raise ValueError(f"not an IP address: {text[:60]!r}") from None
+    _refuse_zone(text)
+    if reason := _not_routed(ip):
+        raise ValueError(f"{ip} is {reason}: write a unicast address")
+    return str(ip)
+
+
+def next_hop(value: Any) -> tuple[str, ...] | None:
+    """One address, or a list with one for each family."""
+    if value is None:
+        return None
+    hops = tuple(address(hop) for hop in (value if isinstance(value, list | tuple) else (value,)))
+    for hop in hops:
+        if ipaddress.ip_address(hop).is_link_local:
+            raise ValueError(f"{hop} cannot be a next hop: routers cannot send to it")
+    if len({":" in hop for hop in hops}) != len(hops) or not hops:
+        raise ValueError("write one next hop, or one for each family: [192.0.2.1, '2001:db8::1']")
+    return hops
+
+
+def asn(value: Any) -> int:
+    """One plain number (RFC 5396, asplain): ``true`` and ``1.10`` are none."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        text = f"an AS is one plain number from 1 to {ASN_MOST}, not {str(value)[:60]!r}"
+        raise ValueError(text)  # pydantic reads ValueError
+    return value
 
 
 def router_id(value: Any) -> str:
     try:
-        return str(ipaddress.IPv4Address(str(value).strip()))
+        ip = ipaddress.IPv4Address(str(value).strip())
     except ValueError:
         raise ValueError(f"a router id is written like an IPv4 address, not {value!r}") from None
+    if int(ip) == 0:
+        raise ValueError("a router id is not 0.0.0.0 (RFC 6286)")
+    return str(ip)
 
 
 def community(value: Any) -> str:
@@ -95,9 +144,26 @@ def _numbers(text: str, count: int, most: int, example: str) -> str:
 
 def extended_community(value: Any) -> str:
     text = str(value).strip()
-    if not _EXTENDED.fullmatch(text):
-        raise ValueError("write target:65000:1, origin:65000:1, bandwidth:65000:1250000 or 0x and 16 hex digits")
+    if not _EXTENDED.fullmatch(text) or not _fits(text):
+        raise ValueError(
+            "write target:65000:1, origin:65000:1, bandwidth:65000:1250000 or 0x and 16 hex digits; of the two numbers "
+            "one at most is above 65535, and the AS of a bandwidth never is"
+        )
     return text
+
+
+def _fits(text: str) -> bool:
+    """Whether the numbers fit into their octets: ExaBGP refuses what does not when the route is announced."""
+    kind, _, rest = text.partition(":")
+    if not rest:
+        return True
+    head, tail = rest.split(":")
+    if "." in head:
+        return all(int(part) <= 255 for part in head.split(".")) and int(tail) <= 65535
+    first, second = int(head), int(tail)
+    if first <= 65535:
+        return second <= ASN_MOST
+    return kind != "bandwidth" and first <= ASN_MOST and second <= 65535
 
 
 _TEXT = WithJsonSchema({"type": "string"})
@@ -113,4 +179,6 @@ RouterId = Annotated[str, BeforeValidator(router_id), _TEXT]
 Community = Annotated[str, BeforeValidator(community), _TEXT]
 LargeCommunity = Annotated[str, BeforeValidator(large_community), _TEXT]
 ExtendedCommunity = Annotated[str, BeforeValidator(extended_community), _TEXT]
-Asn = Annotated[int, Field(ge=1, le=ASN_MOST)]
+_HOPS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 2}]}
+NextHop = Annotated[tuple[str, ...] | None, BeforeValidator(next_hop), WithJsonSchema(_HOPS)]
+Asn = Annotated[int, BeforeValidator(asn), Field(ge=1, le=ASN_MOST)]

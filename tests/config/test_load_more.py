@@ -206,9 +206,7 @@ def test_a_service_that_goes_is_withdrawn_and_refused(tmp_path: Path) -> None:
 
 @given(st.sampled_from(["require", "enabled", "observe_only", "linger", "will"]), st.booleans())
 @settings(max_examples=examples(20))
-def test_a_field_of_a_service_is_named(
-    tmp_path_factory: pytest.TempPathFactory, field: str, backwards: bool
-) -> None:
+def test_a_field_of_a_service_is_named(tmp_path_factory: pytest.TempPathFactory, field: str, backwards: bool) -> None:
     """What differs in a service shows, in whichever direction it changes."""
     other: dict[str, Any] = {"require": "any", "enabled": False, "observe_only": True, "linger": "2s", "will": "keep"}
     folder = tmp_path_factory.mktemp("diff")

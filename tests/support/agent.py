@@ -88,7 +88,14 @@ class Service:
 
 def configuration(folder: Path, **changes: Any) -> dict[str, Any]:
     """One service in both families, at one neighbor; quick checks. ``agent``, ``check`` and ``services`` change it."""
-    check = {"type": "http", "port": HTTP_PORT, "interval": "200ms", "rise": 2, "contains": "ok", **changes.get("check", {})}
+    check = {
+        "type": "http",
+        "port": HTTP_PORT,
+        "interval": "200ms",
+        "rise": 2,
+        "contains": "ok",
+        **changes.get("check", {}),
+    }
     services = changes.get("services") or {
         "web": {
             "prefixes": [V4, V6],

@@ -181,7 +181,9 @@ class BgpPeer:
         self._changed.set()
 
     def _open(self) -> bytes:
-        capabilities = b"\x01\x04\x00\x01\x00\x01" + b"\x01\x04\x00\x02\x00\x01" + b"\x41\x04" + struct.pack("!I", self.asn)
+        capabilities = (
+            b"\x01\x04\x00\x01\x00\x01" + b"\x01\x04\x00\x02\x00\x01" + b"\x41\x04" + struct.pack("!I", self.asn)
+        )
         if self.extended_next_hop:
             capabilities += b"\x05\x06\x00\x01\x00\x01\x00\x02"  # RFC 8950: IPv4 unicast over IPv6
         optional = bytes([2, len(capabilities)]) + capabilities

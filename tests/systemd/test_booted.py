@@ -86,10 +86,18 @@ def _etc(folder: Path) -> None:
     (units / "anycast-test.target").write_text(TARGET)
     (units / "web.service").write_text(WEB)
     # What would reach beyond the namespaces is left out.
-    for name in ("systemd-sysctl", "systemd-modules-load", "systemd-udevd", "systemd-udev-trigger", "systemd-timesyncd"):
+    for name in (
+        "systemd-sysctl",
+        "systemd-modules-load",
+        "systemd-udevd",
+        "systemd-udev-trigger",
+        "systemd-timesyncd",
+    ):
         (units / f"{name}.service").symlink_to("/dev/null")
     (folder / "sysusers.d").mkdir()
-    shutil.copy(REPOSITORY / "configs" / "systemd" / "anycast-agent.sysusers", folder / "sysusers.d" / "anycast-agent.conf")
+    shutil.copy(
+        REPOSITORY / "configs" / "systemd" / "anycast-agent.sysusers", folder / "sysusers.d" / "anycast-agent.conf"
+    )
     (folder / "anycast-agent").mkdir()
     (folder / "anycast-agent" / "agent.yaml").write_text(CONFIG)
 
