@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 import anycast_agent
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import Attributes, RouteKey
+from anycast_agent.core.model import Attributes, RouteKey, SessionState, Will
 from anycast_agent.speaker import codec
 from tests.adapters.speaker.harness import LEAF, V4, V6, Agent, BgpPeer, config, leaf, speaking
 
@@ -51,6 +52,159 @@ class Raw:
         answer = await self.answer()
         assert answer["error"], answer
         return str(answer["error"])
+
+
+@contextlib.asynccontextmanager
+async def raw(run_dir: Path, hello: bool = True) -> AsyncIterator[Raw]:
+    reader, writer = await asyncio.open_unix_connection(str(run_dir / "speaker.sock"), limit=16 << 20)
+    connection = Raw(reader, writer)
+    if hello:
+        connection.send(op="hello", versions=[1], agent="raw")
+        await connection.answer("synced")
+    try:
+        yield connection
+    finally:
+        writer.transport.abort()
+
+
+def exabgp(agent: Agent) -> int:
+    return int(agent.client._paths.pid.read_text().split()[0])
+
+
+def pipe(agent: Agent) -> int:
+    connected = [e for e in agent.posted if isinstance(e, ev.SpeakerConnected)]
+    return int(connected[-1].pipe.split()[1].rstrip(","))
+
+
+def status(pid: int, field: str) -> str:
+    return Path(f"/proc/{pid}/status").read_text().split(f"{field}:")[1].splitlines()[0].strip()
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {p.name: p.stat().st_mode & 0o777 for p in folder.iterdir()}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def ends(*pids: int, deadline: float = 15.0) -> None:
+    async with asyncio.timeout(deadline):
+        while any(alive(pid) for pid in pids):  # noqa: ASYNC110  # nobody tells when another's child ends
+            await asyncio.sleep(0.05)
+
+
+def session_down(agent: Agent) -> bool:
+    return any(isinstance(e, ev.SessionChanged) and e.state is SessionState.DOWN for e in agent.posted)
+
+
+# --- what the pipe does not pass on ---
+
+
+async def test_what_is_not_on_the_list_is_not_passed_on(tmp_path: Path) -> None:
+    """Other prefixes, commands, neighbors' names and words of ExaBGP are refused, each with its reason; it lives on."""
+    async with speaking(tmp_path) as (_, peer, _), raw(tmp_path) as pipe_:
+        neighbor = peer.address
+        put = {"op": "put", "neighbor": neighbor, "head": HEAD, "will": "withdraw"}
+        assert "list of prefixes" in await pipe_.refused(**put, prefixes=["203.0.113.7/32"])
+        assert "list of prefixes" in await pipe_.refused(**put, prefixes=["192.0.2.0/24"])
+        assert "list of prefixes" in await pipe_.refused(**put, prefixes=[V4[0] + "\nshutdown"])
+        assert "head" in await pipe_.refused(**{**put, "head": "attributes next-hop self\nshutdown"}, prefixes=[V4[0]])
+        assert "refused" in await pipe_.refused(**{**put, "neighbor": "192.0.2.1 shutdown"}, prefixes=[V4[0]])
+        assert "operation" in await pipe_.refused(op="shutdown")
+        assert "missing" in await pipe_.refused(op="put")
+        pipe_.line(b"\xff\xfe not ascii")
+        assert (await pipe_.answer())["error"]
+        pipe_.line(b"[1, 2")
+        assert (await pipe_.answer())["error"]
+        pipe_.send(id=1, **put, prefixes=[V4[0]])
+        assert (await pipe_.answer())["error"] is None
+        await peer.has(V4[0])
+        assert len(peer.opened_at) == 1
+
+
+async def test_a_line_of_10_mb_is_not_held(tmp_path: Path) -> None:
+    """Over 1 MiB without an end: disconnected; another agent is served as ever."""
+    async with speaking(tmp_path) as (agent, _, _):
+        async with raw(tmp_path) as pipe_:
+            with contextlib.suppress(ConnectionError):
+                for _ in range(10):
+                    pipe_.writer.write(b"x" * (1 << 20))
+                    await asyncio.wait_for(pipe_.writer.drain(), 10)
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(10):
+                    while await pipe_.reader.read(1 << 16):
+                        pass
+        synced = agent.count(ev.SpeakerSynced)
+        await agent.until(lambda: agent.count(ev.SpeakerSynced) > synced or agent.count(ev.SpeakerLost) == 0)
+        peak = int(status(pipe(agent), "VmHWM").split()[0])
+        assert peak < 60_000
+
+
+async def test_the_newest_agent_has_the_speaker(tmp_path: Path) -> None:
+    """Two at once: the later takes over with all routes, and the earlier is told that it has lost it."""
+    async with speaking(tmp_path) as (agent, peer, conf):
+        await agent.put(V4[0])
+        await peer.has(V4[0])
+        second = Agent(tmp_path)
+        await second.start(conf)
+        await agent.until(lambda: agent.count(ev.SpeakerLost) > 0)
+        assert RouteKey(LEAF, V4[0]) in second.found()
+        await second.die()
+
+
+# --- frozen and killed parts ---
+
+
+async def test_a_frozen_pipe_is_ended_with_its_exabgp_and_another_takes_its_place(tmp_path: Path) -> None:
+    """SIGSTOP of the pipe: no answer to beats; a restart leaves neither of the two behind."""
+    async with speaking(tmp_path) as (agent, peer, _):
+        await agent.put(V4[0])
+        await peer.has(V4[0])
+        old_pipe, old_exabgp = pipe(agent), exabgp(agent)
+        os.kill(old_pipe, signal.SIGSTOP)
+        answered = agent.count(ev.SpeakerAnswered)
+        await asyncio.sleep(0.5)  # five beats
+        assert agent.count(ev.SpeakerAnswered) <= answered + 1
+        ended = await agent.ask(act.RestartSpeaker(9001, "no answer to beats"))
+        assert ended.error is None
+        await ends(old_pipe, old_exabgp)
+        await agent.until(lambda: agent.count(ev.SpeakerSynced) > 1)
+        await peer.until(lambda p: len(p.opened_at) == 2 and p.established)
+        await agent.put(V4[1])
+        await peer.has(V4[1])
+
+
+async def test_an_exabgp_that_is_told_to_end_is_started_again(tmp_path: Path) -> None:
+    """SIGTERM from outside: it closes without a word, the loss is told, another comes up and takes routes."""
+    async with speaking(tmp_path) as (agent, peer, _):
+        await agent.put(V4[0])
+        await peer.has(V4[0])
+        os.kill(exabgp(agent), signal.SIGTERM)
+        await agent.until(lambda: agent.count(ev.SpeakerLost) > 0 and agent.count(ev.SpeakerSynced) > 1)
+        assert agent.found() == {}
+        await peer.until(lambda p: len(p.opened_at) == 2 and p.established)
+        await agent.put(V4[0])
+        await peer.has(V4[0])
+
+
+async def test_an_action_ends_although_the_connection_breaks_under_it(tmp_path: Path) -> None:
+    """Each ends in exactly one event, with an error, when ExaBGP is killed before it has answered."""
+    async with speaking(tmp_path) as (agent, _, _):
+        os.kill(exabgp(agent), signal.SIGSTOP)
+        actions = [act.PutRoutes(n, LEAF, (V4[n % 90],), Attributes(), Will.WITHDRAW) for n in range(8000, 8020)]
+        for action in actions:
+            agent.client.execute(action)
+        await asyncio.sleep(0.1)
+        os.kill(exabgp(agent), signal.SIGKILL)
+        await agent.until(lambda: agent.count(ev.RoutesDone) >= len(actions))
+        await agent.until(lambda: agent.count(ev.SpeakerSynced) > 1)
+        ended = [e for e in agent.posted if isinstance(e, ev.RoutesDone)]
+        assert sorted(e.action for e in ended) == [a.id for a in actions]
+        assert all(e.error for e in ended)
 
 
 async def test_a_speaker_that_nobody_comes_back_to_ends(tmp_path: Path) -> None:
@@ -177,7 +331,7 @@ async def test_another_service_of_systemd_is_attached_to_and_told_of_its_health(
             paths = process.Paths(tmp_path)
             run = asyncio.create_task(agent.start(conf))
             async with asyncio.timeout(10):
-                while not paths.configuration.exists():  # a file tells nobody
+                while not paths.configuration.exists():  # noqa: ASYNC110  # a file tells nobody
                     await asyncio.sleep(0.02)
             environment = {**process.environment(conf), "NOTIFY_SOCKET": str(tmp_path / "notify")}
             child = await asyncio.create_subprocess_exec(*process.command(paths), env=environment)
