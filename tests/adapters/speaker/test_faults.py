@@ -93,7 +93,7 @@ def alive(pid: int) -> bool:
 
 async def ends(*pids: int, deadline: float = 15.0) -> None:
     async with asyncio.timeout(deadline):
-        while any(alive(pid) for pid in pids):  # noqa: ASYNC110  # nobody tells when another's child ends
+        while any(alive(pid) for pid in pids):  # nobody tells when another's child ends
             await asyncio.sleep(0.05)
 
 
@@ -331,7 +331,7 @@ async def test_another_service_of_systemd_is_attached_to_and_told_of_its_health(
             paths = process.Paths(tmp_path)
             run = asyncio.create_task(agent.start(conf))
             async with asyncio.timeout(10):
-                while not paths.configuration.exists():  # noqa: ASYNC110  # a file tells nobody
+                while not paths.configuration.exists():  # a file tells nobody
                     await asyncio.sleep(0.02)
             environment = {**process.environment(conf), "NOTIFY_SOCKET": str(tmp_path / "notify")}
             child = await asyncio.create_subprocess_exec(*process.command(paths), env=environment)
