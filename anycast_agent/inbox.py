@@ -9,19 +9,10 @@ from collections.abc import Hashable
 from anycast_agent.core import events as ev
 
 CAPACITY = 20_000
-"""Events that wait. Ends of actions are bounded by the open actions and are always taken."""
-
-_ENDS = (
-    ev.ProbeFinished,
-    ev.AddressAdded,
-    ev.AddressRemoved,
-    ev.RoutesDone,
-    ev.SpeakerConfigured,
-    ev.DeadManExtended,
-)
+"""Events that wait. Past it, observations are dropped and their source is asked in full; ends of actions, and what
+people and connections do, are few and always taken."""
 
 _SOURCES: dict[type, ev.Source] = {
-    ev.KernelSeen: ev.Source.KERNEL,
     ev.AddressSeen: ev.Source.KERNEL,
     ev.LinkSeen: ev.Source.KERNEL,
     ev.WayBackSeen: ev.Source.KERNEL,
@@ -64,18 +55,13 @@ class Inbox:
             if key not in self._latest:
                 self._events.append(key)
             self._latest[key] = event
-        elif len(self._events) >= self._capacity and not isinstance(event, _ENDS):
-            self._lose(event)
+        elif len(self._events) >= self._capacity and (source := _SOURCES.get(type(event))) is not None:
+            self.lost_total += 1
+            self._lost[source] = self._lost.get(source, 0) + 1
         else:
             self._events.append(event)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    def _lose(self, event: ev.Event) -> None:
-        self.lost_total += 1
-        source = _SOURCES.get(type(event))
-        if source is not None:
-            self._lost[source] = self._lost.get(source, 0) + 1
 
     def take(self, most: int = 1000) -> list[ev.Event]:
         """The oldest events, at most so many: a flood does not keep the engine from its own turn."""

@@ -72,7 +72,7 @@ def _many(folder: Path, count: int, **check: Any) -> tuple[dict[str, Any], list[
 async def start(folder: Path, namespace: str) -> list[Row]:
     """From exec of ``run`` to the first, and to the last, announcement."""
     rows = []
-    for count, target, runs in ((1, "0.8", 5), (500, "3", 3)):
+    for count, target, runs in ((1, "0.8", 5), (500, "3", 2)):
         took = []
         for _ in range(runs):
             values, prefixes = _many(folder, count, rise=1)
@@ -103,7 +103,7 @@ async def _probes(agent: Agent) -> int:
     return sum(sum(c["probes"].values()) for s in status["services"].values() for c in s["checks"])
 
 
-async def load(folder: Path, namespace: str, seconds: float = 20.0) -> list[Row]:
+async def load(folder: Path, namespace: str, seconds: float = 15.0) -> list[Row]:
     """500 HTTP checks a second: processor time of agent, ExaBGP and pipe together, and the agent's memory."""
     values, prefixes = _many(folder, 500)
     async with scene(folder, namespace, values) as s:
@@ -133,7 +133,7 @@ async def load(folder: Path, namespace: str, seconds: float = 20.0) -> list[Row]
 # --- a failing service --------------------------------------------------------------------------------------
 
 
-async def failing(folder: Path, namespace: str, runs: int = 20) -> list[Row]:
+async def failing(folder: Path, namespace: str, runs: int = 12) -> list[Row]:
     """HTTP 500 at an interval of one second, fall 2: from the service's change to the withdrawal at the peer."""
     took = []
     values = configuration(folder, check={"interval": "1s", "rise": 1, "fall": 2})
@@ -150,7 +150,7 @@ async def failing(folder: Path, namespace: str, runs: int = 20) -> list[Row]:
     return [figures("HTTP 500 to withdrawal, interval 1 s, fall 2", took, "s", "median 0.7")]
 
 
-async def healthcheck(folder: Path, namespace: str, runs: int = 10) -> list[Row]:
+async def healthcheck(folder: Path, namespace: str, runs: int = 6) -> list[Row]:
     """The same with ExaBGP's own ``healthcheck``, at its fastest for the same interval."""
     took = []
     script = "import sys,urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/', timeout=1)"
@@ -211,6 +211,7 @@ def main() -> int:
         for part in parts:
             with tempfile.TemporaryDirectory(prefix="aa-bench-") as folder:
                 path = Path(folder)
+                print(f"measuring: {(part.__doc__ or '').strip().splitlines()[0]}", file=sys.stderr, flush=True)
                 rows += run_inside(namespace, lambda p=part, f=path: p(f, namespace), 300)  # type: ignore[misc]
     show(rows)
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from tests.support.bgp import BgpPeer
 from tests.support.netns import namespaces, run_inside
 
@@ -147,8 +145,7 @@ class Agent:
         return self.folder / "agent.yaml"
 
     def write(self, values: dict[str, Any]) -> None:
-        with self.config.open("w") as file:
-            YAML(typ="safe").dump(values, file)
+        self.config.write_text(json.dumps(values, indent=1))  # JSON is YAML
 
     def start(self) -> None:
         """A new process; what an earlier one left is there."""
