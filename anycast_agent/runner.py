@@ -67,7 +67,14 @@ class Runner:
         self._speaker = SpeakerClient(
             self._inbox.post, settings.run_dir, owned=not options.external_speaker, user=options.speaker_user
         )
-        self._server = Server(settings.api_host, settings.api_port, self.snapshot, self.shell, settings.allowed_hosts)
+        self._server = Server(
+            settings.api_host,
+            settings.api_port,
+            self.snapshot,
+            self.shell,
+            settings.allowed_hosts,
+            options.api_descriptor,
+        )
         self._control = Control(settings.control_socket, self)
         self._turns, self._turn_seconds, self._turn_at = 0, 0.0, time.monotonic()
         self._requests: dict[int, asyncio.Future[Answer]] = {}

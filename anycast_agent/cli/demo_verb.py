@@ -34,6 +34,7 @@ def add_verbs(subparsers: Any) -> None:
     verb.add_argument("--once", action="store_true", help="run it through and end; exit 1 if a step did not happen")
     verb.add_argument("--listen", default=API, metavar="ADDRESS:PORT", help=f"for the status page ({API})")
     verb.add_argument("--inside", type=int, metavar="FD", help=argparse.SUPPRESS)
+    verb.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     verb.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     verb.set_defaults(func=demo)
 
@@ -42,18 +43,20 @@ def demo(args: argparse.Namespace) -> int:
     """Up, announced in both families, the service fails, withdrawn, back: a timeline in milliseconds. Then it stays;
     Ctrl-C ends everything. Exit 1: a step did not happen, or the port for the status page is taken."""
     if args.inside is not None:
-        return asyncio.run(_Demo(args.inside, once=args.once, isolated=not args.here).run())
+        return asyncio.run(_Demo(args.inside, args.folder, once=args.once, isolated=not args.here).run())
     try:
         listener = _listen(args.listen)
     except OSError as error:
         print(f"demo: {args.listen}: {error.strerror}; --listen names another port", file=sys.stderr)
         return 1
-    with listener:
+    # Made and removed out here: whatever becomes of the inside, nothing is left.
+    with listener, tempfile.TemporaryDirectory(prefix="anycast-demo-", ignore_cleanup_errors=True) as folder:
         isolate = _isolation()
         if isolate is None:
             print("This kernel lets nobody but root make a network namespace: the demo runs on the host's loopback,\n"
                   "and its addresses are not put on it (node.addresses: unmanaged).")  # fmt: skip
         words = [sys.executable, "-m", "anycast_agent.cli.main", "demo", "--inside", str(listener.fileno())]
+        words += ["--folder", folder]
         words += ["--once"] * args.once + ["--here"] * (isolate is None)
         return _watch(subprocess.Popen([*(isolate or []), *words], pass_fds=[listener.fileno()]))
 
@@ -81,16 +84,26 @@ def _isolation() -> list[str] | None:
 
 
 def _watch(inside: subprocess.Popen[bytes]) -> int:
-    """Wait for the demo; after Ctrl-C it has two seconds."""
-    signal.signal(signal.SIGTERM, lambda *_: inside.send_signal(signal.SIGINT))
-    while True:
-        try:
-            return inside.wait()
-        except KeyboardInterrupt:
-            with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-                inside.wait(timeout=1.8)
-            inside.kill()  # the namespace goes with it, and all that runs in it
-            return inside.wait() and 0
+    """Wait for the demo; after Ctrl-C, or SIGTERM, it has two seconds."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return inside.wait()
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _interrupt(inside.pid)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return inside.wait(timeout=1.7)
+        inside.kill()  # the namespace goes with it, and all that runs in it
+        inside.wait()
+        return 1
+
+
+def _interrupt(pid: int) -> None:
+    """``unshare`` passes no signal on: its child is told, too."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    for number in [pid, *map(int, children)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGINT)
 
 
 # --- inside -------------------------------------------------------------------------------------------------
@@ -101,12 +114,12 @@ class StepError(Exception):
 
 
 class _Demo:
-    def __init__(self, listener: int, *, once: bool, isolated: bool) -> None:
+    def __init__(self, listener: int, folder: Path, *, once: bool, isolated: bool) -> None:
         self._listener = listener
         self._once = once
         self._isolated = isolated
         self._page = "http://{}:{}/".format(*socket.socket(fileno=os.dup(listener)).getsockname())
-        self._dir = Path(tempfile.mkdtemp(prefix="anycast-demo-"))
+        self._dir = folder
         self._began = time.monotonic()
         self._table: set[str] = set()
         self._news = asyncio.Event()
@@ -291,7 +304,6 @@ class _Demo:
                 await server.cleanup()
             else:
                 server.close()
-        shutil.rmtree(self._dir, ignore_errors=True)
 
 
 class _Dns(asyncio.DatagramProtocol):
