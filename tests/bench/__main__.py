@@ -153,8 +153,9 @@ async def failing(folder: Path, namespace: str, runs: int = 12) -> list[Row]:
 async def healthcheck(folder: Path, namespace: str, runs: int = 6) -> list[Row]:
     """The same with ExaBGP's own ``healthcheck``, at its fastest for the same interval."""
     took = []
-    script = "import sys,urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/', timeout=1)"
-    command = f'{sys.executable} -c "{script}"'
+    check = folder / "check.py"
+    check.write_text("import urllib.request\nurllib.request.urlopen('http://127.0.0.1:8080/', timeout=1)\n")
+    command = f"{sys.executable} {check}"
     async with scene(folder, namespace) as s:
         conf = folder / "healthcheck.conf"
         words = f"{sys.executable} -m exabgp healthcheck --cmd '{command}' --interval 1 --fast-interval 0.1 --fall 2 --rise 1"
@@ -208,11 +209,13 @@ def main() -> int:
     rows: list[Row] = []
     with namespaces("node") as (namespace,):
         rows += run_inside(namespace, withdrawal, 120)
+        show(rows)
         for part in parts:
             with tempfile.TemporaryDirectory(prefix="aa-bench-") as folder:
                 path = Path(folder)
                 print(f"measuring: {(part.__doc__ or '').strip().splitlines()[0]}", file=sys.stderr, flush=True)
                 rows += run_inside(namespace, lambda p=part, f=path: p(f, namespace), 300)  # type: ignore[misc]
+        print("\nall of it:")
     show(rows)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps({"cpus": os.cpu_count(), "figures": rows}, indent=2) + "\n")
