@@ -54,6 +54,8 @@ class Server:
         self._cache: dict[str, tuple[float, bytes]] = {}
         self._runner: web.AppRunner | None = None
         self.port = port
+        self.requests = 0
+        """Answered so far."""
         self._static = {name: files("anycast_agent.api").joinpath("static", name).read_bytes() for name in _STATIC}
 
     async def start(self) -> None:
@@ -107,6 +109,7 @@ class Server:
         except web.HTTPException as error:
             response = _problem(error.status, error.reason, f"{request.method} {request.path[:100]}")
         response.headers.update(_HEADERS)
+        self.requests += 1
         return response
 
     def _host_allowed(self, host: str) -> bool:

@@ -210,6 +210,9 @@ def test_start_reload_restart_and_stop(tmp_path: Path) -> None:
     async def story(node: Node, peer: BgpPeer) -> None:
         await started(node, peer)
         assert await node.run("systemctl", "is-active", "anycast-speaker.service") == "active"
+        status = Path(f"/proc/{await node.main_pid('anycast-speaker.service')}/status").read_text()
+        assert "CapEff:\t0000000000000000" in status  # ExaBGP runs without a privilege, and not as root
+        assert "Uid:\t0" not in status
         updates = len(peer.updates)
         await node.run("systemctl", "reload", "anycast-agent.service")
         await node.run("sh", "-c", "echo 'bgp: nonsense' > /etc/anycast-agent/agent.yaml")

@@ -291,11 +291,12 @@ def test_a_missing_or_old_exabgp_is_named_with_what_to_install(tmp_path: Path) -
 
 @pytest.mark.root
 async def test_exabgp_gives_up_root(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """As root, where another user can enter: ExaBGP and the pipe have no privilege, and outlive a pipe's death."""
+    """As root, where another user can enter: ExaBGP and the pipe have no privilege, and outlive a pipe's death.
+
+    Where nobody else can, that is said, by name; the units' own test shows ExaBGP without a privilege in any case.
+    """
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    if anycast_agent.__file__.startswith("/root") or sys.executable.startswith("/root"):
-        pytest.skip("this checkout is closed to other users")
     run_dir = tmp_path_factory.mktemp("open")
     for folder in (run_dir, *run_dir.parents):
         if str(folder).startswith("/tmp/"):
@@ -303,7 +304,9 @@ async def test_exabgp_gives_up_root(tmp_path_factory: pytest.TempPathFactory) ->
     async with speaking(run_dir) as (agent, peer, _):
         warned = [e for e in agent.posted if isinstance(e, ev.Warned) and e.subject == "speaker user" and e.text]
         if warned:
-            pytest.skip(warned[0].text)
+            assert "ExaBGP runs as root because user" in warned[0].text
+            assert "cannot enter /" in warned[0].text
+            return
         for pid in (exabgp(agent), pipe(agent)):
             assert "0" not in status(pid, "Uid").split()
             assert int(status(pid, "CapEff"), 16) == 0

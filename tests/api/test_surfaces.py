@@ -1,0 +1,341 @@
+"""What is shown and asked: HTTP, metrics, the control socket, the command line; fed by the real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from anycast_agent.api import render
+from anycast_agent.api.control import Answer, Control
+from anycast_agent.api.page import page
+from anycast_agent.api.server import Server
+from anycast_agent.core import events as ev
+from anycast_agent.core.model import Outcome, SessionState
+from anycast_agent.core.snapshot import Snapshot
+from anycast_agent.metrics import Metrics, Shell
+from tests.support.world import LEAF1, LEAF2, V4, V6, World, config
+
+METRICS = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+def well() -> World:
+    world = World()
+    world.start(config())
+    world.until(lambda w: w.announced(V4) == w.announced(V6) == {LEAF1, LEAF2}, 5)
+    return world
+
+
+def picture(world: World) -> Snapshot:
+    assert world.engine is not None
+    return world.engine.snapshot(world.now)
+
+
+class Controls:
+    """What the control socket is given; remembers what was asked."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.asked: list[Any] = []
+
+    def snapshot(self) -> Snapshot:
+        return picture(self._world)
+
+    async def reload(self, force: bool) -> Answer:
+        self.asked.append(("reload", force))
+        return Answer(force, ("reloaded" if force else "refused: too much",))
+
+    async def hand_over(self, extend: float | None) -> Answer:
+        self.asked.append(("handover", extend))
+        return Answer(True, ("handing over",))
+
+
+@contextlib.asynccontextmanager
+async def serving(world: World, **options: Any) -> AsyncIterator[tuple[aiohttp.ClientSession, Server]]:
+    server = Server("127.0.0.1", 0, lambda: picture(world), lambda: Shell(7, 0.5, 0.01, 0), **options)
+    await server.start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
+            yield client, server
+    finally:
+        await server.close()
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------
+
+
+def test_taken_sent_and_session_are_never_shown_for_one_another() -> None:
+    """A session that goes down takes ``sent`` with it, and leaves wanted and taken as they are."""
+    world = well()
+    world.set_session(LEAF1, up=False)
+    routes = {r["neighbor"]: r for r in render.explain(picture(world), V4)["routes"]}
+    assert [routes[LEAF1][k] is not None for k in ("wanted", "taken")] == [True, True]
+    assert (routes[LEAF1]["sent"], routes[LEAF1]["session"]) == (False, "down")
+    assert (routes[LEAF2]["sent"], routes[LEAF2]["session"]) == (True, "up")
+    world.lose_pipe()
+    routes = {r["neighbor"]: r for r in render.explain(picture(world), V4)["routes"]}
+    assert (routes[LEAF2]["taken_known"], routes[LEAF2]["sent"]) == (False, None)
+
+
+def test_why_says_rung_reason_evidence_age_and_remedy() -> None:
+    """By prefix and by address; what is not configured is answered with what is near."""
+    world = well()
+    world.outcomes["dns"] = Outcome.REFUSED
+    world.until(lambda w: not w.router, 10)
+    world.run(3.0)
+    said = render.explain(picture(world), "192.0.2.53")
+    assert (said["rung"], said["reason"], said["announce"]) == (8, "health_down", False)
+    assert "check answers: refused" in said["evidence"]
+    assert "1 of 1 local checks up" in said["remedy"]
+    assert 2.9 < said["age"] < 3.2
+    with pytest.raises(LookupError, match=r"there are 192\.0\.2\.53/32"):
+        render.explain(picture(world), "192.0.2.54/32")
+
+
+async def test_every_page_answers_read_only_with_strict_headers() -> None:
+    """GET and HEAD only; a name that is not ours is refused; errors are problem+json."""
+    world = well()
+    async with serving(world, allowed_hosts=("edge1.example",)) as (client, _):
+        for path in (
+            "/",
+            "/livez",
+            "/readyz",
+            "/metrics",
+            "/api/v1/status",
+            "/api/v1/services/dns",
+            "/static/page.css",
+        ):
+            async with client.get(path) as response:
+                assert response.status == 200, path
+                assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+                assert response.headers["Cache-Control"] == "no-store"
+        async with client.post("/api/v1/status") as response:
+            assert response.status == 405
+        async with client.get("/api/v1/services/nothing") as response:
+            assert response.status == 404
+            assert response.content_type == "application/problem+json"
+            assert "dns" in (await response.json())["detail"]
+        async with client.get("/", headers={"Host": "evil.example"}) as response:
+            assert response.status == 403
+        async with client.get("/", headers={"Host": "edge1.example:80"}) as response:
+            assert response.status == 200
+
+
+async def test_readiness_says_what_it_waits_for() -> None:
+    """503 until the speaker is there, and again when it goes; alive all the time."""
+    world = well()
+    world.lose_pipe()
+    async with serving(world) as (client, _):
+        async with client.get("/readyz") as response:
+            assert response.status == 503
+            assert (await response.json())["detail"] == "waits for: speaker"
+        async with client.get("/livez") as response:
+            assert response.status == 200
+
+
+async def test_a_busy_port_is_named_with_its_setting() -> None:
+    """The message says which port, and where to change it."""
+    async with serving(well()) as (_, server):
+        other = Server("127.0.0.1", server.port, lambda: picture(well()))
+        with pytest.raises(OSError, match=r"in use by another process; set agent\.api\.listen"):
+            await other.start()
+
+
+async def test_a_huge_request_is_refused_and_others_are_served() -> None:
+    """A request line without end does not grow the agent."""
+    async with serving(well()) as (client, server):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /" + b"x" * 1_000_000)
+        with contextlib.suppress(OSError):
+            await writer.drain()
+        assert b" 400 " in await asyncio.wait_for(reader.read(200), 10)
+        writer.close()
+        async with client.get("/livez") as response:
+            assert response.status == 200
+
+
+def test_the_page_escapes_what_comes_from_outside() -> None:
+    """A detail that a service answered is text, whatever it holds."""
+    world = well()
+    world.post(ev.Warned("arp", "<script>alert(1)</script>"))
+    world.post(ev.SessionChanged(LEAF1, SessionState.DOWN, "<b>reason</b>"))
+    text = page(render.status(picture(world)))
+    assert "<script>alert" not in text
+    assert "&lt;b&gt;reason" in text
+
+
+# --- metrics ------------------------------------------------------------------------------------------------
+
+
+def families(world: World) -> dict[str, Any]:
+    return {f.name: f for f in text_string_to_metric_families(Metrics(lambda: picture(world)).text().decode())}
+
+
+def value(found: dict[str, Any], name: str, **labels: str) -> float:
+    family = found[name.removesuffix("_total")]
+    return float(next(s.value for s in family.samples if s.name == name and labels.items() <= s.labels.items()))
+
+
+def test_series_are_there_from_the_start_and_tell_the_facts_apart() -> None:
+    """Before the first probe each series exists; then wanted, taken and sent are three of them."""
+    world = World()
+    world.start(config())
+    found = families(world)
+    assert value(found, "anycast_prefix_announce", prefix=V4) == 0
+    assert value(found, "anycast_check_probes_total", service="dns", outcome="ok") == 0
+    world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 5)
+    world.set_session(LEAF1, up=False)
+    found = families(world)
+    facts = [
+        value(found, f"anycast_route_{f}", prefix=V4, neighbor=LEAF1) for f in ("wanted", "taken", "sent", "echoed")
+    ]
+    assert facts == [1, 1, 0, 0]
+    assert value(found, "anycast_session_up", neighbor=LEAF1) == 0
+    assert value(found, "anycast_prefix_reason", prefix=V4, reason="healthy", rung="11") == 1
+    assert value(found, "anycast_agent_state", state="running") == 1
+
+
+def test_each_metric_has_help_and_a_proper_name() -> None:
+    """anycast_ in front, base units, and the table in the docs is current."""
+    lines = [
+        "# Metrics",
+        "",
+        "Generated; `tests/api` says when it is out of date.",
+        "",
+        "| name | type | meaning |",
+        "|---|---|---|",
+    ]
+    for name, family in sorted(families(well()).items()):
+        assert name.startswith("anycast_"), name
+        assert family.documentation, name
+        lines.append(f"| `{name}` | {family.type} | {family.documentation} |")
+    text = "\n".join(lines) + "\n"
+    if os.environ.get("UPDATE_DOCS"):
+        METRICS.write_text(text)
+    assert METRICS.read_text() == text
+
+
+# --- the control socket -------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def controlled(path: Path, world: World) -> AsyncIterator[Controls]:
+    controls = Controls(world)
+    control = Control(path, controls)
+    await control.start()
+    try:
+        yield controls
+    finally:
+        await control.close()
+
+
+def say(path: Path, data: bytes) -> dict[str, Any]:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(path))
+        client.sendall(data)
+        with client.makefile("rb") as file:
+            answer: dict[str, Any] = json.loads(file.readline())
+            return answer
+
+
+async def test_the_control_socket_is_for_its_owner_and_group(tmp_path: Path) -> None:
+    """Mode 660; what is no request is answered as that; what is asked is done."""
+    path = tmp_path / "control.sock"
+    async with controlled(path, well()) as controls:
+        assert path.stat().st_mode & 0o777 == 0o660
+        for data in (b"nonsense\n", b"[1]\n", b'{"verb": "explode"}\n', b"x" * 200_000 + b"\n"):
+            assert not (await asyncio.to_thread(say, path, data))["ok"]
+        assert (await asyncio.to_thread(say, path, b'{"verb": "reload", "force": true}\n'))["ok"]
+        assert controls.asked == [("reload", True)]
+    assert not path.exists()
+
+
+async def test_a_second_agent_does_not_take_the_socket(tmp_path: Path) -> None:
+    """One that a dead process left is replaced; one that is answered is not."""
+    path = tmp_path / "control.sock"
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(path))
+    left.close()
+    async with controlled(path, well()):
+        with pytest.raises(OSError, match="another agent listens"):
+            await Control(path, Controls(well())).start()
+
+
+# --- the command line ---------------------------------------------------------------------------------------
+
+
+async def run(*words: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "anycast_agent.cli.main", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_the_live_verbs(tmp_path: Path) -> None:
+    """status, why, reload, handover: text and JSON, data on stdout, messages on stderr, exit codes as documented."""
+    path = tmp_path / "control.sock"
+    where = ("--socket", str(path))
+    assert (await run("status", *where))[0] == 3
+    async with controlled(path, well()) as controls:
+        code, out, _ = await run("status", *where)
+        assert (code, V4 in out, "announce full" in out) == (0, True, True)
+        code, out, _ = await run("status", "--output", "json", *where)
+        assert (code, json.loads(out)["services"]["dns"]["health"]) == (0, "up")
+        code, out, _ = await run("why", "192.0.2.53", *where)
+        assert (code, "rung      11. preference" in out) == (0, True)
+        code, _, err = await run("why", "192.0.2.54", *where)
+        assert (code, "no prefix '192.0.2.54' is configured here" in err) == (1, True)
+        code, _, err = await run("reload", *where)
+        assert (code, err) == (1, "refused: too much\n")
+        assert (await run("reload", "--force", *where))[0] == 0
+        assert (await run("handover", "--for", "60s", *where))[0] == 0
+        assert (await run("handover", "--for", "soon", *where))[0] == 2
+        assert controls.asked == [("reload", False), ("reload", True), ("handover", 60.0)]
+
+
+async def test_probe_runs_a_services_checks_once(tmp_path: Path) -> None:
+    """Exit 0 where all are well, 1 where one is not, and a near name for one that there is not."""
+    server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    path = tmp_path / "agent.yaml"
+    path.write_text(
+        "bgp: {local_as: 65101, router_id: 198.51.100.1, neighbors: {leaf: {address: 198.51.100.0, remote_as: 65011}}}\n"
+        "services: {web: {prefixes: [192.0.2.80/32], checks: {\n"
+        f"  here: {{type: tcp, target: 127.0.0.1, port: {port}}}, gone: {{type: tcp, target: 127.0.0.1, port: 1}}}}}}}}\n"
+    )
+    code, out, _ = await run("probe", "web", "here", "--config", str(path), "--output", "json")
+    assert (code, json.loads(out)[0]["outcome"]) == (0, "ok")
+    code, out, _ = await run("probe", "web", "--config", str(path))
+    assert (code, "refused" in out) == (1, True)
+    code, _, err = await run("probe", "wbe", "--config", str(path))
+    assert (code, err) == (1, "no service 'wbe' (did you mean 'web'?)\n")
+    server.close()
+
+
+async def test_plan_says_what_would_be_withdrawn(tmp_path: Path) -> None:
+    """Exit 1 where a route goes; nothing where nothing differs."""
+    base = (
+        "bgp: {local_as: 65101, router_id: 198.51.100.1, neighbors: {leaf: {address: 198.51.100.0, remote_as: 65011}}}\n"
+        "services: {web: {prefixes: [192.0.2.80/32%s], checks: {p: {type: tcp, port: 80}}}}\n"
+    )
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(base % ", 192.0.2.81/32")
+    new.write_text(base % "")
+    code, out, _ = await run("plan", "--config", str(old), "--against", str(old))
+    assert (code, out) == (0, "nothing changes\n")
+    code, out, _ = await run("plan", "--config", str(new), "--against", str(old))
+    assert (code, "! route 192.0.2.81/32 at leaf: withdrawn" in out) == (1, True)
