@@ -6,12 +6,18 @@ or adopted from an earlier run for at most `adopt_for`; and every surface says w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressState, Family, Outcome, Tier
+from tests.support.agent import V4 as REAL_V4
+from tests.support.agent import V6 as REAL_V6
+from tests.support.agent import Scene, configuration, play, prefix_in
+from tests.support.netns import ip, needs_root
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, check, config, service
 
 # --- 1. the core, in virtual time -----------------------------------------------------------------------------
@@ -118,3 +124,43 @@ def test_an_unknown_kernel_keeps_a_route_for_a_bounded_time_only() -> None:
     assert len(world.router) == 4
     world.until(lambda w: not w.router, 1.5)
     assert decision(world) == ("address_unknown", None)
+
+
+# --- 2. the real parts: a process, ExaBGP, netlink, a router --------------------------------------------------
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_an_address_deleted_by_hand_is_put_back(tmp_path: Path) -> None:
+    """At once, counted, and nothing is withdrawn."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        updates = len(s.peer.updates)
+        await asyncio.to_thread(ip, "-n", s.namespace, "addr", "del", REAL_V6, "dev", "lo")
+        await s.agent.until(lambda status: prefix_in(status, REAL_V6)["address"]["repairs"] == 1)
+        await s.agent.until(lambda status: prefix_in(status, REAL_V6)["address"]["there"])
+        assert len(s.peer.updates) == updates
+
+    play(tmp_path, story)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_with_verify_a_missing_address_withdraws_at_once(tmp_path: Path) -> None:
+    """Someone else manages the addresses: one that goes takes its route with it, the other stays."""
+    values = configuration(tmp_path, node={"addresses": "verify"})
+
+    async def story(s: Scene) -> None:
+        for prefix in (REAL_V4, REAL_V6):
+            await asyncio.to_thread(ip, "-n", s.namespace, "addr", "add", prefix, "dev", "lo")
+        await s.announced()
+        await asyncio.to_thread(ip, "-n", s.namespace, "addr", "del", REAL_V4, "dev", "lo")
+        await s.peer.has(REAL_V6)
+        assert (await s.agent.why(REAL_V4))["reason"] == "address_missing"
+        await asyncio.to_thread(ip, "-n", s.namespace, "addr", "add", REAL_V4, "dev", "lo")
+        await s.announced()
+
+    play(tmp_path, story, values)

@@ -5,10 +5,15 @@ Nothing new is announced before the first rise.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from anycast_agent.core import actions as act
 from anycast_agent.core.model import AddressMode, AddressState, Outcome, address_of
+from tests.support.agent import V4 as REAL_V4
+from tests.support.agent import Scene, configuration, play, prefix_in
+from tests.support.netns import needs_root
 from tests.support.world import V4, V6, World, check, config, service
 
 # --- 1. the core, in virtual time -----------------------------------------------------------------------------
@@ -87,3 +92,23 @@ def test_a_new_neighbor_gets_nothing_that_is_only_adopted() -> None:
     world.start(config())
     world.run(20.0)
     assert world.announced(V4) == {"leaf1"}
+
+
+# --- 2. the real parts: a process, ExaBGP, netlink, a router --------------------------------------------------
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_really_nothing_is_announced_before_the_first_rise(tmp_path: Path) -> None:
+    """Five successes are asked for: until the fifth the router hears of nothing, although the address is there."""
+    values = configuration(tmp_path, check={"interval": "300ms", "fast_interval": "300ms", "jitter": 0, "rise": 5})
+
+    async def story(s: Scene) -> None:
+        await s.agent.until(lambda status: status["ready"] and prefix_in(status, REAL_V4)["address"]["there"])
+        announced = await s.announced()
+        status = await s.agent.status()
+        assert all(c["probes"]["ok"] >= 5 for c in status["services"]["web"]["checks"])
+        assert announced - s.peer.opened_at[0] > 0.6
+
+    play(tmp_path, story, values)

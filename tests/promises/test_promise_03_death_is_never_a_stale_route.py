@@ -7,6 +7,11 @@ time, or BFD.)
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import time
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +20,21 @@ from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Config, Outcome, Will
 from tests.conftest import examples
+from tests.support.agent import (
+    ADOPT_FOR,
+    DEAD_MAN,
+    SLACK,
+    Scene,
+    addresses_of,
+    configuration,
+    is_alive,
+    play,
+    reason_in,
+    routes_in,
+)
+from tests.support.agent import V4 as REAL_V4
+from tests.support.agent import V6 as REAL_V6
+from tests.support.netns import needs_root
 from tests.support.world import V4, V6, World, config, service
 
 # --- 1. the core, in virtual time -----------------------------------------------------------------------------
@@ -122,3 +142,130 @@ def test_once_the_wait_was_extended_no_beat_shortens_it() -> None:
     world.post(ev.HandOverAsked("upgrade", extend=30.0))
     world.run(2.5)
     assert [type(a) for _, a in world.actions[at:]] == [act.ExtendDeadMan]
+
+
+# --- 2. the real parts: a process, ExaBGP, netlink, a router --------------------------------------------------
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_agent_killed_its_routes_go_by_the_dead_mans_switch(tmp_path: Path) -> None:
+    """kill -9, and nobody comes: withdrawn after dead_man; then ExaBGP does not outlive it for ever."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        s.agent.kill()
+        died = time.monotonic()
+        gone = await s.withdrawn()
+        assert DEAD_MAN - 1.0 < gone - died < DEAD_MAN + 1.0 + SLACK
+        speaker = s.agent.exabgp()
+        async with asyncio.timeout(30):
+            while is_alive(speaker):
+                await asyncio.sleep(0.1)
+
+    play(tmp_path, story)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_agent_killed_and_restarted_nothing_changes_on_the_wire(tmp_path: Path) -> None:
+    """kill -9, and a new one within the dead-man's time: not one UPDATE, and it stands behind what it found."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        updates = len(s.peer.updates)
+        s.agent.kill()
+        s.agent.start()
+        await s.agent.until(lambda status: all(reason_in(status, p) == "healthy" for p in (REAL_V4, REAL_V6)))
+        await s.agent.until(lambda status: not any(r["adopted"] for r in routes_in(status)))
+        await asyncio.sleep(0)
+        end = time.monotonic() + ADOPT_FOR + 1
+        while time.monotonic() < end:  # beyond the adoption clock
+            assert len(s.peer.updates) == updates
+            await asyncio.sleep(0.1)
+
+    play(tmp_path, story)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_agent_frozen_and_thawed(tmp_path: Path) -> None:
+    """SIGSTOP: withdrawn after dead_man, the session stays; SIGCONT: announced again."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        s.agent.kill(signal.SIGSTOP)
+        frozen = time.monotonic()
+        gone = await s.withdrawn()
+        assert gone - frozen < DEAD_MAN + 1.0 + SLACK
+        s.agent.kill(signal.SIGCONT)
+        await s.announced()
+        assert len(s.peer.opened_at) == 1
+
+    play(tmp_path, story)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_agent_in_a_crash_loop_does_not_keep_its_routes(tmp_path: Path) -> None:
+    """Killed again and again before it has a verdict: gone after adopt_for, although each one beats."""
+    slow = configuration(tmp_path, check={"interval": "5s", "fast_interval": "5s", "rise": 3})
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        s.agent.kill()
+        s.agent.write(slow)
+        died = time.monotonic()
+        while s.peer.table:
+            assert time.monotonic() - died < ADOPT_FOR + 2 * SLACK + 1
+            s.agent.start()
+            await asyncio.sleep(1.2)
+            s.agent.kill()
+        assert len(s.peer.opened_at) == 1  # the routes went, not the session
+
+    play(tmp_path, story)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_agent_handed_over_on_sigusr2(tmp_path: Path) -> None:
+    """The process ends, everything stays; the next one finds ExaBGP by its own file, and can end it."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        speaker, updates = s.agent.exabgp(), len(s.peer.updates)
+        s.agent.kill(signal.SIGUSR2)
+        assert await s.agent.ends() == 0
+        assert REAL_V4.partition("/")[0] in addresses_of(s)
+        s.agent.start()
+        await s.agent.until(lambda status: status["ready"])
+        assert s.agent.exabgp() == speaker
+        assert len(s.peer.updates) == updates
+        s.agent.kill(signal.SIGTERM)
+        await s.withdrawn()
+        assert await s.agent.ends() == 0
+        assert not is_alive(speaker)
+
+    play(tmp_path, story)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_agent_handed_over_for_longer(tmp_path: Path) -> None:
+    """handover --for: the pipe waits beyond dead_man, and no longer than asked."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        assert (await s.agent.ask(verb="handover", **{"for": 4.0}))["ok"]
+        ended = time.monotonic()
+        assert await s.agent.ends() == 0
+        gone = await s.withdrawn()
+        assert 3.0 < gone - ended < 4.0 + 1.0 + SLACK
+
+    play(tmp_path, story)

@@ -6,6 +6,10 @@ of its own. In that order.
 
 from __future__ import annotations
 
+import signal
+import time
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +18,9 @@ from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressMode, AddressState, SessionState
 from tests.conftest import examples
+from tests.support.agent import V4 as REAL_V4
+from tests.support.agent import Scene, addresses_of, is_alive, play
+from tests.support.netns import needs_root
 from tests.support.world import LEAF1, V4, V6, World, config, service
 
 # --- 1. the core, in virtual time -----------------------------------------------------------------------------
@@ -152,3 +159,26 @@ def test_who_waits_for_a_reload_is_told() -> None:
     world.post(ev.StopAsked("SIGTERM"))
     replies = [a for _, a in world.actions if isinstance(a, act.Reply)]
     assert [(r.request, r.ok) for r in replies] == [(7, False)]
+
+
+# --- 2. the real parts: a process, ExaBGP, netlink, a router --------------------------------------------------
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_agent_stopped_withdraws_first_and_leaves_nothing(tmp_path: Path) -> None:
+    """SIGTERM: UPDATE, linger while the service answers, addresses off, exit 0, ExaBGP last."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        speaker = s.agent.exabgp()
+        s.agent.kill(signal.SIGTERM)
+        gone = await s.withdrawn()
+        assert s.peer.established
+        assert await s.agent.ends() == 0
+        assert time.monotonic() - gone >= 0.2
+        assert not is_alive(speaker)
+        assert REAL_V4.partition("/")[0] not in addresses_of(s)
+
+    play(tmp_path, story)

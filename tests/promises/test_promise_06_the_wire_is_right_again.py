@@ -7,15 +7,20 @@ without a person; where a router has latched the session down (maximum prefixes,
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressState, Attributes, Outcome
+from tests.support.agent import Scene, play, routes_in
 from tests.support.faults import Faults, wanted
+from tests.support.netns import needs_root
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, config, neighbor, service
 
 # --- 1. the core, in virtual time -----------------------------------------------------------------------------
@@ -230,3 +235,60 @@ def test_what_an_earlier_run_left_and_nobody_wants_is_cleaned_up() -> None:
         world.kernel_delay = delay
         world.start(config(service("www", ("192.0.2.80/32",), attributes=Attributes())))
         world.until(lambda w: set(w.addresses) == {"192.0.2.80"} and is_right(w), 6.0)
+
+
+# --- 2. the real parts: a process, ExaBGP, netlink, a router --------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_exabgp_ended_is_started_again(tmp_path: Path, how: signal.Signals) -> None:
+    """The session drops with it; another one has the routes again."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        os.kill(s.agent.exabgp(), how)
+        await s.peer.until(lambda p: len(p.opened_at) == 2, 30)
+        await s.announced(30)
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize("which", ["exabgp", "pipe"])
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_a_frozen_speaker_is_noticed_shown_and_ended(tmp_path: Path, which: str) -> None:
+    """SIGSTOP of ExaBGP, or of the pipe: wedged, restarted, announced again."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        os.kill(getattr(s.agent, which)(), signal.SIGSTOP)
+        await s.agent.until(lambda status: status["speaker"]["restarts"] == 1)
+        await s.peer.until(lambda p: len(p.opened_at) == 2, 30)
+        await s.announced(30)
+        assert "wedged" in s.agent.log()
+
+    play(tmp_path, story)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_the_pipe_killed_forgets_nothing(tmp_path: Path) -> None:
+    """kill -9 of the pipe, when nothing is on its way: respawned, and nothing changes on the wire."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        await s.agent.until(lambda status: all(r["sent"] for r in routes_in(status)))
+        routes = set(s.peer.table)
+        os.kill(s.agent.pipe(), signal.SIGKILL)
+        await s.agent.until(lambda status: "connection to the pipe broke" in s.agent.log())
+        await s.agent.until(lambda status: status["speaker"]["state"] == "synced")
+        await s.agent.until(lambda status: not any(r["adopted"] for r in routes_in(status)))
+        await s.peer.has(*routes)
+        assert not any(u.withdrawn for u in s.peer.updates)
+
+    play(tmp_path, story)

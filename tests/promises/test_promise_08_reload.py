@@ -6,13 +6,19 @@ half of what is announced is refused unless forced.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressMode, Attributes, Config, Outcome, RouteKey
+from tests.support.agent import V4 as REAL_V4
+from tests.support.agent import V6 as REAL_V6
+from tests.support.agent import Scene, addresses_of, configuration, play
+from tests.support.netns import needs_root
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, check, config, service
 
 WWW = "192.0.2.80/32"
@@ -229,3 +235,58 @@ def test_one_that_would_withdraw_more_than_half_is_refused_unless_forced(keep: i
         assert answer.lines[1:] == tuple(f"withdraws {p} from leaf1" for p in prefixes[keep:])
         assert reload(world, config(*less), force=True).ok
         world.until(lambda w: len(w.router) == keep, 3.0)
+
+
+# --- 2. the real parts: a process, ExaBGP, netlink, a router --------------------------------------------------
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_a_broken_file_changes_nothing(tmp_path: Path) -> None:
+    """SIGHUP and reload: refused with file, line and column; shown; the good one goes on; mended, it is taken."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        updates = len(s.peer.updates)
+        good = s.agent.config.read_text()
+        s.agent.config.write_text(good.replace("local_as", "locla_as"))
+        answer = await s.agent.ask(verb="reload")
+        assert not answer["ok"]
+        assert any("unknown key 'locla_as' (did you mean 'local_as'?)" in line for line in answer["lines"])
+        s.agent.kill(signal.SIGHUP)
+        await s.agent.until(lambda status: status["configuration"]["reloads_failed"] == 2)
+        assert (await s.agent.status())["configuration"]["errors"]
+        s.agent.config.write_text(good)
+        assert (await s.agent.ask(verb="reload"))["ok"]
+        assert not (await s.agent.status())["configuration"]["errors"]
+        assert len(s.peer.updates) == updates
+
+    play(tmp_path, story)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_a_reload_changes_only_what_differs(tmp_path: Path) -> None:
+    """A second service comes, the first one's routes, checks and session do not notice; then it goes again."""
+    third = "192.0.2.81/32"
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        updates = len(s.peer.updates)
+        probes = (await s.agent.status())["services"]["web"]["checks"][0]["probes"]["ok"]
+        values = configuration(tmp_path)
+        values["services"]["two"] = {**values["services"]["web"], "prefixes": [third]}
+        s.agent.write(values)
+        assert (await s.agent.ask(verb="reload"))["ok"]
+        await s.peer.has(REAL_V4, REAL_V6, third)
+        assert [u.announced for u in s.peer.updates[updates:]] == [(third,)]
+        assert (await s.agent.status())["services"]["web"]["checks"][0]["probes"]["ok"] >= probes
+        s.agent.write(configuration(tmp_path))
+        assert (await s.agent.ask(verb="reload"))["ok"]
+        await s.peer.has(REAL_V4, REAL_V6)
+        assert len(s.peer.opened_at) == 1
+        await s.agent.until(lambda _: third.partition("/")[0] not in addresses_of(s))
+
+    play(tmp_path, story)

@@ -6,13 +6,20 @@ One service's fault changes no other service's routes, and delays no other servi
 from __future__ import annotations
 
 import itertools
+import time
+from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anycast_agent.core import actions as act
 from anycast_agent.core.model import AddressState, Outcome, RouteKey, address_of
 from tests.conftest import examples
+from tests.support.agent import HTTP_PORT, Scene, configuration, play
+from tests.support.agent import V4 as REAL_V4
+from tests.support.agent import V6 as REAL_V6
+from tests.support.netns import needs_root
 from tests.support.world import V4, V6, World, check, config, service
 
 BAD, GOOD = "192.0.2.80/32", (V4, V6)
@@ -96,3 +103,32 @@ def test_a_thousand_failures_at_once_do_not_delay_a_probe_of_the_rest() -> None:
     late = runs[-6:]
     assert max(b - a for a, b in itertools.pairwise(late)) < 1.01
     assert {u[1] for u in world.updates[at:] if u[2].prefix in GOOD} == set()
+
+
+# --- 2. the real parts: a process, ExaBGP, netlink, a router --------------------------------------------------
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_really_a_service_that_hangs_takes_no_other_with_it(tmp_path: Path) -> None:
+    """One hangs and is withdrawn; the other, asked at the same pace meanwhile, keeps its routes to the letter."""
+    other = "192.0.2.81/32"
+    values = configuration(tmp_path)
+    web = values["services"]["web"]
+    port = {"port": {"type": "tcp", "port": HTTP_PORT, "interval": "200ms", "rise": 2}}
+    values["services"]["apart"] = {**web, "prefixes": [other], "checks": port}
+
+    async def story(s: Scene) -> None:
+        await s.peer.has(REAL_V4, REAL_V6, other)
+        updates = len(s.peer.updates)
+        before = (await s.agent.status())["services"]["apart"]["checks"][0]["probes"]["ok"]
+        began = time.monotonic()
+        await s.service.become("hanging")
+        await s.peer.has(other)
+        spent = time.monotonic() - began
+        after = (await s.agent.status())["services"]["apart"]["checks"][0]["probes"]["ok"]
+        assert after - before >= spent / 0.2 / 2  # at half of its pace at the very least
+        assert not any(other in (*u.announced, *u.withdrawn) for u in s.peer.updates[updates:])
+
+    play(tmp_path, story, values)

@@ -5,8 +5,12 @@ No response, request, update or line from outside crashes the agent, blocks it, 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
+from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +19,9 @@ from anycast_agent.core.engine import Engine
 from anycast_agent.core.model import AddressState, Attributes, Outcome, RouteKey, SessionState, Will
 from tests.conftest import examples
 from tests.core.test_totality import EVENTS, RARE
+from tests.support.agent import V4 as REAL_V4
+from tests.support.agent import Scene, play
+from tests.support.netns import needs_root
 from tests.support.world import LEAF1, V4, World, config, service
 
 # --- 1. the core, in virtual time -----------------------------------------------------------------------------
@@ -106,3 +113,42 @@ def test_reloads_leave_nothing_behind() -> None:
     assert small["routes"] == 4
     assert small["timers"] < 20
     assert small["addresses"] == small["prefixes"] == small["checks"] == 2
+
+
+# --- 2. the real parts: a process, ExaBGP, netlink, a router --------------------------------------------------
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_really_noise_from_every_side_changes_nothing(tmp_path: Path) -> None:
+    """Nonsense to the pages and the control socket, requests without end, paths and more paths from the router."""
+
+    async def noise(s: Scene, data: bytes) -> None:
+        for opening in (
+            asyncio.open_connection("127.0.0.1", 9179),
+            asyncio.open_unix_connection(str(tmp_path / "control.sock")),
+        ):
+            _, writer = await opening
+            with contextlib.suppress(OSError):
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        updates = len(s.peer.updates)
+        for data in (b"\x00\xff" * 5000, b"GET / HTTP/1.1\r\n", b"{" * 100_000, b'{"verb": "why", "prefix": 7}\n'):
+            await noise(s, data)
+        for n in range(5000):
+            s.peer.announce(f"198.18.{n // 250}.{n % 250}/32", (65011, 65099), "127.0.0.2")
+        for _ in range(200):
+            s.peer.announce(REAL_V4, (65011, 65101), "127.0.0.2")
+            s.peer.withdraw(REAL_V4)
+        status = await s.agent.until(lambda status: status["ready"] and status["speaker"]["state"] == "synced")
+        assert status["speaker"]["restarts"] == 0
+        assert len(s.peer.updates) == updates
+        await s.service.become("failing")
+        await s.withdrawn()
+
+    play(tmp_path, story)

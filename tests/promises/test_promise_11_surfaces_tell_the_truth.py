@@ -5,9 +5,15 @@ What the status shows carries its age; taken, sent and echoed are never shown fo
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Attributes, Outcome, SessionState
 from anycast_agent.core.snapshot import PrefixSnapshot, RouteSnapshot, Snapshot
+from tests.support.agent import Scene, play, routes_in
+from tests.support.netns import needs_root
 from tests.support.world import LEAF1, V4, World, config, service
 
 # --- 1. the core, in virtual time -----------------------------------------------------------------------------
@@ -161,3 +167,24 @@ def test_only_the_services_that_changed_are_drawn_anew() -> None:
     after = snapshot(world)
     assert after.services["dns"] is before.services["dns"]
     assert after.services["www"] is not before.services["www"]
+
+
+# --- 2. the real parts: a process, ExaBGP, netlink, a router --------------------------------------------------
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_router_restarted_has_the_routes_again(tmp_path: Path) -> None:
+    """Session down is shown, and never as sent; then both are back."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        await s.peer.close()
+        status = await s.agent.until(lambda status: status["neighbors"][0]["session"] == "down")
+        assert {r["sent"] for r in routes_in(status)} == {False}
+        await s.peer.listen()
+        await s.announced(30)
+        await s.agent.until(lambda status: {r["sent"] for r in routes_in(status)} == {True})
+
+    play(tmp_path, story)

@@ -20,6 +20,10 @@ from tests.support.netns import namespaces, run_inside
 
 V4, V6 = "192.0.2.80/32", "2001:db8:80::80/128"
 HTTP_PORT = 8080
+DEAD_MAN, ADOPT_FOR = 2.0, 4.0
+"""As ``configuration`` has them. Seconds."""
+SLACK = 1.5
+"""Beyond what is promised, on a machine that does other things too. Seconds."""
 
 
 @dataclass
@@ -270,3 +274,32 @@ def play(
                 await story(s)
 
         run_inside(namespace, inside, deadline)
+
+
+# --- what a status says -------------------------------------------------------------------------------------
+
+
+def prefix_in(status: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return next(p for s in status["services"].values() for p in s["prefixes"] if p["prefix"] == prefix)
+
+
+def reason_in(status: dict[str, Any], prefix: str) -> str:
+    return str(prefix_in(status, prefix)["reason"])
+
+
+def routes_in(status: dict[str, Any]) -> list[dict[str, Any]]:
+    return [r for s in status["services"].values() for p in s["prefixes"] for r in p["routes"]]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def addresses_of(s: Scene) -> str:
+    """The namespace's addresses, as iproute2 shows them."""
+    done = subprocess.run(["ip", "-n", s.namespace, "-o", "addr"], capture_output=True, text=True, check=True)
+    return done.stdout
