@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import json
 import os
-import pwd
+import re
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,11 @@ from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Config, RouteKey, SessionState, Will
 from anycast_agent.speaker import codec
-from anycast_agent.speaker.exabgp import Paths, Process, SpeakerError, render, settings, unprivileged_user, write
+from anycast_agent.speaker.exabgp import Paths, Process, SpeakerError, User, render, settings, unprivileged_user, write
 
 LINE_MOST = 8 << 20
+UNREAD_MOST = 8 << 20
+"""What a pipe that is frozen may leave unread before it is disconnected. Bytes."""
 CONNECT_EVERY = 0.02
 CONNECT_SLOWEST = 0.5
 STARTS_WITHIN = 10.0
@@ -32,6 +35,8 @@ RELOAD_AGAIN = 1.0
 
 _LATCHED = {(6, 1): "maximum number of prefixes reached", (6, 2): "administratively shut down",
             (6, 5): "connection rejected", (2, 2): "bad peer AS", (2, 3): "bad BGP identifier"}  # fmt: skip
+
+_REFUSED = re.compile(r"notification sent \((\d+),(\d+)\)")
 
 SpeakerAction = (
     act.PutRoutes
@@ -54,11 +59,14 @@ class SpeakerClient:
         self._paths = Paths(run_dir)
         self._owned = owned
         self._user_name = user
-        self._user: pwd.struct_passwd | None = None
+        self._user: User | None = None
         self._id = uuid.uuid4().hex
+        self._began = time.monotonic()
         self._process = Process(self._paths)
         self._config: Config | None = None
         self._names: dict[str, str] = {}
+        self._addresses: dict[str, str] = {}
+        """By name: also of neighbors that are being removed, or have another name by now, until that is done."""
         self._configured = asyncio.Event()
         self._connected = asyncio.Event()
         self._writer: asyncio.StreamWriter | None = None
@@ -84,7 +92,7 @@ class SpeakerClient:
                 await self._read(reader)
             finally:
                 self._disconnected(self._process.describe_end() if self._died() else "the connection to the pipe broke")
-            if self._died():
+            if self._died() and not self._changing.locked():  # else it was ended here, to be started again
                 raise SpeakerError(self._process.describe_end())
 
     def _died(self) -> bool:
@@ -103,7 +111,7 @@ class SpeakerClient:
                 await asyncio.sleep(pause)
                 pause = min(CONNECT_SLOWEST, 1.2 * pause)
                 continue
-            self._send(op="hello", versions=[1], agent=self._id)
+            self._send(op="hello", versions=[1], agent=self._id, started=self._began)
             return reader
         return None
 
@@ -129,6 +137,8 @@ class SpeakerClient:
         if self._writer is None or self._writer.is_closing():
             return False
         self._writer.write(json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n")
+        if self._writer.transport.get_write_buffer_size() > UNREAD_MOST:
+            self._writer.transport.abort()  # ``run`` sees the end of it
         return True
 
     def _ask(self, ended: Callable[[dict[str, Any]], None], **fields: object) -> None:
@@ -173,12 +183,22 @@ class SpeakerClient:
         self._post(ev.SessionChanged(name, state, str(m.get("why", ""))))
         if state is SessionState.UP:
             self._post(ev.Warned(f"session {name}", ""))
+        elif state is SessionState.DOWN:
+            self._warn_of_refusal(name, str(m.get("why", "")))
 
     def _on_notification(self, m: dict[str, Any]) -> None:
         code, subcode = m["code"], m["subcode"]
         if m["direction"] == "receive" and (code, subcode) in _LATCHED:
             name, why = self._name(m["neighbor"]), _LATCHED[code, subcode]
             text = f"the router ended the session: {why} ({code}/{subcode}); it may stay down until someone clears it"
+            self._post(ev.Warned(f"session {name}", text))
+
+    def _warn_of_refusal(self, name: str, why: str) -> None:
+        """ExaBGP tells of a NOTIFICATION that it sent only as the reason for which the session went down."""
+        match = _REFUSED.search(why)
+        known = _LATCHED.get((int(match[1]), int(match[2]))) if match else None
+        if known is not None:
+            text = f"ExaBGP refuses the router: {known} ({why}); it stays down until one of the two is configured right"
             self._post(ev.Warned(f"session {name}", text))
 
     def _on_path(self, m: dict[str, Any]) -> None:
@@ -235,10 +255,7 @@ class SpeakerClient:
         return lambda message: self._post(ev.RoutesDone(action_id, message.get("error")))
 
     def _address(self, name: str) -> str:
-        known = self._config.neighbors.get(name) if self._config else None
-        if known is not None:
-            return known.address
-        return next((address for address, known_as in self._names.items() if known_as == name), name)
+        return self._addresses.get(name, name)
 
     def _begin(self, work: Any, action_id: int) -> None:
         task = asyncio.create_task(self._configured_by(work, action_id))
@@ -252,6 +269,8 @@ class SpeakerClient:
                 await work
         except (OSError, SpeakerError) as problem:
             error = str(problem)
+        except Exception as problem:  # whatever it was, the engine waits for the end of its action
+            error = f"{type(problem).__name__}: {problem}"
         self._post(ev.SpeakerConfigured(action_id, error))
 
     # --- ExaBGP's configuration ---
@@ -260,6 +279,7 @@ class SpeakerClient:
         text, revision = render(action.config, self._paths)
         self._config = action.config
         self._names.update({n.address: n.name for n in action.config.neighbors.values()})
+        self._addresses.update({n.name: n.address for n in action.config.neighbors.values()})
         self._prepare()
         write(self._paths.settings, settings(action.config, self._owned), self._user)
         write(self._paths.configuration, text, self._user)
@@ -274,8 +294,8 @@ class SpeakerClient:
             await asyncio.wait_for(self._reload_until(revision), RELOAD_WITHIN)
         except TimeoutError:
             raise SpeakerError(f"ExaBGP has not taken the configuration within {RELOAD_WITHIN:g} s") from None
-        present = {n.address for n in action.config.neighbors.values()}
-        self._names = {address: name for address, name in self._names.items() if address in present}
+        self._names = {n.address: n.name for n in action.config.neighbors.values()}
+        self._addresses = {n.name: n.address for n in action.config.neighbors.values()}
 
     def _absent(self) -> str:
         if self._owned:
@@ -289,7 +309,7 @@ class SpeakerClient:
         self._user, why = unprivileged_user(self._user_name, self._config, self._paths.run_dir)
         self._post(ev.Warned("speaker user", why))
         if self._user is not None:
-            os.chown(self._paths.run_dir, self._user.pw_uid, self._user.pw_gid)
+            os.chown(self._paths.run_dir, self._user.uid, self._user.gid)
 
     async def _reload_until(self, revision: str) -> None:
         """Reload, and look whether it was; ExaBGP can lose the signal while a neighbor is down."""
@@ -323,11 +343,16 @@ class SpeakerClient:
             await self._process.start(self._config, self._user)
 
     async def _restart(self) -> None:
-        """End an ExaBGP that does not answer; ``run`` sees that it has gone, and starts another."""
+        """End an ExaBGP that does not answer, and start another; done when that one's pipe is there."""
         if not self._owned:
             raise SpeakerError("the speaker is not ours to restart; its own watchdog does it")
         await self._process.kill()
         self._disconnected("ExaBGP did not answer and was ended")
+        await self._start()
+        try:
+            await asyncio.wait_for(self._connected.wait(), STARTS_WITHIN)
+        except TimeoutError:
+            raise SpeakerError(self._absent()) from None
 
     async def close(self, *, hand_over: bool) -> None:
         """Leave the pipe; ``hand_over``: and leave ExaBGP running."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, replace
 
 from anycast_agent.core.model import Attributes
 
@@ -20,8 +21,9 @@ _HEAD = re.compile(
     r"(?: as-path \[ (?P<path>[0-9 ]+) \])?"
     r"(?: community \[ (?P<std>[0-9: ]+) \])?"
     r"(?: large-community \[ (?P<large>[0-9: ]+) \])?"
-    r"(?: extended-community \[ (?P<ext>[0-9a-zA-Z:. -]+) \])?"
-    r" nlri"
+    r"(?: extended-community \[ (?P<ext>(?:(?:(?:target|origin|bandwidth):[0-9.:]+|0x[0-9A-Fa-f]{16}) )+)\])?"
+    r" nlri",
+    re.ASCII,
 )
 _SUMMARY = re.compile(r"(?P<peer>[0-9a-fA-F.:]+)\s+\d+\s+(?P<up>\S+)\s+(?P<state>[a-z]+)\s+\d+\s+\d+\s*")
 _REVISION = re.compile(r'\s*description "(?P<revision>[^"]*)"')
@@ -63,6 +65,21 @@ def parse_head(text: str) -> Attributes | None:
     )
 
 
+def same_route(one: str, other: str) -> bool:
+    """Whether two heads say the same: ExaBGP sends nothing for an announcement of what it has announced."""
+    return one == other or _canonical(one) == _canonical(other)
+
+
+def _canonical(route_head: str) -> Attributes | None:
+    a = parse_head(route_head)
+    if a is None:
+        return None
+    numbers = [tuple(sorted(tuple(map(int, c.split(":"))) for c in cs)) for cs in (a.communities, a.large_communities)]
+    shown = [tuple(":".join(map(str, c)) for c in cs) for cs in numbers]
+    extended = tuple(sorted(_extended(c) for c in a.extended_communities))
+    return replace(a, communities=shown[0], large_communities=shown[1], extended_communities=extended)
+
+
 def command(verb: str, neighbor: str, route_head: str, prefixes: tuple[str, ...]) -> str:
     """``neighbor 10.0.9.0 announce attributes … nlri P1 P2``. All prefixes are of one family (ExaBGP mixes them up)."""
     return f"neighbor {neighbor} {verb} {route_head} {' '.join(prefixes)}"
@@ -86,11 +103,32 @@ def parse_rib_line(line: str) -> tuple[str, str, str] | None:
         med=_number(values.get("med")),
         local_preference=_number(values.get("local-preference")),
         as_path=tuple(int(v) for v in values.get("as-path", []) if v.isdigit()),
-        communities=tuple(values.get("community", ())),
+        communities=tuple(_WELL_KNOWN.get(c, c) for c in values.get("community", ())),
         large_communities=tuple(values.get("large-community", ())),
-        extended_communities=tuple(values.get("extended-community", ())),
+        extended_communities=tuple(_extended(c) for c in values.get("extended-community", ())),
     )
     return neighbor, prefix, head(attributes)
+
+
+_WELL_KNOWN = {
+    "no-export": "65535:65281",
+    "no-advertise": "65535:65282",
+    "no-export-subconfed": "65535:65283",
+    "no-peer": "65535:65284",
+    "blackhole": "65535:666",
+}
+"""ExaBGP shows these as words (RFC 1997, 3765, 7999)."""
+
+
+def _extended(text: str) -> str:
+    """An extended community as people write it: ExaBGP shows some numbers as addresses, and a bandwidth as octets."""
+    words = text.lower().split(":")
+    if len(words) == 1 and len(text) == 18 and text.lower().startswith("0x4004"):
+        asn, value = struct.unpack("!Hf", bytes.fromhex(text[6:]))
+        return f"bandwidth:{asn}:{value:.0f}"
+    if len(words) == 3 and words[1].isdigit() and words[2].count(".") == 3:
+        words[2] = str(int(ipaddress.IPv4Address(words[2])))
+    return ":".join(words)
 
 
 def parse_path_line(line: str) -> ReceivedPath | None:
@@ -104,8 +142,11 @@ def parse_path_line(line: str) -> ReceivedPath | None:
     path_id = before[before.index("path-information") + 1] if named else ""
     prefix = before[before.index("path-information") - 1] if named else before[-1]
     path = tuple(int(v) for v in values.get("as-path", []) if v.isdigit())
-    return ReceivedPath(words[1], prefix, path_id, path[:64], tuple(values.get("large-community", ()))[:32])
+    return ReceivedPath(words[1], prefix, path_id, path[-PATH_MOST:], tuple(values.get("large-community", ()))[:32])
 
+
+PATH_MOST = 64
+"""How much of a received AS path is kept: the end, where its origin is."""
 
 _KEYWORDS = frozenset(
     {"next-hop", "med", "local-preference", "as-path", "community", "large-community", "extended-community", "origin"}
@@ -180,7 +221,14 @@ class NotificationEvent:
     text: str = ""
 
 
-SpeakerEvent = SessionEvent | SentEvent | ReceivedPath | NotificationEvent
+@dataclass(frozen=True, slots=True)
+class EndOfRibEvent:
+    """ExaBGP has sent, for one family, all that waited for the session (RFC 4724, 2.)."""
+
+    neighbor: str
+
+
+SpeakerEvent = SessionEvent | SentEvent | EndOfRibEvent | ReceivedPath | NotificationEvent
 
 
 def parse_event(line: str) -> list[SpeakerEvent]:
@@ -196,9 +244,11 @@ def parse_event(line: str) -> list[SpeakerEvent]:
     if kind == "notification":
         return _notification(peer, neighbor)
     if kind == "update":
-        update = neighbor.get("message", {}).get("update")
+        sent, said = neighbor.get("direction") == "send", neighbor.get("message", {})
+        if sent and "eor" in said:
+            return [EndOfRibEvent(peer)]
+        update = said.get("update")
         if isinstance(update, dict):
-            sent = neighbor.get("direction") == "send"
             return _sent(peer, update) if sent else _received(peer, update)
     return []
 
@@ -218,7 +268,7 @@ def _received(peer: str, update: dict[str, object]) -> list[SpeakerEvent]:
         path += [int(asn) for asn in segment.get("value", []) if isinstance(asn, int)]
     large = tuple(":".join(str(n) for n in c) for c in attributes.get("large-community", []) if isinstance(c, list))
     events: list[SpeakerEvent] = [ReceivedPath(peer, p, i, None) for p, i in _withdrawn(update)]
-    events += [ReceivedPath(peer, p, i, tuple(path[:64]), large[:32]) for p, i in _announced(update)]
+    events += [ReceivedPath(peer, p, i, tuple(path[-PATH_MOST:]), large[:32]) for p, i in _announced(update)]
     return events
 
 
@@ -248,13 +298,20 @@ def _entries(entries: object) -> list[tuple[str, str]]:
 
 
 def _notification(peer: str, neighbor: dict[str, object]) -> list[SpeakerEvent]:
-    message = neighbor.get("message")
-    said = message.get("notification") if isinstance(message, dict) else None
+    said = neighbor.get("notification")
     said = said if isinstance(said, dict) else {}
     code, subcode = said.get("code", 0), said.get("subcode", 0)
     direction = str(neighbor.get("direction", "receive"))
     text = str(said.get("message", ""))[:200]
     return [NotificationEvent(peer, direction, int(str(code)), int(str(subcode)), text)]
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address in canonical form, without a scope: that may hold anything, even a newline."""
+    try:
+        return "%" not in text and str(ipaddress.ip_address(text)) == text
+    except ValueError:
+        return False
 
 
 def is_host_route(prefix: str) -> bool:

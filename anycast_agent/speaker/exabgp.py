@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import anycast_agent
 from anycast_agent.core.model import Config, Neighbor
@@ -28,6 +29,11 @@ KILL_AFTER = 3.0
 
 class SpeakerError(Exception):
     """What is wrong with ExaBGP or its files, where, and what to do."""
+
+
+class User(NamedTuple):
+    uid: int
+    gid: int
 
 
 def check_version() -> str:
@@ -130,14 +136,14 @@ def settings(config: Config, owned: bool) -> str:
     return json.dumps(values)
 
 
-def write(path: Path, text: str, user: pwd.struct_passwd | None = None) -> None:
+def write(path: Path, text: str, user: User | None = None) -> None:
     """Replace a file as a whole, readable by the speaker's user only. Raises OSError; the old file then stays."""
     temporary = path.with_name(path.name + ".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
             if user is not None:
-                os.fchown(file.fileno(), user.pw_uid, user.pw_gid)
+                os.fchown(file.fileno(), user.uid, user.gid)
             file.write(text)
         temporary.rename(path)
     except OSError:
@@ -174,33 +180,51 @@ def command(paths: Paths) -> list[str]:
     return [sys.executable, "-m", "exabgp", str(paths.configuration)]
 
 
-def unprivileged_user(name: str | None, config: Config, run_dir: Path) -> tuple[pwd.struct_passwd | None, str]:
-    """Whom to run ExaBGP as where we are root, and else why as root. Raises SpeakerError for a user that is none."""
+_DYNAMIC = range(61184, 65520)
+"""Where systemd takes the users of its DynamicUser= services from; nobody else does."""
+
+
+def unprivileged_user(name: str | None, config: Config, run_dir: Path) -> tuple[User | None, str]:
+    """Whom to run ExaBGP as where we are root, and else why as root. Raises SpeakerError for a user that is none.
+
+    Where no user is named, ExaBGP gets a number of its own, and not ``nobody``: whoever has the same number may talk to
+    the pipe and read the passwords. It hangs on the run directory, so that a later agent finds what it left.
+    """
     if os.geteuid() != 0 or _only_root_is_mapped():
         return None, ""
     if any(n.listen for n in config.neighbors.values()):
         return None, "ExaBGP runs as root because a neighbor has listen: true, and port 179 needs it"
-    candidates = [name] if name else ["anycast-agent", "nobody"]
-    for candidate in candidates:
-        try:
-            user = pwd.getpwnam(candidate)
-        except KeyError:
-            if name:
-                raise SpeakerError(f"there is no user {name!r} to run ExaBGP as") from None
-            continue
-        closed = _closed_to_others(run_dir)
-        if closed is None:
-            return user, ""
-        return None, f"ExaBGP runs as root because user {candidate} cannot enter {closed}"
-    return None, "ExaBGP runs as root because there is no user nobody"
+    closed = _closed_to_others(run_dir)
+    if closed is not None:
+        return None, f"ExaBGP runs as root because no other user can enter {closed}"
+    if name is None:
+        number = _free_number(str(run_dir.absolute()))
+        if not any(number in numbers for numbers in _mapped()):
+            return None, f"ExaBGP runs as root because this user namespace has no user {number}"
+        return User(number, number), ""
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        raise SpeakerError(f"there is no user {name!r} to run ExaBGP as") from None
+    return User(user.pw_uid, user.pw_gid), ""
+
+
+def _free_number(seed: str) -> int:
+    taken = {user.pw_uid for user in pwd.getpwall()}
+    first = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big")
+    numbers = (_DYNAMIC[(first + n) % len(_DYNAMIC)] for n in range(len(_DYNAMIC)))
+    return next(number for number in numbers if number not in taken)
 
 
 def _only_root_is_mapped() -> bool:
     """In a user namespace of one user there is nobody else to be, and root has no rights outside of it."""
-    try:
-        return sum(int(line.split()[2]) for line in Path("/proc/self/uid_map").read_text().splitlines()) == 1
-    except (OSError, ValueError, IndexError):
-        return False
+    return [len(numbers) for numbers in _mapped()] == [1]
+
+
+def _mapped() -> list[range]:
+    """The user numbers that exist in our user namespace."""
+    lines = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return [range(int(inside), int(inside) + int(count)) for inside, _, count in lines]
 
 
 def _closed_to_others(run_dir: Path) -> Path | None:
@@ -221,7 +245,7 @@ class Process:
         self._child: asyncio.subprocess.Process | None = None
         self._pid: int | None = None
 
-    async def start(self, config: Config, user: pwd.struct_passwd | None) -> None:
+    async def start(self, config: Config, user: User | None) -> None:
         """Raises OSError where it cannot be started."""
         check_version()
         # A session of its own: a terminal's Ctrl-C is for the agent, which withdraws first; and it may outlive us.
@@ -231,8 +255,8 @@ class Process:
             stdout=asyncio.subprocess.DEVNULL,
             env=environment(config),
             start_new_session=True,
-            user=None if user is None else user.pw_uid,
-            group=None if user is None else user.pw_gid,
+            user=None if user is None else user.uid,
+            group=None if user is None else user.gid,
             extra_groups=None if user is None else [],
         )
         self._pid = self._child.pid

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from anycast_agent.speaker.codec import same_route
+
 Key = tuple[str, str]
 """(neighbor address, prefix)."""
 
@@ -24,6 +26,8 @@ class Entry:
     """Which agent put or confirmed it; empty: found with ExaBGP when the pipe started."""
     unconfirmed_since: float | None = None
     """No living agent stands behind it since then."""
+    unconfirmed_for: float = 0.0
+    """Of a route to be kept: how long agents have been there without confirming it, until the last of them went."""
 
 
 class Ledger:
@@ -51,14 +55,18 @@ class Ledger:
             if same and entry.agent == agent:
                 entry.unconfirmed_since = None
             elif entry.agent != agent and (entry.unconfirmed_since is None or entry.unconfirmed_since > now):
-                entry.unconfirmed_since = now
-        self.waits_until = min(self.waits_until, now)
+                entry.unconfirmed_since = now - entry.unconfirmed_for
+        if self.waits_until > now:  # whom the switch waited for has come, and has as long as ever for its first beat
+            self.waits_until = self.last_beat = now
 
     def gone(self, now: float) -> None:
         """The agent has gone, for whatever cause. A route that is to be kept has its clock run by the next agent."""
         self.connected = False
         for entry in self.entries.values():
-            if entry.unconfirmed_since is None and entry.will != KEEP:
+            if entry.will == KEEP:
+                if entry.unconfirmed_since is not None:
+                    entry.unconfirmed_for, entry.unconfirmed_since = now - entry.unconfirmed_since, None
+            elif entry.unconfirmed_since is None:
                 entry.unconfirmed_since = max(now, self.waits_until)
 
     def beat(self, now: float) -> None:
@@ -73,17 +81,41 @@ class Ledger:
         """ExaBGP had it when the pipe started: whose it was, and its will, are not known."""
         self.entries.setdefault(key, Entry(head, unconfirmed_since=now))
 
-    def put(self, keys: Iterable[Key], head: str, will: str) -> None:
+    def put(self, keys: Iterable[Key], head: str, will: str, agent: str) -> dict[Key, Entry | None]:
+        """Before ExaBGP is told: whatever its answer, the route may be there from now on. Returns what was before."""
+        before = {}
         for key in keys:
-            old = self.entries.get(key)
+            old = before[key] = self.entries.get(key)
             # What was sent with other attributes says nothing of these; the report comes after the answer.
-            sent = old is not None and old.sent and old.head == head
-            self.entries[key] = Entry(head, will, sent, self.agent)
+            sent = old is not None and old.sent and same_route(old.head, head)
+            self.entries[key] = Entry(head, will, sent, agent)
+        return before
+
+    def restore(self, before: dict[Key, Entry | None]) -> None:
+        """ExaBGP refused: it has what it had."""
+        for key, old in before.items():
+            new = self.entries.pop(key, None)
+            if old is not None:
+                if old.unconfirmed_since is None and new is not None:
+                    old.unconfirmed_since = new.unconfirmed_since  # its agent may have gone meanwhile
+                self.entries[key] = old
 
     def confirm(self, keys: Iterable[Key]) -> None:
         for key in keys:
             if (entry := self.entries.get(key)) is not None:
-                entry.agent, entry.unconfirmed_since = self.agent, None
+                entry.agent, entry.unconfirmed_since, entry.unconfirmed_for = self.agent, None, 0.0
+
+    def leaving(self, keys: Iterable[Key]) -> None:
+        """Their withdrawals wait for ExaBGP: the clock need not ring for them again."""
+        for key in keys:
+            if (entry := self.entries.get(key)) is not None:
+                entry.unconfirmed_since = None
+
+    def again(self, keys: Iterable[Key], now: float, after: float) -> None:
+        """Their withdrawal failed: the clock rings for them again, ``after`` so long."""
+        for key in keys:
+            if (entry := self.entries.get(key)) is not None:
+                entry.will, entry.unconfirmed_since = "withdraw", now - self.adopt_for + after
 
     def drop(self, keys: Iterable[Key]) -> None:
         for key in keys:

@@ -4,7 +4,7 @@ It holds the ledger, and is the dead-man's switch: without a beat of the agent i
 the standard library and never blocks on either side.
 
 From the agent                                            To the agent
-  hello   versions, agent                                   hello    version, pipe
+  hello   versions, agent, started                          hello    version, pipe
   put     id, neighbor, prefixes, head, will                route    neighbor, prefix, head, will, sent, confirmed
   drop    id, keys: [[neighbor, prefix], …]                 session  neighbor, state, why
   confirm id, keys                                          path     neighbor, prefix, id, as_path (null: gone), large
@@ -22,7 +22,6 @@ Fields are only ever added. An operation that the pipe does not know is answered
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
 import os
 import selectors
@@ -31,7 +30,6 @@ import socket
 import struct
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +37,8 @@ from typing import Any
 
 from anycast_agent import __version__
 from anycast_agent.speaker import codec
-from anycast_agent.speaker.ledger import Key, Ledger
+from anycast_agent.speaker.exchange import Command, Exchange, Job
+from anycast_agent.speaker.ledger import KEEP, Entry, Key, Ledger
 
 VERSION = 1
 LINE_MOST = 1 << 20
@@ -82,22 +81,18 @@ class Agent:
 
     socket: socket.socket
     id: str = ""
+    started: float = 0.0
+    """When its process began (monotonic): the newest wins, and the one before does not come back."""
     incoming: bytearray = field(default_factory=bytearray)
     outgoing: bytearray = field(default_factory=bytearray)
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """Commands for ExaBGP, one at a time, and what follows once all are answered."""
+@dataclass(slots=True)
+class Blind:
+    """What ExaBGP was told of a route that it could not send at once."""
 
-    commands: deque[str]
-    finish: Callable[[str | None], None]
-    """Called once, with an error or None."""
-    on_text: Callable[[str], None] | None = None
-    """For each line that ExaBGP answers before its ``done``."""
-    agent: Agent | None = None
-    keys: frozenset[Key] = frozenset()
-    error: str | None = None
+    commands: int = 0
+    head: str = ""
 
 
 class Pipe:
@@ -110,18 +105,21 @@ class Pipe:
         self._selector = selectors.DefaultSelector()
         self._agents: list[Agent] = []
         self._current: Agent | None = None
-        self._urgent: deque[Job] = deque()
-        self._jobs: deque[Job] = deque()
-        self._running: Job | None = None
+        self._exabgp = os.getppid()
+        self._exchange = Exchange()
         self._asked_at = now
         self._answered_at = now
         self._from_exabgp = bytearray()
         self._to_exabgp = bytearray()
         self._sessions: dict[str, tuple[str, str]] = {}
+        self._blind: dict[Key, Blind] = {}
+        self._flowing: set[str] = set()
+        """Sessions that are up and have sent what waited for them: what ExaBGP is told now it sends now."""
+        self._replay_due: Agent | None = None
         self._paths: dict[tuple[str, str, str], codec.ReceivedPath] = {}
         self._learned = False
         self._configured = 0
-        self._peers = 0
+        self._peers: dict[str, bool] = {}
         self._missed = 0
         self._alone_since = now
         self._ready_said = False
@@ -160,8 +158,10 @@ class Pipe:
             keys, why = self._ledger.overdue(now)
             if keys:
                 self._drop_by_itself(keys, why)
-        if self._running is None and now - self._answered_at >= ROUND_TRIP_EVERY:
-            self._peers = 0
+            if self._ledger.fired:
+                self._exchange.overtake()  # what the dead agent still asked for is not begun any more
+        if not self._exchange.waits and now - self._answered_at >= ROUND_TRIP_EVERY:
+            self._peers = {}
             self._ask("show neighbor summary", self._on_summary_line, self._round_trip_done)
         self._end_if_alone(now)
 
@@ -171,8 +171,12 @@ class Pipe:
         since = max(self._alone_since + self._settings.dead_man, self._ledger.waits_until)
         if alone and now >= since + END_AFTER:
             _say("no agent has come: ending ExaBGP")
-            os.kill(os.getppid(), signal.SIGTERM)
+            self._signal_exabgp(signal.SIGTERM)
             self._alone_since = now
+
+    def _signal_exabgp(self, number: signal.Signals) -> None:
+        if os.getppid() == self._exabgp:  # else it has just ended, and our parent is somebody else
+            os.kill(self._exabgp, number)
 
     # --- ExaBGP ---
 
@@ -195,11 +199,17 @@ class Pipe:
 
     def _on_summary_line(self, line: str) -> None:
         found = codec.parse_summary_line(line)
-        self._peers += found is not None
-        if found is not None and found[0] not in self._sessions:
-            self._session(found[0], "up" if found[1] else "down", "")
-            if found[1] and not self._learned:
-                self._ledger.sent(found[0], [p for n, p in self._ledger.entries if n == found[0]])
+        if found is None:
+            return
+        neighbor, up = found
+        self._peers[neighbor] = up
+        state, _ = self._sessions.get(neighbor, ("", ""))
+        if not state or (state == "up") is not up:  # an event was lost, with an earlier pipe at the latest
+            self._session(neighbor, "up" if up else "down", "")
+            if up:
+                self._look_again(neighbor)
+        if up and not self._learned:
+            self._ledger.sent(neighbor, [p for n, p in self._ledger.entries if n == neighbor])
 
     def _on_configuration_line(self, line: str) -> None:
         self._configured += codec.parse_revision_line(line) is not None
@@ -210,20 +220,20 @@ class Pipe:
             self._received(path)
 
     def _ask(self, command: str, on_text: Callable[[str], None], finish: Callable[[str | None], None]) -> None:
-        self._jobs.append(Job(deque([command]), finish, on_text))
+        self._add(Job(lambda: [Command(command)], finish, on_text))
+
+    def _add(self, job: Job, *, urgent: bool = False) -> None:
+        if len(self._exchange) >= QUEUE_MOST and job.owner is not None:
+            raise RefusedError("too many requests wait for ExaBGP")
+        self._exchange.add(job, urgent=urgent)
         self._next_command()
 
     def _next_command(self) -> None:
-        """One command is with ExaBGP at a time: its answers carry no number, and a batch does not keep its order."""
-        while self._running is None or not self._running.commands:
-            if self._running is not None:
-                return  # its last command is not answered yet
-            if not self._urgent and not self._jobs:
-                return
-            self._running = (self._urgent or self._jobs).popleft()
-        self._to_exabgp += self._running.commands.popleft().encode("ascii") + b"\n"
-        self._asked_at = time.monotonic()
-        self._write_exabgp()
+        line = self._exchange.next_line()
+        if line is not None:
+            self._to_exabgp += line.encode("ascii") + b"\n"
+            self._asked_at = time.monotonic()
+            self._write_exabgp()
 
     def _write_exabgp(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -251,28 +261,23 @@ class Pipe:
         return True
 
     def _on_exabgp_line(self, line: bytes) -> None:
-        if line.startswith(b"{"):
-            try:
-                events = codec.parse_event(line.decode("utf-8", "replace"))
-            except (ValueError, TypeError, AttributeError, KeyError) as error:
-                _say(f"an event of ExaBGP could not be read: {error}")
-                return
-            for event in events:
-                self._on_event(event)
-        elif line in (b"done", b"error"):
+        if line in (b"done", b"error"):
             self._answered(None if line == b"done" else "ExaBGP said error; its log has the reason")
-        elif self._running is not None and self._running.on_text is not None:
-            self._running.on_text(line.decode("utf-8", "replace"))
+            return
+        try:
+            if line.startswith(b"{"):
+                for event in codec.parse_event(line.decode("utf-8", "replace")):
+                    self._on_event(event)
+            else:
+                self._exchange.text(line.decode("utf-8", "replace"))
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+            _say(f"ExaBGP wrote what could not be read: {type(error).__name__}: {error}"[:300])
 
     def _answered(self, error: str | None) -> None:
         self._answered_at = time.monotonic()
-        job = self._running
-        if job is None:
-            return
-        job.error = job.error or error
-        if not job.commands:
-            self._running = None
-            job.finish(job.error)
+        self._exchange.answered(error)
+        if self._replay_due is not None:
+            self._replay(self._replay_due)
         self._next_command()
 
     def _on_event(self, event: codec.SpeakerEvent) -> None:
@@ -282,6 +287,8 @@ class Pipe:
             case codec.SentEvent(neighbor, announced, withdrawn):
                 self._ledger.sent(neighbor, announced)
                 self._tell(op="sent", neighbor=neighbor, announced=announced, withdrawn=withdrawn)
+            case codec.EndOfRibEvent(neighbor):
+                self._look_again(neighbor)
             case codec.ReceivedPath():
                 self._received(event)
             case codec.NotificationEvent(neighbor, direction, code, subcode, text):
@@ -292,10 +299,40 @@ class Pipe:
     def _session(self, neighbor: str, state: str, why: str) -> None:
         self._sessions[neighbor] = (state, why)
         self._tell(op="session", neighbor=neighbor, state=state, why=why)
+        if state != "up":
+            self._flowing.discard(neighbor)
         if state == "down":
             self._ledger.session_down(neighbor)
             for key in [k for k in self._paths if k[0] == neighbor]:
                 self._received(codec.ReceivedPath(*key, as_path=None))
+
+    def _look_again(self, neighbor: str) -> None:
+        """A session came up, and what waited for it was sent. ExaBGP does that by attributes and not in order, so that
+        a route that was changed more than once meanwhile may have ended as anything: have the last word said again."""
+        self._flowing.add(neighbor)
+        blind = {key: self._blind.pop(key) for key in [k for k in self._blind if k[0] == neighbor]}
+        changed = [(*key, b.head) for key, b in blind.items() if b.commands > 1]
+        if not changed:
+            return
+
+        def make() -> list[Command]:
+            entries = self._ledger.entries
+            chunks = _chunks(route for route in changed if route[:2] not in entries)
+            flush = Command(f"neighbor {neighbor} flush adj-rib out")
+            return [flush, *(Command(_line("withdraw", chunk)) for chunk in chunks)]
+
+        def finish(error: str | None) -> None:
+            if error is not None:  # the session is down again, most likely: ExaBGP flushes only one that is up
+                _say(f"routes were not said again to {neighbor}: {error}")
+
+        self._add(Job(make, finish), urgent=True)
+
+    def _told(self, routes: Iterable[tuple[str, str, str]]) -> None:
+        """ExaBGP was told something of these routes: for which of them can it not have been sent at once?"""
+        for neighbor, prefix, head in routes:
+            if neighbor not in self._flowing:
+                blind = self._blind.setdefault((neighbor, prefix), Blind())
+                blind.commands, blind.head = blind.commands + 1, head
 
     def _received(self, path: codec.ReceivedPath) -> None:
         key = (path.neighbor, path.prefix, path.path_id)
@@ -311,15 +348,31 @@ class Pipe:
         if error is None:
             _notify("WATCHDOG=1" if self._ready_said else "READY=1\nSTATUS=ExaBGP answers")
             self._ready_said = True
-        self._missed = self._missed + 1 if self._peers < self._configured else 0
+        if error is None and len(self._peers) == self._configured:
+            self._forget_neighbors(self._peers)
+        self._missed = self._missed + 1 if len(self._peers) < self._configured else 0
         if self._missed == MISSED_MOST:
             # An event that ExaBGP wrote to a pipe just as that died makes it give up the peer, for good.
-            _say(f"ExaBGP has given up {self._configured - self._peers} of its peers: ending it, to be started again")
-            os.kill(os.getppid(), signal.SIGTERM)
+            given_up = self._configured - len(self._peers)
+            _say(f"ExaBGP has given up {given_up} of its peers: ending it, to be started again")
+            self._signal_exabgp(signal.SIGTERM)
+
+    def _forget_neighbors(self, present: dict[str, bool]) -> None:
+        """A neighbor that was taken out of the configuration has no session, and no routes."""
+        for neighbor in [n for n in self._sessions if n not in present]:
+            del self._sessions[neighbor]
+            self._flowing.discard(neighbor)
+            self._blind = {key: blind for key, blind in self._blind.items() if key[0] != neighbor}
+            for path in [k for k in self._paths if k[0] == neighbor]:
+                self._received(codec.ReceivedPath(*path, as_path=None))
+        gone = [key for key in self._ledger.entries if key[0] not in present]
+        if gone:
+            self._ledger.drop(gone)
+            self._tell(op="dropped", keys=[list(key) for key in gone], why="ExaBGP has no such neighbor any more")
 
     def exabgp_age(self, now: float) -> float:
         """Seconds since ExaBGP last answered, where it owes an answer; it is asked at least every second."""
-        return now - self._asked_at if self._running is not None else max(0.0, now - self._answered_at)
+        return now - self._asked_at if self._exchange.waits else max(0.0, now - self._answered_at)
 
     # --- agents ---
 
@@ -368,9 +421,7 @@ class Pipe:
         self._agents.remove(agent)
         self._selector.unregister(agent.socket)
         agent.socket.close()
-        # What it asked for and was not begun is no longer asked for by anybody.
-        self._jobs = deque(job for job in self._jobs if job.agent is not agent)
-        self._urgent = deque(job for job in self._urgent if job.agent is not agent)
+        self._exchange.forget(agent)
         if agent is self._current:
             self._current, self._alone_since = None, time.monotonic()
             self._ledger.gone(self._alone_since)
@@ -380,7 +431,7 @@ class Pipe:
         try:
             request = json.loads(line.decode("ascii"))
             self._on_request(agent, request)
-        except (RefusedError, ValueError, KeyError, TypeError) as error:
+        except (RefusedError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError, OSError) as error:
             why = f"missing {error}" if isinstance(error, KeyError) else str(error)
             number = request.get("id") if isinstance(request, dict) else None
             self._tell(agent, op="done", id=number, error=f"refused by the pipe: {why}"[:300])
@@ -409,7 +460,11 @@ class Pipe:
     def _on_hello(self, agent: Agent, request: dict[str, Any]) -> None:
         if VERSION not in request["versions"]:
             raise RefusedError(f"this pipe speaks version {VERSION}, the agent {request['versions']}")
-        old, self._current = self._current, agent
+        started = float(request.get("started", time.monotonic()))
+        old = self._current
+        if old is not None and old.started > started:
+            raise RefusedError("a newer agent has the speaker")
+        self._current, agent.started = agent, started
         agent.id = str(request["agent"])[:64]
         if old is not None and old is not agent:
             self._tell(old, op="replaced")
@@ -423,6 +478,9 @@ class Pipe:
     def _replay(self, agent: Agent) -> None:
         if not self._learned:
             return  # it follows when ExaBGP has said what it has
+        self._replay_due = agent if self._exchange.waits else None
+        if self._replay_due is not None:
+            return  # nor is it known what comes of the command that is with it
         for (neighbor, prefix), e in self._ledger.entries.items():
             confirmed = e.agent == agent.id and e.unconfirmed_since is None
             self._tell(agent, op="route", neighbor=neighbor, prefix=prefix, head=e.head, will=e.will, sent=e.sent,
@@ -435,24 +493,40 @@ class Pipe:
 
     def _on_put(self, agent: Agent, number: int, request: dict[str, Any]) -> None:
         neighbor, head, will = str(request["neighbor"]), str(request["head"]), str(request.get("will", "withdraw"))
-        prefixes = tuple(str(p) for p in request["prefixes"])
-        self._check(neighbor, head, prefixes)
-        keys = frozenset((neighbor, p) for p in prefixes)
+        prefixes = tuple(dict.fromkeys(str(p) for p in request["prefixes"]))
+        self._check(neighbor, head, will, prefixes)
+        self._ledger.beat(time.monotonic())  # it proves as much as a beat does
+
+        def command(line: str, keys: list[Key]) -> Command:
+            before: dict[Key, Entry | None] = {}
+
+            def begins() -> None:
+                before.update(self._ledger.put(keys, head, will, agent.id))
+
+            def ends(error: str | None) -> None:
+                if error is None:
+                    self._told((*key, head) for key in keys)
+                else:
+                    self._ledger.restore(before)
+
+            return Command(line, begins, ends)
+
+        def make() -> list[Command]:
+            chunks = _chunks((neighbor, p, head) for p in prefixes)
+            return [command(_line("announce", chunk), [(n, p) for n, p, _ in chunk]) for chunk in chunks]
 
         def finish(error: str | None) -> None:
-            if error is None:
-                self._ledger.put(sorted(keys), head, will)
-                if agent is not self._current:
-                    self._ledger.gone(time.monotonic())
             self._tell(agent, op="done", id=number, error=error)
 
-        commands = deque(_commands("announce", ((neighbor, p, head) for p in prefixes)))
-        self._enqueue(self._jobs, Job(commands, finish, agent=agent, keys=keys))
+        self._add(Job(make, finish, owner=agent, announces=frozenset((neighbor, p) for p in prefixes)))
 
-    def _check(self, neighbor: str, head: str, prefixes: tuple[str, ...]) -> None:
-        ipaddress.ip_address(neighbor)
+    def _check(self, neighbor: str, head: str, will: str, prefixes: tuple[str, ...]) -> None:
+        if not codec.is_address(neighbor):
+            raise RefusedError(f"not a neighbor's address: {neighbor[:50]!r}")
         if codec.parse_head(head) is None:
             raise RefusedError(f"not a head that a route may have: {head[:80]!r}")
+        if will not in ("withdraw", KEEP):
+            raise RefusedError(f"not a will: {will[:20]!r}")
         for prefix in prefixes:
             if not codec.is_host_route(prefix) or prefix not in self._settings.allow:
                 raise RefusedError(f"{prefix[:50]} is not on the list of prefixes")
@@ -464,30 +538,33 @@ class Pipe:
     def _drop_by_itself(self, keys: list[Key], why: str) -> None:
         _say(f"withdrawing {len(keys)} routes: {why}")
         shown = [list(key) for key in keys]
-        self._withdraw(keys, None, lambda _: self._tell(op="dropped", keys=shown, why=why))
-        for key in keys:
-            if key in self._ledger.entries:
-                self._ledger.entries[key].unconfirmed_since = None  # it is on its way out: once is enough
+
+        def then(error: str | None) -> None:
+            if error is None:
+                self._tell(op="dropped", keys=shown, why=why)
+            else:
+                self._ledger.again(keys, time.monotonic(), ROUND_TRIP_EVERY)
+
+        self._ledger.leaving(keys)
+        self._withdraw(keys, None, then)
 
     def _withdraw(self, keys: list[Key], agent: Agent | None, then: Callable[[str | None], None]) -> None:
         """Withdraw ahead of everything that waits, with the attributes that were announced."""
-        wanted = frozenset(keys)
-        for job in [j for j in self._jobs if not wanted.isdisjoint(j.keys)]:
-            # A put that was overtaken would announce what has just been withdrawn.
-            self._jobs.remove(job)
-            job.finish("overtaken by a withdrawal")
-        entries = self._ledger.entries
-        routes = [(n, p, entries[n, p].head) for n, p in keys if (n, p) in entries]
 
-        def finish(error: str | None) -> None:
-            if error is None:
-                self._ledger.drop(keys)
-            then(error)
+        def command(chunk: list[Announced]) -> Command:
+            def ends(error: str | None) -> None:
+                if error is None:
+                    self._told(chunk)
+                    self._ledger.drop((n, p) for n, p, _ in chunk)
 
-        if not routes:
-            finish(None)
-            return
-        self._enqueue(self._urgent, Job(deque(_commands("withdraw", routes)), finish, agent=agent, keys=wanted))
+            return Command(_line("withdraw", chunk), ends=ends)
+
+        def make() -> list[Command]:
+            entries = self._ledger.entries
+            return [command(chunk) for chunk in _chunks((*key, entries[key].head) for key in keys if key in entries)]
+
+        self._exchange.overtake(frozenset(keys))
+        self._add(Job(make, then, owner=agent), urgent=True)
 
     def _on_confirm(self, agent: Agent, number: int, request: dict[str, Any]) -> None:
         self._ledger.confirm([(str(n), str(p)) for n, p in request["keys"]])
@@ -506,7 +583,7 @@ class Pipe:
         self._ledger.dead_man, self._ledger.adopt_for = self._settings.dead_man, self._settings.adopt_for
         if request.get("exabgp"):
             self._configured = 0  # not known until the answer to ``config`` shows the new ones
-            os.kill(os.getppid(), signal.SIGUSR1)
+            self._signal_exabgp(signal.SIGUSR1)
         self._tell(agent, op="done", id=number, error=None)
 
     def _on_config(self, agent: Agent, number: int, request: dict[str, Any]) -> None:
@@ -522,13 +599,7 @@ class Pipe:
             self._configured = len(found)
             self._tell(agent, op="done", id=number, error=error, revisions=sorted(set(found)), neighbors=len(found))
 
-        self._enqueue(self._jobs, Job(deque(["show neighbor configuration"]), finish, on_text, agent))
-
-    def _enqueue(self, queue: deque[Job], job: Job) -> None:
-        if len(self._jobs) + len(self._urgent) >= QUEUE_MOST and job.agent is not None:
-            raise RefusedError("too many requests wait for ExaBGP")
-        queue.append(job)
-        self._next_command()
+        self._add(Job(lambda: [Command("show neighbor configuration")], finish, on_text, agent))
 
     def _tell(self, agent: Agent | None = None, **fields: object) -> None:
         """To one agent, or to the current one. An agent that does not read is disconnected, not waited for."""
@@ -555,16 +626,20 @@ class Pipe:
         self._selector.modify(agent.socket, events, agent)
 
 
-def _commands(verb: str, routes: Iterable[tuple[str, str, str]]) -> list[str]:
+Announced = tuple[str, str, str]
+"""(neighbor address, prefix, head)."""
+
+
+def _chunks(routes: Iterable[Announced]) -> list[list[Announced]]:
     """As few commands as can be: a family, a neighbor and a head each, and not too many prefixes."""
-    groups: dict[tuple[str, str, bool], list[str]] = {}
-    for neighbor, prefix, head in routes:
-        groups.setdefault((neighbor, head, ":" in prefix), []).append(prefix)
-    commands = []
-    for (neighbor, head, _), prefixes in groups.items():
-        for at in range(0, len(prefixes), PREFIXES_A_LINE):
-            commands.append(codec.command(verb, neighbor, head, tuple(prefixes[at : at + PREFIXES_A_LINE])))
-    return commands
+    groups: dict[tuple[str, str, bool], list[Announced]] = {}
+    for route in routes:
+        groups.setdefault((route[0], route[2], ":" in route[1]), []).append(route)
+    return [g[at : at + PREFIXES_A_LINE] for g in groups.values() for at in range(0, len(g), PREFIXES_A_LINE)]
+
+
+def _line(verb: str, chunk: list[Announced]) -> str:
+    return codec.command(verb, chunk[0][0], chunk[0][2], tuple(prefix for _, prefix, _ in chunk))
 
 
 def _path_fields(path: codec.ReceivedPath) -> dict[str, object]:
@@ -581,7 +656,7 @@ def _notify(text: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as client:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as client:
         try:
             client.sendto(text.encode(), "\0" + address[1:] if address.startswith("@") else address)
         except OSError as error:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 MARKER = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE = 1, 2, 3, 4
@@ -55,6 +57,9 @@ class BgpPeer:
     router_id: str = "198.51.100.11"
     hold_time: int = 9
     extended_next_hop: bool = False
+    password: str = ""
+    """TCP MD5 signature (RFC 2385) towards ``password_for``."""
+    password_for: str = "127.0.0.1"
     table: dict[str, Path] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list)
     notifications: list[tuple[float, int, int]] = field(default_factory=list)
@@ -81,6 +86,16 @@ class BgpPeer:
     async def listen(self) -> None:
         self._server = await asyncio.start_server(self._accept, self.address, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
+        if self.password:
+            for listening in self._server.sockets:
+                _sign(listening, self.password_for, self.password)
+
+    async def connect(self, address: str, port: int) -> None:
+        """Open the session from this side."""
+        reader, writer = await asyncio.open_connection(address, port, local_addr=(self.address, 0))
+        task = asyncio.create_task(self._accept(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Stop listening, and end the session without a word: what a router that crashes does."""
@@ -103,14 +118,22 @@ class BgpPeer:
             self._writer.write(_message(NOTIFICATION, bytes([code, subcode])))
 
     def announce(self, prefix: str, as_path: tuple[int, ...], next_hop: str) -> None:
-        """Send a path for an IPv4 prefix."""
+        """Send a path for a prefix of either family; the next hop is of the same."""
         segment = bytes([2, len(as_path)]) + b"".join(struct.pack("!I", a) for a in as_path)
         attributes = b"\x40\x01\x01\x00" + b"\x40\x02" + bytes([len(segment)]) + segment
-        attributes += b"\x40\x03\x04" + ipaddress.ip_address(next_hop).packed
-        self._update(b"", attributes, _encode(prefix))
+        hop = ipaddress.ip_address(next_hop).packed
+        if len(hop) == 4:
+            self._update(b"", attributes + b"\x40\x03\x04" + hop, _encode(prefix))
+            return
+        reach = b"\x00\x02\x01\x10" + hop + b"\x00" + _encode(prefix)  # MP_REACH_NLRI (RFC 4760, 3.)
+        self._update(b"", attributes + b"\x80\x0e" + bytes([len(reach)]) + reach, b"")
 
     def withdraw(self, prefix: str) -> None:
-        self._update(_encode(prefix), b"", b"")
+        if ":" not in prefix:
+            self._update(_encode(prefix), b"", b"")
+            return
+        unreach = b"\x00\x02\x01" + _encode(prefix)  # MP_UNREACH_NLRI (RFC 4760, 4.)
+        self._update(b"", b"\x80\x0f" + bytes([len(unreach)]) + unreach, b"")
 
     def _update(self, withdrawn: bytes, attributes: bytes, nlri: bytes) -> None:
         assert self._writer is not None
@@ -190,6 +213,16 @@ class BgpPeer:
         asn = self.asn if self.asn < 65536 else AS_TRANS
         router_id = ipaddress.IPv4Address(self.router_id).packed
         return struct.pack("!BHH", 4, asn, self.hold_time) + router_id + bytes([len(optional)]) + optional
+
+
+def _sign(listening: Any, peer: str, password: str) -> None:
+    """TCP_MD5SIG (tcp(7)): Python has the option's number, and not its structure."""
+    address = ipaddress.ip_address(peer)
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    where = struct.pack("=HH", family, 0) + (b"" if address.version == 4 else b"\0" * 4) + address.packed
+    key = password.encode("ascii")
+    signature = where.ljust(128, b"\0") + struct.pack("=BBHI", 0, 0, len(key), 0) + key.ljust(80, b"\0")
+    listening.setsockopt(socket.IPPROTO_TCP, 14, signature)
 
 
 def _message(kind: int, body: bytes) -> bytes:

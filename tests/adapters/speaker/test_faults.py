@@ -304,8 +304,8 @@ async def test_exabgp_gives_up_root(tmp_path_factory: pytest.TempPathFactory) ->
     async with speaking(run_dir) as (agent, peer, _):
         warned = [e for e in agent.posted if isinstance(e, ev.Warned) and e.subject == "speaker user" and e.text]
         if warned:
-            assert "ExaBGP runs as root because user" in warned[0].text
-            assert "cannot enter /" in warned[0].text
+            assert "ExaBGP runs as root because" in warned[0].text
+            assert "enter /" in warned[0].text
             return
         for pid in (exabgp(agent), pipe(agent)):
             assert "0" not in status(pid, "Uid").split()

@@ -1,0 +1,228 @@
+"""The pipe's pure parts, in virtual time: the ledger with its two clocks, and what waits for ExaBGP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anycast_agent.speaker.exchange import Command, Exchange, Job
+from anycast_agent.speaker.ledger import KEEP, Key, Ledger
+
+HEAD, OTHER = "attributes next-hop self nlri", "attributes next-hop self med 5 nlri"
+KEYS: list[Key] = [("192.0.2.1", f"192.0.2.{n}/32") for n in (53, 54, 55)]
+DEAD_MAN, ADOPT_FOR = 5.0, 30.0
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["hello", "gone", "beat", "put", "confirm", "wait"]),
+        st.integers(0, 2),
+        st.sampled_from([0.5, 2.0, 4.0, 9.0, 31.0]),
+    ),
+    max_size=40,
+)
+
+
+class Story:
+    """An agent's life against the ledger; what rings is dropped at once, as ExaBGP would."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.ledger = Ledger(DEAD_MAN, ADOPT_FOR, self.now)
+        self.agents = 0
+
+    def do(self, what: str, n: int, seconds: float) -> None:
+        ledger, key = self.ledger, KEYS[n]
+        if what == "hello":
+            self.agents += 1
+            ledger.hello(f"agent {self.agents}", self.now)
+        elif what == "wait":
+            self.wait(seconds)
+        elif not ledger.connected:
+            return
+        elif what == "gone":
+            ledger.gone(self.now)
+        elif what == "beat":
+            ledger.beat(self.now)
+        elif what == "put":
+            ledger.beat(self.now)
+            ledger.put([key], HEAD, "withdraw", ledger.agent)
+        elif what == "confirm":
+            ledger.confirm([key])
+
+    def wait(self, seconds: float) -> None:
+        """To the end, ringing at each deadline on the way."""
+        end = self.now + seconds
+        while (deadline := self.ledger.deadline()) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            keys, _ = self.ledger.overdue(self.now)
+            self.ledger.drop(keys)
+        self.now = end
+
+
+@given(steps)
+def test_no_route_outlives_the_beats_by_more_than_dead_man(story: list[tuple[str, int, float]]) -> None:
+    """Whatever agents come, go, put and confirm: without a beat for dead_man nothing is left."""
+    s = Story()
+    for step in story:
+        s.do(*step)
+        assert not s.ledger.entries or s.now - s.ledger.last_beat < DEAD_MAN
+
+
+@given(steps)
+def test_what_no_agent_confirms_goes_whoever_beats(story: list[tuple[str, int, float]]) -> None:
+    """The adoption clock does not start anew in a crash loop: agents that come and beat without a word do not help."""
+    s = Story()
+    for step in story:
+        s.do(*step)
+    began = s.now
+    while s.ledger.entries:
+        assert s.now - began <= ADOPT_FOR
+        s.do("hello", 0, 0)
+        s.do("beat", 0, 0)
+        s.do("gone", 0, 0)
+        s.do("wait", 0, 2.0)
+
+
+def test_a_route_that_is_to_stay_is_not_dropped_the_moment_an_agent_comes_back() -> None:
+    """The clock of KEEP runs while agents are there and say nothing; the time without any does not count."""
+    s = Story()
+    s.do("hello", 0, 0)
+    s.ledger.put(KEYS[:1], HEAD, KEEP, s.ledger.agent)
+    s.do("gone", 0, 0)
+    s.do("wait", 0, 1000.0)
+    for _ in range(2):  # one agent that crashes, and one that comes much later
+        s.do("hello", 0, 0)
+        s.do("wait", 0, 10.0)
+        s.do("gone", 0, 0)
+        s.do("wait", 0, 1000.0)
+        assert KEYS[0] in s.ledger.entries
+    s.do("hello", 0, 0)
+    s.do("wait", 0, 11.0)
+    assert s.ledger.entries == {}
+
+
+def test_what_exabgp_refuses_was_never_there() -> None:
+    """The ledger then says what it said before, and the clock of an agent that went meanwhile runs."""
+    s = Story()
+    s.do("hello", 0, 0)
+    s.ledger.restore(s.ledger.put(KEYS[:1], HEAD, "withdraw", s.ledger.agent))
+    assert s.ledger.entries == {}
+    s.ledger.put(KEYS[:1], HEAD, "withdraw", s.ledger.agent)
+    before = s.ledger.put(KEYS[:1], OTHER, "withdraw", s.ledger.agent)
+    s.do("gone", 0, 0)
+    s.ledger.restore(before)
+    assert s.ledger.entries[KEYS[0]].head == HEAD
+    assert s.ledger.entries[KEYS[0]].unconfirmed_since == s.now
+
+
+def test_sent_is_of_these_attributes_and_this_session() -> None:
+    """Other attributes, or the session down: no longer sent. The same attributes again: still sent."""
+    s = Story()
+    s.do("hello", 0, 0)
+    s.do("put", 0, 0)
+    s.ledger.sent(*KEYS[0][:1], [KEYS[0][1]])
+    s.do("put", 0, 0)
+    assert s.ledger.entries[KEYS[0]].sent
+    s.ledger.put(KEYS[:1], OTHER, "withdraw", s.ledger.agent)
+    assert not s.ledger.entries[KEYS[0]].sent
+    s.ledger.sent(KEYS[0][0], [KEYS[0][1]])
+    s.ledger.session_down(KEYS[0][0])
+    assert not s.ledger.entries[KEYS[0]].sent
+
+
+# --- what waits for ExaBGP ---
+
+
+class Wire:
+    """Jobs and what became of them."""
+
+    def __init__(self) -> None:
+        self.exchange = Exchange()
+        self.ended: dict[int, str | None] = {}
+        self.lines: list[str] = []
+        self.jobs = 0
+
+    def add(self, commands: int, *, urgent: bool, key: Key | None = None, owner: object = None) -> int:
+        self.jobs = number = self.jobs + 1
+
+        def make() -> list[Command]:
+            return [Command(f"{number}.{n}") for n in range(commands)]
+
+        self.exchange.add(
+            Job(make, self.end(number), owner=owner, announces=frozenset([key] if key else [])), urgent=urgent
+        )
+        return number
+
+    def end(self, number: int) -> Callable[[str | None], None]:
+        def ended(error: str | None) -> None:
+            assert number not in self.ended, "a job ends once"
+            self.ended[number] = error
+
+        return ended
+
+    def turn(self, error: str | None = None) -> None:
+        line = self.exchange.next_line()
+        if line is not None:
+            assert self.exchange.next_line() is None, "one command is with ExaBGP at a time"
+            self.lines.append(line)
+            self.exchange.answered(error)
+
+
+asked = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(0, 3)),
+        st.tuples(st.just("drop"), st.integers(0, 3)),
+        st.tuples(st.just("turn"), st.integers(0, 1)),
+        st.tuples(st.just("overtake"), st.integers(0, 2)),
+        st.tuples(st.just("forget"), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@given(asked)
+def test_each_job_ends_exactly_once(story: list[tuple[str, int]]) -> None:
+    """Answered, refused, overtaken or forgotten, also between two of its commands."""
+    wire, agent = Wire(), object()
+    for what, n in story:
+        if what == "put":
+            wire.add(n, urgent=False, key=KEYS[n % 3], owner=agent)
+        elif what == "drop":
+            wire.add(n, urgent=True)
+        elif what == "turn":
+            wire.turn("refused" if n else None)
+        elif what == "overtake":
+            wire.exchange.overtake(frozenset([KEYS[n]]))
+        else:
+            wire.exchange.forget(agent)
+    for _ in range(200):
+        wire.turn()
+    assert sorted(wire.ended) == list(range(1, wire.jobs + 1))
+    assert len(wire.exchange) == 0
+
+
+def test_a_withdrawal_goes_between_two_commands_of_a_big_announcement() -> None:
+    """It waits for one command at most."""
+    wire = Wire()
+    wire.add(3, urgent=False, key=KEYS[0])
+    wire.turn()
+    wire.add(1, urgent=True)
+    for _ in range(3):
+        wire.turn()
+    assert wire.lines == ["1.0", "2.0", "1.1", "1.2"]
+
+
+def test_what_was_withdrawn_is_not_announced_by_what_waited() -> None:
+    """The rest of the announcement is given up, and says so; others are not touched."""
+    wire = Wire()
+    one, other = wire.add(2, urgent=False, key=KEYS[0]), wire.add(1, urgent=False, key=KEYS[1])
+    wire.turn()
+    wire.exchange.overtake(frozenset(KEYS[:1]))
+    wire.add(1, urgent=True)
+    for _ in range(4):
+        wire.turn()
+    assert wire.lines == ["1.0", "3.0", "2.0"]
+    assert wire.ended[one] is not None
+    assert wire.ended[other] is None
