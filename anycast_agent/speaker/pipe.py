@@ -114,6 +114,8 @@ class Pipe:
         self._sessions: dict[str, tuple[str, str]] = {}
         self._blind: dict[Key, Blind] = {}
         self._flowing: set[str] = set()
+        self._unsent: dict[Key, str] = {}
+        """Told while the session carried everything at once, and not reported as sent yet: the head of each."""
         """Sessions that are up and have sent what waited for them: what ExaBGP is told now it sends now."""
         self._replay_due: Agent | None = None
         self._paths: dict[tuple[str, str, str], codec.ReceivedPath] = {}
@@ -286,6 +288,8 @@ class Pipe:
                 self._session(neighbor, state, why)
             case codec.SentEvent(neighbor, announced, withdrawn):
                 self._ledger.sent(neighbor, announced)
+                for prefix in (*announced, *withdrawn):
+                    self._unsent.pop((neighbor, prefix), None)
                 self._tell(op="sent", neighbor=neighbor, announced=announced, withdrawn=withdrawn)
             case codec.EndOfRibEvent(neighbor):
                 self._look_again(neighbor)
@@ -300,11 +304,18 @@ class Pipe:
         self._sessions[neighbor] = (state, why)
         self._tell(op="session", neighbor=neighbor, state=state, why=why)
         if state != "up":
-            self._flowing.discard(neighbor)
+            self._stops_flowing(neighbor)
         if state == "down":
             self._ledger.session_down(neighbor)
             for key in [k for k in self._paths if k[0] == neighbor]:
                 self._received(codec.ReceivedPath(*key, as_path=None))
+
+    def _stops_flowing(self, neighbor: str) -> None:
+        """ExaBGP notices an end later than it happens: what it was told just before waits as well."""
+        self._flowing.discard(neighbor)
+        for key in [k for k in self._unsent if k[0] == neighbor]:
+            blind = self._blind.setdefault(key, Blind())
+            blind.commands, blind.head = blind.commands + 1, self._unsent.pop(key)
 
     def _look_again(self, neighbor: str) -> None:
         """A session came up, and what waited for it was sent. ExaBGP does that by attributes and not in order, so that
@@ -330,7 +341,9 @@ class Pipe:
     def _told(self, routes: Iterable[tuple[str, str, str]]) -> None:
         """ExaBGP was told something of these routes: for which of them can it not have been sent at once?"""
         for neighbor, prefix, head in routes:
-            if neighbor not in self._flowing:
+            if neighbor in self._flowing:
+                self._unsent[neighbor, prefix] = head
+            else:
                 blind = self._blind.setdefault((neighbor, prefix), Blind())
                 blind.commands, blind.head = blind.commands + 1, head
 
@@ -362,6 +375,7 @@ class Pipe:
         for neighbor in [n for n in self._sessions if n not in present]:
             del self._sessions[neighbor]
             self._flowing.discard(neighbor)
+            self._unsent = {key: head for key, head in self._unsent.items() if key[0] != neighbor}
             self._blind = {key: blind for key, blind in self._blind.items() if key[0] != neighbor}
             for path in [k for k in self._paths if k[0] == neighbor]:
                 self._received(codec.ReceivedPath(*path, as_path=None))
