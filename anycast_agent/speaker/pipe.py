@@ -49,6 +49,8 @@ PATHS_MOST = 20_000
 PREFIXES_A_LINE = 64
 AGENTS_MOST = 4
 ROUND_TRIP_EVERY = 1.0
+SETTLES_WITHIN = 0.1
+"""After the end of its first turn through the routes (End-of-RIB), what ExaBGP was told goes out at once. Seconds."""
 MISSED_MOST = 3
 """Round trips in a row that show fewer peers than are configured, before ExaBGP is ended for it."""
 END_AFTER = 10.0
@@ -114,6 +116,7 @@ class Pipe:
         self._sessions: dict[str, tuple[str, str]] = {}
         self._blind: dict[Key, Blind] = {}
         self._flowing: set[str] = set()
+        self._settling: dict[str, float] = {}
         self._unsent: dict[Key, str] = {}
         """Told while the session carried everything at once, and not reported as sent yet: the head of each."""
         """Sessions that are up and have sent what waited for them: what ExaBGP is told now it sends now."""
@@ -150,10 +153,14 @@ class Pipe:
 
     def _timeout(self) -> float:
         deadline = self._ledger.deadline()
-        left = ROUND_TRIP_EVERY if deadline is None else deadline - time.monotonic()
+        times = [*self._settling.values(), *(() if deadline is None else (deadline,))]
+        left = ROUND_TRIP_EVERY if not times else min(times) - time.monotonic()
         return min(ROUND_TRIP_EVERY / 2, max(0.0, left))
 
     def _clocks(self, now: float) -> None:
+        for neighbor in [n for n, at in self._settling.items() if now >= at]:
+            del self._settling[neighbor]
+            self._look_again(neighbor)
         # What was waiting in the sockets has been read first: a beat that lay there while this process was
         # suspended counts, and one that did not come within dead_man of it will not be waited for again.
         if self._learned:
@@ -292,7 +299,8 @@ class Pipe:
                     self._unsent.pop((neighbor, prefix), None)
                 self._tell(op="sent", neighbor=neighbor, announced=announced, withdrawn=withdrawn)
             case codec.EndOfRibEvent(neighbor):
-                self._look_again(neighbor)
+                # What it was told until now may still wait for its next turns.
+                self._settling[neighbor] = time.monotonic() + SETTLES_WITHIN
             case codec.ReceivedPath():
                 self._received(event)
             case codec.NotificationEvent(neighbor, direction, code, subcode, text):
@@ -313,6 +321,7 @@ class Pipe:
     def _stops_flowing(self, neighbor: str) -> None:
         """ExaBGP notices an end later than it happens: what it was told just before waits as well."""
         self._flowing.discard(neighbor)
+        self._settling.pop(neighbor, None)
         for key in [k for k in self._unsent if k[0] == neighbor]:
             blind = self._blind.setdefault(key, Blind())
             blind.commands, blind.head = blind.commands + 1, self._unsent.pop(key)
@@ -375,6 +384,7 @@ class Pipe:
         for neighbor in [n for n in self._sessions if n not in present]:
             del self._sessions[neighbor]
             self._flowing.discard(neighbor)
+            self._settling.pop(neighbor, None)
             self._unsent = {key: head for key, head in self._unsent.items() if key[0] != neighbor}
             self._blind = {key: blind for key, blind in self._blind.items() if key[0] != neighbor}
             for path in [k for k in self._paths if k[0] == neighbor]:
