@@ -7,11 +7,11 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyroute2
 from pyroute2.netlink.exceptions import NetlinkError
 
 from anycast_agent.core import actions as act
@@ -24,21 +24,26 @@ from anycast_agent.core.model import (
     Family,
     WayBackRule,
     address_of,
-    prefix_of,
+    family_of,
 )
 from anycast_agent.kernel import netlink as nl
-from anycast_agent.kernel import sysctls
+from anycast_agent.kernel import routes, sysctls
+from anycast_agent.kernel.changes import Changes, code_of, explain
 from anycast_agent.kernel.ownership import Ownership
+from anycast_agent.kernel.view import View
 
 ROUTES_SETTLE = 0.01
-"""Changes of routes and links within so long are looked at together. Seconds."""
+"""Changes that may touch a way back within so long are looked at together. Seconds."""
 
 RESYNC_EVERY = 60.0
 RECEIVE_BUFFER = 1 << 20
 
-_IFF_UP, _IFF_BROADCAST, _IFF_LOOPBACK, _IFF_NOARP = 0x1, 0x2, 0x8, 0x80
+HEARD_AT_ONCE = 10_000
+"""So many messages while the whole is being read, or in one go, are an overrun: what they add up to is read instead."""
 
 KernelAction = act.AddAddress | act.RemoveAddress | act.WatchKernel | act.Resync
+Change = tuple[nl.SeenAddress | nl.SeenLink, bool]
+"""What was heard of, and whether it is there now."""
 
 
 def kernel_marks() -> bool:
@@ -64,210 +69,242 @@ class Kernel:
         self._resync_every = resync_every
         self._receive_buffer = receive_buffer
         self._config: Config | None = None
+        self._wanted: frozenset[Address] = frozenset()
         self._watched = asyncio.Event()
-        self._look = asyncio.Event()
-        self._names: dict[int, str] = {}
-        self._loopback = 1
+        self._wake = asyncio.Event()
+        self._report_due = self._routes_due = False
+        self._monitor: socket.socket | None = None
+        self._view = View(self._owned.has)
+        self._heard: list[Change] | None = None
         self._addresses: dict[Address, AddressState] = {}
-        self._present: dict[Address, dict[int, nl.SeenAddress]] = {}
         self._links: dict[str, bool] = {}
-        self._all_links: dict[str, tuple[int, bool]] = {}
         self._way_back: dict[Family, bool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
-        self._netlink: Any = None
+        self._adding: Address | None = None
+        """Recorded, and not there yet."""
+        self._known = False
+        """The view is as true as the monitor."""
+        self._changes = Changes()
+
+    @property
+    def _looks(self) -> bool:
+        return self._config is not None and self._config.address_mode is not AddressMode.UNMANAGED
 
     # --- watching ---
 
     async def run(self) -> None:
         """Report, until something fails; a monitor that ends raises. The next call reports in full."""
         await self._watched.wait()
-        self._owned.load()
+        await asyncio.to_thread(self._owned.load)
         # Heard of before it is read: nothing that happens between the two is missed.
         with nl.monitor(self._receive_buffer) as sock:
-            hearing = asyncio.create_task(self._hear(sock))
-            looking = asyncio.create_task(self._look_again())
+            self._monitor = sock
+            self._ask(report=True)
+            parts = {asyncio.create_task(self._hear(sock)), asyncio.create_task(self._look())}
             try:
-                await self._report()
-                done, _ = await asyncio.wait({hearing, looking}, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
                 raise RuntimeError("the netlink monitor has ended")
             finally:
-                hearing.cancel()
-                looking.cancel()
-                await asyncio.gather(hearing, looking, return_exceptions=True)
+                self._monitor, self._heard, self._known = None, None, False
+                for task in parts:
+                    task.cancel()
+                await asyncio.gather(*parts, return_exceptions=True)
 
     async def _hear(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                data = await loop.sock_recv(sock, 1 << 18)
+                self._take(await loop.sock_recv(sock, 1 << 16))
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                await self._report()  # more happened than the socket holds: only the whole is known to be right
-                continue
-            if not data:
-                raise ConnectionError("the netlink monitor was closed")
-            for kind, message in nl.messages(data):
-                if kind in (nl.RTM_NEWADDR, nl.RTM_DELADDR):
-                    self._address_changed(kind == nl.RTM_NEWADDR, nl.parse(message))
-                else:
-                    self._look.set()
+                self._overrun(error)
 
-    async def _look_again(self) -> None:
-        """Links and routes, soon after they changed; everything now and then."""
-        while True:
+    def _drain(self) -> None:
+        """Hear now what has happened up to now: what follows rests on it."""
+        for _ in range(HEARD_AT_ONCE if self._monitor is not None else 0):
             try:
-                await asyncio.wait_for(self._look.wait(), self._resync_every)
-            except TimeoutError:
-                await self._report()
-                continue
-            await asyncio.sleep(ROUTES_SETTLE)
-            self._look.clear()
-            await self._look_at_links()
-            await self._look_at_ways_back()
+                self._take(self._monitor.recv(1 << 16))  # type: ignore[union-attr]
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._overrun(error)
+                return
+        if self._monitor is not None:
+            self._ask(report=True)
 
-    # --- reporting ---
+    def _overrun(self, error: OSError) -> None:
+        if error.errno != errno.ENOBUFS:
+            raise error
+        self._ask(report=True)  # more happened than the socket holds: only the whole is known to be right
+
+    def _ask(self, *, report: bool) -> None:
+        self._report_due |= report
+        self._routes_due = True
+        self._wake.set()
+
+    def _take(self, data: bytes) -> None:
+        if not data:
+            raise ConnectionError("the netlink monitor was closed")
+        config = self._config
+        for kind, _, message in nl.messages(data) if config is not None and self._looks else ():
+            if kind in (nl.RTM_NEWADDR, nl.RTM_DELADDR):
+                seen = nl.seen_address(nl.parse(message))
+                if seen is not None:
+                    self._changed((seen, kind == nl.RTM_NEWADDR))
+            elif kind in (nl.RTM_NEWLINK, nl.RTM_DELLINK):
+                if message[16] == socket.AF_UNSPEC:  # others tell of a bridge's ports
+                    self._changed((nl.seen_link(nl.parse(message)), kind == nl.RTM_NEWLINK))
+            elif kind not in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE) or routes.concerns(
+                message, default_only=config is not None and config.way_back is WayBackRule.DEFAULT
+            ):
+                self._ask(report=False)
+
+    def _changed(self, change: Change) -> None:
+        if self._heard is not None:
+            self._heard.append(change)
+        seen, there = change
+        if isinstance(seen, nl.SeenLink):
+            was = self._view.links.get(seen.index)
+            self._view.link(seen, there=there)
+            # A new name is a new place for all that is on it.
+            self._ask(report=was is not None and was.name != seen.name)
+            self._say_link(seen.name)
+        else:
+            self._view.address(seen, there=there)
+            self._say_address(seen.address)
+            # The kernel flushes routes with the last address of their interface, and says nothing of them.
+            if not self._view.is_loopback(seen.index):
+                self._ask(report=False)
+
+    def _say_link(self, interface: str) -> None:
+        if interface in self._links and self._links[interface] is not self._view.up(interface):
+            self._links[interface] = self._view.up(interface)
+            self._post(ev.LinkSeen(interface, self._links[interface]))
+
+    def _say_address(self, address: Address) -> None:
+        state, before = self._view.state(address), self._addresses.get(address)
+        recorded = self._owned.interface(address)
+        if recorded is not None and address != self._adding and self._view.host_on(address, recorded) is None:
+            self._forget(address)
+        ours = state is not None and state.ours
+        if state == before or not (ours or before is not None or address in self._wanted):
+            return
+        if state is None:
+            del self._addresses[address]
+        else:
+            self._addresses[address] = state
+            if state.interface not in self._links:
+                self._links[state.interface] = self._view.up(state.interface)
+                self._post(ev.LinkSeen(state.interface, self._links[state.interface]))
+        self._post(ev.AddressSeen(address, state))
+
+    def _forget(self, address: Address) -> None:
+        """What has gone is no longer ours: whoever adds it next owns it."""
+        self._owned.forget(address)
+        self._wake.set()
+
+    # --- looking ---
+
+    async def _look(self) -> None:
+        """What was asked for, soon; everything now and then, however busy the node is."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            if loop.time() >= due or self._report_due:
+                self._report_due = False
+                due = loop.time() + self._resync_every
+                await self._report()
+            elif self._routes_due:
+                await asyncio.sleep(ROUTES_SETTLE)
+                self._routes_due = False
+                await self._look_at_ways_back()
+            if self._owned.unsaved:
+                async with self._one_at_a_time:
+                    await asyncio.to_thread(self._owned.save)
+            if not self._report_due and not self._routes_due:
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout_at(due):  # wait_for of Python 3.11 can lose a cancellation
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass  # it is due
 
     async def _report(self) -> None:
         """Everything, whatever was reported before."""
-        config = self._config
-        if config is None:
+        self._routes_due = False
+        if self._config is None:
             return
-        if config.address_mode is AddressMode.UNMANAGED:
+        if not self._looks:
+            self._addresses, self._links, self._way_back = {}, {}, {}
             self._post(ev.KernelSeen({}, {}, dict.fromkeys(Family, True)))
+            for subject in ("rp_filter", "arp"):
+                self._post(ev.Warned(subject, ""))
             return
-        await self._read_links()
-        self._present = {}
-        async for message in await (await self._open()).addr("dump"):
-            self._remember(True, message)
-        self._addresses = self._of_interest(config)
-        self._links = self._links_of_interest()
-        self._way_back = await self._ways_back(config)
+        await self._read()
+        way_back = await self._ways_back()
+        self._drain()
+        config, view = self._config, self._view
+        found = {address: view.state(address) for address in self._wanted | view.ours()}
+        self._addresses = {address: state for address, state in found.items() if state is not None}
+        names = {state.interface for state in self._addresses.values()} | {config.interface}
+        self._links = {name: view.up(name) for name in names}
+        self._way_back = way_back
+        for address, interface in self._owned.addresses.items():
+            if view.host_on(address, interface) is None and address != self._adding:
+                self._forget(address)
         self._post(ev.KernelSeen(dict(self._addresses), dict(self._links), dict(self._way_back)))
-        self._warn(config)
+        await self._warn(config)
 
-    async def _open(self) -> Any:
-        if self._netlink is None:
-            self._netlink = pyroute2.AsyncIPRoute()
-            await self._netlink.setup_endpoint()
-        return self._netlink
-
-    def _remember(self, there: bool, message: Any) -> Address | None:
-        seen = nl.seen_address(message)
-        if seen is None:
-            return None
-        on = self._present.setdefault(seen.address, {})
-        if there:
-            on[seen.index] = seen
-        else:
-            on.pop(seen.index, None)
-            if not on:
-                del self._present[seen.address]
-        return seen.address
-
-    def _state(self, address: Address) -> AddressState | None:
-        """As it stands on whatever interface has it; ours first where several do."""
-        states = [
-            AddressState(self._names.get(seen.index, str(seen.index)), self._is_ours(seen), seen.usable)
-            for seen in self._present.get(address, {}).values()
-        ]
-        return next((s for s in states if s.ours), states[0] if states else None)
-
-    def _is_ours(self, seen: nl.SeenAddress) -> bool:
-        host = seen.length == (128 if ":" in seen.address else 32)
-        return host and (seen.marked or seen.address in self._owned)
-
-    def _of_interest(self, config: Config) -> dict[Address, AddressState]:
-        wanted = {address_of(p) for s in config.services.values() for p in s.prefixes}
-        ours = {a for a, on in self._present.items() if any(self._is_ours(seen) for seen in on.values())}
-        found = {address: self._state(address) for address in wanted | ours}
-        return {address: state for address, state in found.items() if state is not None}
-
-    def _address_changed(self, there: bool, message: Any) -> None:
-        address, config = self._remember(there, message), self._config
-        if address is None or config is None or config.address_mode is AddressMode.UNMANAGED:
-            return
-        state = self._state(address)
-        ours = state is not None and state.ours
-        if not ours and address not in self._addresses and config.service_of(prefix_of(address)) is None:
-            return
-        if self._addresses.get(address) != state:
-            if state is None:
-                self._addresses.pop(address, None)
+    async def _read(self) -> None:
+        """The whole, and what happened while it was being read; what we had is reported from until then."""
+        heard: list[Change] = []
+        self._heard = heard
+        try:
+            links = await asyncio.to_thread(nl.all_links)
+            addresses = await asyncio.to_thread(nl.all_addresses)
+            self._drain()
+        finally:
+            self._heard = None
+        if len(heard) > HEARD_AT_ONCE:
+            raise RuntimeError(f"{len(heard)} changes to addresses and links while they were being read")
+        view = View(self._owned.has, links, addresses)
+        for seen, there in heard:
+            if isinstance(seen, nl.SeenLink):
+                view.link(seen, there=there)
             else:
-                self._addresses[address] = state
-            self._post(ev.AddressSeen(address, state))
+                view.address(seen, there=there)
+        self._view, self._known = view, True
 
-    # --- links ---
-
-    async def _read_links(self) -> None:
-        links: dict[str, tuple[int, bool]] = {}
-        async for message in await (await self._open()).link("dump"):
-            name = str(message.get_attr("IFLA_IFNAME"))
-            state = message.get_attr("IFLA_OPERSTATE")
-            # An interface without a carrier of its own (lo, dummy) calls itself UNKNOWN.
-            up = bool(message["flags"] & _IFF_UP) and state in ("UP", "UNKNOWN")
-            links[name] = (message["flags"], up)
-            self._names[message["index"]] = name
-            if message["flags"] & _IFF_LOOPBACK:
-                self._loopback = message["index"]
-        self._all_links = links
-
-    def _links_of_interest(self) -> dict[str, bool]:
-        names = {state.interface for state in self._addresses.values()}
-        if self._config is not None:
-            names.add(self._config.interface)
-        return {name: self._all_links.get(name, (0, False))[1] for name in names}
-
-    async def _look_at_links(self) -> None:
-        await self._read_links()
-        links = self._links_of_interest()
-        for name, up in links.items():
-            if self._links.get(name) is not up:
-                self._post(ev.LinkSeen(name, up))
-        self._links = links
-
-    # --- ways back ---
-
-    async def _ways_back(self, config: Config) -> dict[Family, bool]:
-        if config.way_back is WayBackRule.OFF:
+    async def _ways_back(self) -> dict[Family, bool]:
+        config = self._config
+        if config is None or config.way_back is WayBackRule.OFF:
             return dict.fromkeys(Family, True)
-        default_only = config.way_back is WayBackRule.DEFAULT
-        families = {Family.IPV6 if ":" in p else Family.IPV4 for s in config.services.values() for p in s.prefixes}
-        found = {}
-        for family in families:
-            found[family] = await asyncio.to_thread(
-                nl.has_route, family, default_only=default_only, not_over=self._loopback
-            )
-        return found
+        anycast = self._view.named(config.interface)
+        look = partial(
+            routes.has_route,
+            default_only=config.way_back is WayBackRule.DEFAULT,
+            loopback={index for index in self._view.links if self._view.is_loopback(index)},
+            anycast=None if anycast is None else anycast.index,
+        )
+        return {f: await asyncio.to_thread(look, f) for f in {family_of(a) for a in self._wanted}}
 
     async def _look_at_ways_back(self) -> None:
-        config = self._config
-        if config is None or config.address_mode is AddressMode.UNMANAGED:
+        if not self._looks:
             return
-        for family, usable in (await self._ways_back(config)).items():
+        for family, usable in (await self._ways_back()).items():
             if self._way_back.get(family) is not usable:
                 self._way_back[family] = usable
                 self._post(ev.WayBackSeen(family, usable))
 
-    # --- warnings ---
-
-    def _warn(self, config: Config) -> None:
-        plain = [n for n, (flags, _) in self._all_links.items() if flags & _IFF_UP and not flags & _IFF_LOOPBACK]
-        has_v4 = any(":" not in p for s in config.services.values() for p in s.prefixes)
-        shared = {
-            self._names.get(seen.index, "")
-            for on in self._present.values()
-            for seen in on.values()
-            if ":" not in seen.address and seen.length < 30
-        }
-        loud = [n for n in plain if n in shared and self._all_links[n][0] & _IFF_BROADCAST]
-        loud = [n for n in loud if not self._all_links[n][0] & _IFF_NOARP]
-        self._post(ev.Warned("rp_filter", sysctls.strict_rp_filter(plain) if has_v4 else ""))
-        self._post(ev.Warned("arp", sysctls.talkative_arp(loud) if has_v4 else ""))
+    async def _warn(self, config: Config) -> None:
+        for subject, look, interfaces in (
+            ("rp_filter", sysctls.strict_rp_filter, self._view.uplinks()),
+            ("arp", sysctls.talkative_arp, self._view.shared_segments()),
+        ):
+            concerned = any(family_of(address) is Family.IPV4 for address in self._wanted)
+            self._post(ev.Warned(subject, await asyncio.to_thread(look, interfaces) if concerned else ""))
 
     # --- actions ---
 
@@ -276,86 +313,77 @@ class Kernel:
         match action:
             case act.WatchKernel():
                 self._config = action.config
-                if self._watched.is_set():
-                    self._begin(self._report())
+                services = action.config.services.values()
+                self._wanted = frozenset(address_of(prefix) for service in services for prefix in service.prefixes)
                 self._watched.set()
+                self._ask(report=True)
             case act.Resync():
-                if self._watched.is_set():
-                    self._begin(self._report())
+                self._ask(report=True)
             case act.AddAddress():
-                self._begin(self._add(action))
+                self._begin(self._end(action, self._add, ev.AddressAdded))
             case act.RemoveAddress():
-                self._begin(self._remove(action))
+                self._begin(self._end(action, self._remove, ev.AddressRemoved))
 
-    def _begin(self, work: Any) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._tasks.discard)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._post(ev.AdapterFailed(ev.Source.KERNEL, f"{type(error).__name__}: {error}"[:300]))
+    async def _end(self, action: Any, work: Callable[[Any], Coroutine[Any, Any, None]], event: Any) -> None:
+        """An action ends in its one event, whatever went wrong; what it changed is heard before."""
+        error = None
+        try:
+            async with self._one_at_a_time:
+                if not self._known:
+                    raise OSError(errno.EAGAIN, "the kernel is not being watched just now")
+                self._drain()
+                await work(action)
+                self._drain()
+        except Exception as problem:
+            error = explain(problem, action)[:300]
+        self._post(event(action.id, error))
 
     async def _add(self, action: act.AddAddress) -> None:
-        error: str | None = None
+        """One that is there already is what was wanted, and stays whose it is."""
+        index = await self._index(action.interface)
+        if self._view.host_on(action.address, action.interface) is not None:
+            return
         try:
-            async with self._one_at_a_time:
-                if not self._marks:
-                    await asyncio.to_thread(self._owned.add, action.address)
-                await self._change("add", action)
-        except (OSError, NetlinkError) as problem:
-            if _code(problem) != errno.EEXIST:  # it is there already: that was what was wanted
-                error = _explain(problem, action)
-        self._post(ev.AddressAdded(action.id, error))
+            if not self._marks:
+                self._adding = action.address
+                await asyncio.to_thread(self._owned.add, action.address, action.interface)
+            await self._changes.add(action.address, index, mark=self._marks)
+            self._drain()
+        except NetlinkError as problem:
+            self._forget(action.address)
+            if problem.code != errno.EEXIST:
+                raise
+        finally:
+            self._adding = None
 
     async def _remove(self, action: act.RemoveAddress) -> None:
-        error: str | None = None
+        """Someone else's stays, without an error: it is not ours to remove, and what is seen says whose it is."""
+        seen = self._view.host_on(action.address, action.interface)
+        if seen is None or not self._view.is_ours(seen):
+            return
         try:
-            async with self._one_at_a_time:
-                state = self._state(action.address)
-                if state is not None and state.ours:  # someone else's is never removed
-                    await self._change("del", action)
-                if not self._marks:
-                    await asyncio.to_thread(self._owned.discard, action.address)
-        except (OSError, NetlinkError) as problem:
-            if _code(problem) not in (errno.EADDRNOTAVAIL, errno.ENODEV):  # gone already
-                error = _explain(problem, action)
-        self._post(ev.AddressRemoved(action.id, error))
+            await self._changes.remove(action.address, seen.index)
+        except Exception as problem:
+            if code_of(problem) not in (errno.EADDRNOTAVAIL, errno.ENODEV):  # gone already
+                raise
+        self._drain()
+        await asyncio.to_thread(self._owned.save)
 
-    async def _change(self, verb: str, action: act.AddAddress | act.RemoveAddress) -> None:
-        index = next((i for i, name in self._names.items() if name == action.interface), None)
-        if index is None:
-            raise OSError(errno.ENODEV, f"there is no interface {action.interface}")
-        length = 128 if ":" in action.address else 32
-        values: dict[str, Any] = {"index": index, "address": action.address, "prefixlen": length}
-        if verb == "add":
-            if self._marks:
-                values["proto"] = nl.IFA_PROTO_OURS
-            if length == 128:
-                # No duplicate detection: every copy of an anycast address is one. Preferred 0: it is never the source
-                # of the node's own traffic.
-                values |= {"flags": nl.IFA_F_NODAD, "preferred": 0, "valid": 0xFFFFFFFF}
-        await (await self._open()).addr(verb, **values)
+    async def _index(self, interface: str) -> int:
+        found = self._view.named(interface)
+        if found is None:  # it may be newer than what we have read
+            found = next((link for link in await asyncio.to_thread(nl.all_links) if link.name == interface), None)
+        if found is None:
+            raise OSError(errno.ENODEV, f"there is no interface {interface}")
+        return found.index
 
     async def close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._netlink is not None:
-            self._netlink.close()
-
-
-def _code(problem: Exception) -> int | None:
-    return problem.code if isinstance(problem, NetlinkError) else getattr(problem, "errno", None)
-
-
-def _explain(problem: Exception, action: act.AddAddress | act.RemoveAddress) -> str:
-    code = _code(problem)
-    if code == errno.EPERM:
-        return "not permitted: the agent needs CAP_NET_ADMIN, or node.addresses: verify"
-    if code == errno.EACCES and ":" in action.address:
-        return f"IPv6 is disabled here: sysctl -w net.ipv6.conf.{action.interface}.disable_ipv6=0"
-    if code == errno.ENODEV:
-        return f"there is no interface {action.interface}; see node.interface"
-    return f"{errno.errorcode.get(code or 0, '')} {problem}".strip()
+        self._changes.close()

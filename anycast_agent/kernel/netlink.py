@@ -1,7 +1,4 @@
-"""What we ask of netlink, and how we read it. pyroute2 knows the formats; this knows which messages matter.
-
-Routes are read from the buffer's headers first: a node may hold a million of them, and only a few are looked at.
-"""
+"""What we ask of netlink, and how we read it. pyroute2 knows the formats; this knows which messages matter."""
 
 from __future__ import annotations
 
@@ -16,53 +13,60 @@ from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
 from anycast_agent.core.model import Family
 
-RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = (
-    16,
-    17,
-    20,
-    21,
-    24,
-    25,
-    26,
-)
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_GETNEXTHOP = 106
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST, NLM_F_DUMP = 0x1, 0x300
+NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
 
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NETLINK_GET_STRICT_CHK = 270, 1, 12
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 """Links; IPv4 and IPv6 addresses; IPv4 and IPv6 routes (rtnetlink(7), RTMGRP_*)."""
 
-RTNH_F_DEAD, RTNH_F_LINKDOWN = 0x1, 0x10
-RTN_UNICAST, RT_TABLE_MAIN = 1, 254
-RTM_F_CLONED = 0x200
+RTNLGRP_NEXTHOP = 32
+"""Linux 5.3. Its number is beyond what a bind can name."""
 
+IFF_UP = 0x1
 IFA_PROTO_OURS = 0xAC
 """How our addresses are marked where the kernel (5.18 and later) has IFA_PROTO; the numbers from 4 on are free."""
 
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
 
+DUMP_TRIES = 5
+DUMP_PATIENCE = 5.0
+"""How long the kernel may take to go on with a dump. Seconds."""
+
 _HEADER = struct.Struct("=IHHII")
-_RTMSG = struct.Struct("=BBBBBBBBI")
 FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
 
 def monitor(receive_buffer: int) -> socket.socket:
-    """A socket that hears of every change to links, addresses and routes."""
+    """A socket that hears of every change to links, addresses, routes and nexthop objects."""
     sock = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
     )
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     sock.bind((0, GROUPS))
+    try:
+        sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NEXTHOP)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a kernel without nexthop objects has no such group
+            sock.close()
+            raise
     return sock
 
 
-def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(type, the whole message) of each netlink message in a buffer."""
+def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """(type, flags, the whole message) of each netlink message in a buffer. Raises ValueError for a cut one."""
     offset = 0
-    while offset + 16 <= len(data):
-        length, kind, _, _, _ = _HEADER.unpack_from(data, offset)
-        if length < 16:
-            return
-        yield kind, data[offset : offset + length]
+    while offset < len(data):
+        if offset + 16 > len(data):
+            raise ValueError("netlink: a message was cut")
+        length, kind, flags, _, _ = _HEADER.unpack_from(data, offset)
+        if length < 16 or offset + length > len(data):
+            raise ValueError("netlink: a message was cut")
+        yield kind, flags, data[offset : offset + length]
         offset += (length + 3) & ~3
 
 
@@ -72,6 +76,87 @@ _marshal: Any = MarshalRtnl()
 def parse(message: bytes) -> Any:
     """A message as pyroute2 reads it."""
     return next(iter(_marshal.parse(message)))
+
+
+class InterruptedDumpError(OSError):
+    """What was being read changed meanwhile (NLM_F_DUMP_INTR): entries may be missing from what was read."""
+
+
+def dump(request: int, body: bytes, *, strict: bool = False) -> Iterator[bytes]:
+    """Each message of a dump. Blocks: call it in a thread. ``strict``: let the kernel filter, where it can (4.20).
+
+    Raises InterruptedDumpError at its end where the kernel says that it is not consistent, and OSError.
+    """
+    interrupted = False
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as sock:
+        sock.settimeout(DUMP_PATIENCE)
+        if strict:
+            _ask_strictly(sock)
+        sock.send(_HEADER.pack(16 + len(body), request, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+        while True:
+            for kind, flags, message in messages(sock.recv(1 << 18)):
+                interrupted |= bool(flags & NLM_F_DUMP_INTR)
+                if kind in (NLMSG_ERROR, NLMSG_DONE):
+                    code = -struct.unpack_from("=i", message, 16)[0] if len(message) >= 20 else 0
+                    if code > 0:
+                        raise OSError(code, f"netlink cannot be read: {errno.errorcode.get(code, code)}")
+                    if interrupted:
+                        raise InterruptedDumpError(errno.EINTR, f"netlink dump {request}: it changed all the while")
+                    return
+                yield message
+
+
+def _ask_strictly(sock: socket.socket) -> None:
+    try:
+        sock.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+
+
+def consistent(request: int, body: bytes) -> list[Any]:
+    """A dump in which nothing that stayed is missing, parsed. Blocks: call it in a thread. OSError.
+
+    Where it never comes through uninterrupted, all that was read in all tries, in order: what stays is in one of them,
+    and what has gone since, the monitor hears of.
+    """
+    read: list[bytes] = []
+    for _ in range(DUMP_TRIES):
+        try:
+            whole: list[bytes] = []
+            for message in dump(request, body):  # read as fast as can be, parsed after
+                whole.append(message)
+                read.append(message)
+            return [parse(message) for message in whole]
+        except InterruptedDumpError:
+            continue
+    return [parse(message) for message in read]
+
+
+def all_links() -> list[SeenLink]:
+    return [seen_link(m) for m in consistent(RTM_GETLINK, struct.pack("=BxHiII", 0, 0, 0, 0, 0))]
+
+
+def all_addresses() -> list[SeenAddress]:
+    found = [seen_address(m) for m in consistent(RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0))]
+    return [seen for seen in found if seen is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenLink:
+    """An interface as the kernel has it."""
+
+    name: str
+    index: int
+    flags: int
+    up: bool
+
+
+def seen_link(message: Any) -> SeenLink:
+    flags, state = message["flags"], message.get_attr("IFLA_OPERSTATE")
+    # An interface without a carrier of its own (lo, dummy) calls itself UNKNOWN.
+    up = bool(flags & IFF_UP) and state in ("UP", "UNKNOWN")
+    return SeenLink(str(message.get_attr("IFLA_IFNAME")), message["index"], flags, up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +169,10 @@ class SeenAddress:
     marked: bool
     usable: bool
 
+    @property
+    def host(self) -> bool:
+        return self.length == (128 if ":" in self.address else 32)
+
 
 def seen_address(message: Any) -> SeenAddress | None:
     """Of an address message; None for one without an address."""
@@ -94,48 +183,3 @@ def seen_address(message: Any) -> SeenAddress | None:
     marked = message.get_attr("IFA_PROTO") == IFA_PROTO_OURS
     usable = not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
     return SeenAddress(str(address), message["prefixlen"], message["index"], marked, usable)
-
-
-def has_route(family: Family, *, default_only: bool, not_over: int) -> bool:
-    """Whether the main table has a usable unicast route of the family that leaves this node.
-
-    ``not_over``: the loopback's index. Blocks for as long as the dump takes: call it in a thread. OSError.
-    """
-    for message in _dump_routes(FAMILIES[family]):
-        _, length, _, _, table, _, _, kind, flags = _RTMSG.unpack_from(message, 16)
-        if kind != RTN_UNICAST or table != RT_TABLE_MAIN or flags & RTM_F_CLONED or (default_only and length != 0):
-            continue
-        if _usable(parse(message), flags, not_over):
-            return True
-    return False
-
-
-def _dump_routes(family: int) -> Iterator[bytes]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as sock:
-        sock.settimeout(5.0)
-        body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-        sock.send(_HEADER.pack(16 + len(body), RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
-        while True:
-            for kind, message in messages(sock.recv(1 << 18)):
-                if kind == NLMSG_DONE:
-                    return
-                if kind == NLMSG_ERROR:
-                    code = -struct.unpack_from("=i", message, 16)[0]
-                    raise OSError(code, f"routes cannot be read: {errno.errorcode.get(code, code)}")
-                if kind == RTM_NEWROUTE:
-                    yield message
-
-
-def _usable(route: Any, flags: int, not_over: int) -> bool:
-    hops = route.get_attr("RTA_MULTIPATH")
-    if hops:
-        return any(_hop_usable(hop["flags"], hop["oif"], not_over) for hop in hops)
-    return _hop_usable(flags, route.get_attr("RTA_OIF"), not_over) and not _is_link_local(route)
-
-
-def _hop_usable(flags: int, index: int | None, not_over: int) -> bool:
-    return not flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN) and index != not_over
-
-
-def _is_link_local(route: Any) -> bool:
-    return str(route.get_attr("RTA_DST") or "").startswith(("fe80:", "ff00:", "169.254."))

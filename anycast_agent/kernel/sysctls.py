@@ -6,6 +6,9 @@ from pathlib import Path
 
 _CONF = Path("/proc/sys/net/ipv4/conf")
 
+_SHOWN = 8
+"""A warning names no more interfaces than this."""
+
 
 def _value(interface: str, name: str) -> int:
     """The kernel takes the greater of ``all`` and the interface's own, for these settings."""
@@ -18,6 +21,18 @@ def _value(interface: str, name: str) -> int:
     return max(values)
 
 
+def _lines(interfaces: list[str], *settings: str) -> str:
+    """What to type. Where an interface has a dot in its name, sysctl(8) wants a slash for it."""
+    return " ".join(
+        f"net.ipv4.conf.{n.replace('.', '/')}.{setting}" for n in interfaces[:_SHOWN] for setting in settings
+    )
+
+
+def _names(interfaces: list[str]) -> str:
+    more = len(interfaces) - _SHOWN
+    return ", ".join(interfaces[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
 def strict_rp_filter(interfaces: list[str]) -> str:
     """What to do about strict reverse path filtering; empty where there is none.
 
@@ -27,8 +42,8 @@ def strict_rp_filter(interfaces: list[str]) -> str:
     strict = [name for name in interfaces if _value(name, "rp_filter") == 1]
     if not strict:
         return ""
-    lines = " ".join(f"net.ipv4.conf.{name}.rp_filter=2" for name in strict)
-    return f"rp_filter is strict on {', '.join(strict)}: replies by another way are dropped; sysctl -w {lines}"
+    lines = _lines(strict, "rp_filter=2")
+    return f"rp_filter is strict on {_names(strict)}: replies by another way are dropped; sysctl -w {lines}"
 
 
 def talkative_arp(shared: list[str]) -> str:
@@ -36,5 +51,5 @@ def talkative_arp(shared: list[str]) -> str:
     loud = [n for n in shared if _value(n, "arp_ignore") < 1 or _value(n, "arp_announce") < 2]
     if not loud:
         return ""
-    lines = " ".join(f"net.ipv4.conf.{n}.arp_ignore=1 net.ipv4.conf.{n}.arp_announce=2" for n in loud)
-    return f"{', '.join(loud)} would speak ARP for anycast addresses on a shared segment; sysctl -w {lines}"
+    lines = _lines(loud, "arp_ignore=1", "arp_announce=2")
+    return f"{_names(loud)} would speak ARP for anycast addresses on a shared segment; sysctl -w {lines}"
