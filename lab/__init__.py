@@ -1,0 +1,1 @@
+"""The lab: containerlab's topology file in plain network namespaces, drills against it, and what they showed."""

@@ -1,0 +1,76 @@
+"""YAML files that people write for the lab, read into models; every problem with its file, line and column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
+from anycast_agent.config.source import Places, Where, read
+
+
+class Document(BaseModel):
+    """Part of a file: unknown keys are refused, by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+D = TypeVar("D", bound=Document)
+
+
+def load(path: Path, model: type[D]) -> tuple[D, Places]:
+    """Raises ConfigError with all that is wrong, each where it stands."""
+    if not path.is_file():
+        raise ConfigError([Problem(str(path), 1, 1, "there is no such file")])
+    values, places = read(path)
+    try:
+        return model.model_validate(values), places
+    except ValidationError as error:
+        raise ConfigError(
+            Problem(
+                *place(places, tuple(d["loc"]), str(path)), _say(values, tuple(d["loc"]), d["type"], d["msg"], model)
+            )
+            for d in error.errors()
+        ) from None
+
+
+def place(places: Places, where: Where, file: str) -> tuple[str, int, int]:
+    """Where a value stands; where it is missing, what it is missing from."""
+    while where and where not in places:
+        where = where[:-1]
+    return places.get(where, (file, 1, 1))
+
+
+def _say(values: Any, where: Where, kind: str, message: str, model: type[BaseModel]) -> str:
+    last = str(where[-1]) if where else ""
+    if kind == "extra_forbidden":
+        known = {name for m in _models(model) for name in _keys(m)}
+        return f"unknown key {last!r}" + did_you_mean(last, known)
+    if kind == "missing":
+        return f"{last!r} is missing"
+    message = message.removeprefix("Value error, ")
+    return message if kind == "value_error" else f"{last}: {message[:1].lower()}{message[1:]}"
+
+
+def _keys(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+def _models(model: type[BaseModel]) -> set[type[BaseModel]]:
+    """A model and those it is made of."""
+    found: set[type[BaseModel]] = set()
+    waiting = [model]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting += [m for field in one.model_fields.values() for m in _inside(field.annotation)]
+    return found
+
+
+def _inside(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for part in getattr(annotation, "__args__", ()) for m in _inside(part)]
