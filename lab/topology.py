@@ -42,9 +42,9 @@ class NodeFile(Document):
     restart_policy: str = Field("", alias="restart-policy")
     binds: tuple[str, ...] = ()
     exec: tuple[str, ...] = ()
-    env: dict[str, str | int | float] = {}
-    sysctls: dict[str, str | int] = {}
-    labels: dict[str, str | int] = {}
+    env: dict[str, str | int | float] = Field(default_factory=dict)
+    sysctls: dict[str, str | int] = Field(default_factory=dict)
+    labels: dict[str, str | int] = Field(default_factory=dict)
 
 
 class LinkFile(Document):
@@ -54,8 +54,8 @@ class LinkFile(Document):
 
 class TopologyPart(Document):
     defaults: NodeFile = NodeFile()
-    kinds: dict[str, NodeFile] = {}
-    groups: dict[str, NodeFile] = {}
+    kinds: dict[str, NodeFile] = Field(default_factory=dict)
+    groups: dict[str, NodeFile] = Field(default_factory=dict)
     nodes: dict[Name, NodeFile | None] = Field(min_length=1)
     links: tuple[LinkFile, ...] = ()
 
