@@ -1,0 +1,88 @@
+"""The links between nodes: veth pairs, cut and mended, lossy and clean."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyroute2
+
+from lab.node import Node, NodeError
+from lab.topology import End, Link
+
+
+def plug_in(links: Iterable[Link], nodes: Mapping[str, Node]) -> None:
+    """Every link, up at both ends."""
+    links = tuple(links)
+    with pyroute2.IPRoute() as host:
+        for link in links:
+            a, b = link.ends
+            host.link(
+                "add", kind="veth", ifname=a.interface, net_ns_pid=nodes[a.node].keeper, mtu=link.mtu,
+                peer={"ifname": b.interface, "net_ns_pid": nodes[b.node].keeper, "mtu": link.mtu},
+            )  # fmt: skip
+    by_node: dict[str, list[str]] = {}
+    for end in (end for link in links for end in link.ends):
+        by_node.setdefault(end.node, []).append(end.interface)
+    for name, interfaces in by_node.items():
+        set_up(nodes[name], interfaces)
+
+
+def set_up(node: Node, interfaces: Iterable[str], up: bool = True) -> None:
+    """``lo`` is set up with the rest."""
+
+    def work() -> None:
+        with pyroute2.IPRoute() as netlink:
+            for interface in ["lo", *interfaces] if up else interfaces:
+                netlink.link("set", index=_index(netlink, interface), state="up" if up else "down")
+
+    node.in_network(work)
+
+
+def move(interfaces: Iterable[str], node: Node, to: int) -> None:
+    """Take ends of links into another network namespace, a process's: they lose their addresses, as at a boot."""
+
+    def work() -> None:
+        with pyroute2.IPRoute() as netlink:
+            for interface in interfaces:
+                netlink.link("set", index=_index(netlink, interface), net_ns_pid=to)
+
+    node.in_network(work)
+
+
+def cut(link: Link, nodes: Mapping[str, Node]) -> None:
+    """One end down: the other loses its carrier."""
+    set_up(nodes[link.a.node], [link.a.interface], up=False)
+
+
+def mend(link: Link, nodes: Mapping[str, Node]) -> None:
+    set_up(nodes[link.a.node], [link.a.interface])
+
+
+def lose(end: End, node: Node, percent: int) -> None:
+    """Drop so much of what comes in at an end: at 100, everything, ARP too, with the link up. 0 ends it."""
+    table = f"lab_{end.interface.replace('-', '_').replace('.', '_')}"
+    _nft(node, f"add table netdev {table}\ndelete table netdev {table}\n")
+    if percent:
+        chance = f"numgen random mod 100 < {percent} " if percent < 100 else ""
+        _nft(
+            node,
+            f"table netdev {table} {{ chain in {{ type filter hook ingress device {end.interface} priority 0; "
+            f"{chance}drop; }} }}\n",
+        )
+
+
+def _nft(node: Node, script: str) -> None:
+    done = subprocess.run(
+        ["nsenter", f"--net=/proc/{node.keeper}/ns/net", "nft", "-f", "-"], input=script, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise NodeError(f"{node.name}: nft: {done.stderr.strip()}")
+
+
+def _index(netlink: Any, interface: str) -> int:
+    found = netlink.link_lookup(ifname=interface)
+    if not found:
+        raise NodeError(f"there is no interface {interface}")
+    return int(found[0])

@@ -1,0 +1,217 @@
+"""One node: a network namespace that outlives a power cut, and the processes that do not."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from lab import topology
+from lab.cgroups import Group
+
+T = TypeVar("T")
+CLONE_NEWNET = 0x40000000
+HERE = Path(__file__).resolve().parent
+
+IMAGES = {"frrouting/frr": ["/usr/lib/frr/frrinit.sh", "start"]}
+"""What an image would start by itself, where the file gives no ``cmd``: by a part of the image's name."""
+
+FOLDERS = [("/var/log/frr", "frr"), ("/run/frr", "frr"), ("/var/run/frr", "frr")]
+"""What the packages' own start-up makes, on file systems that are empty at boot: (path, owner)."""
+
+
+class NodeError(RuntimeError):
+    """A node could not be started, or a command in it failed: what, and what it said."""
+
+
+class Node:
+    def __init__(self, spec: topology.Node, folder: Path, group: Group, lower: str = "/") -> None:
+        self.spec, self.name = spec, spec.name
+        self._folder, self._group, self._lower = folder / spec.name, group.below(spec.name), lower
+        self._keeper_group = group.below("keepers")
+        self.keeper = 0
+        """A process that holds the network namespace."""
+        self.init = 0
+        """PID 1 of the node, as the host counts; 0 while it is off."""
+
+    # --- power ---
+
+    def plug(self) -> None:
+        """A network namespace, without anything in it yet."""
+        self._keeper_group.make()
+        keeper = subprocess.Popen(
+            ["unshare", "--net", "sleep", "infinity"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, preexec_fn=self._keeper_group.join, start_new_session=True,
+        )  # fmt: skip
+        ours = os.stat("/proc/self/ns/net").st_ino
+        while _inode(keeper.pid) in (ours, 0):
+            if keeper.poll() is not None:
+                raise NodeError(f"{self.name}: unshare --net failed with status {keeper.returncode}; are you root?")
+        self.keeper = keeper.pid
+
+    def start(self) -> None:
+        """Begin to start; ``ready`` waits."""
+        self._group.make()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        command = shlex.split(self.spec.cmd) or _of_image(self.spec.image)
+        self._process = subprocess.Popen(
+            ["nsenter", f"--net=/proc/{self.keeper}/ns/net", "unshare", "--uts", "--mount", "--pid", "--ipc", "--fork",
+             "--kill-child", sys.executable, "-I", str(HERE / "init.py")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            preexec_fn=self._group.join, start_new_session=True,
+        )  # fmt: skip
+        orders = {
+            "name": self.name,
+            "work": str(self._folder),
+            "lower": self._lower,
+            "shown": sorted({str(HERE.parent), sys.prefix, sys.base_prefix}) if self._lower == "/" else [],
+            "binds": [[str(source), target, read_only] for source, target, read_only in self.spec.binds],
+            "sysctls": dict(self.spec.sysctls),
+            "folders": FOLDERS,
+            "command": command,
+            "env": self.environment(),
+        }
+        stdin = _stream(self._process.stdin)
+        stdin.write(json.dumps(orders))
+        stdin.close()
+
+    def ready(self) -> None:
+        """Wait until PID 1 has started its command. Raises NodeError."""
+        stdout = _stream(self._process.stdout)
+        said = stdout.readline().strip()
+        if said != "ready":
+            raise NodeError(f"{self.name}: {said} {stdout.read().strip()}".strip())
+        stdout.close()
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        self.init = int(children[0])
+
+    def cut_power(self) -> None:
+        """Every process is gone at once, and nothing is said to anybody."""
+        self._group.kill()
+        self.init = 0
+
+    def freeze(self, frozen: bool) -> None:
+        self._group.freeze(frozen)
+
+    def unplug(self) -> None:
+        """Let go of the network namespace: with its last process, it and its ends of links are gone."""
+        if self.keeper:
+            os.kill(self.keeper, 9)
+            self.keeper = 0
+
+    # --- inside ---
+
+    def environment(self) -> dict[str, str]:
+        path = [
+            str(Path(sys.executable).parent),
+            "/usr/local/sbin",
+            "/usr/local/bin",
+            "/usr/sbin",
+            "/usr/bin",
+            "/sbin",
+            "/bin",
+        ]
+        return {"PATH": ":".join(path), "LANG": "C.UTF-8", "HOME": "/root", **self.spec.env}
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        """The words that run a command inside."""
+        if not self.init:
+            raise NodeError(f"{self.name} is off")
+        spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
+        return ["nsenter", "--target", str(self.init), *spaces, "--", *words]
+
+    def popen(self, words: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        environment = {**self.environment(), **({"TERM": os.environ["TERM"]} if "TERM" in os.environ else {})}
+        return subprocess.Popen(self.command(words), env=environment, preexec_fn=self._group.join, **options)
+
+    def run(self, words: Sequence[str], timeout: float = 20.0, check: bool = True) -> str:
+        """What a command inside says. Raises NodeError, with what it said, where it fails and ``check``."""
+        process = self.popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise NodeError(f"{self.name}: {shlex.join(words)}: no end after {timeout:g} s") from None
+        if check and process.returncode != 0:
+            raise NodeError(f"{self.name}: {shlex.join(words)}: status {process.returncode}: {(err or out).strip()}")
+        return str(out)
+
+    def path(self, inside: str) -> Path:
+        """A file of the node, as the host reaches it."""
+        return Path(f"/proc/{self.init}/root") / inside.lstrip("/")
+
+    def processes(self, name: str) -> list[int]:
+        """Processes of the node whose program or whose Python entry point has that name; the host's numbers."""
+        return [pid for pid in self._group.processes() if name in _names(pid)]
+
+    def in_network(self, work: Callable[[], T]) -> T:
+        """Run a function in the node's network namespace, in a thread that ends with it."""
+        return in_network(self.keeper, work)
+
+
+def in_network(pid: int, work: Callable[[], T]) -> T:
+    found: list[T] = []
+    failed: list[BaseException] = []
+
+    def body() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        try:
+            with Path(f"/proc/{pid}/ns/net").open() as file:
+                if libc.setns(file.fileno(), CLONE_NEWNET) != 0:
+                    raise OSError(ctypes.get_errno(), f"setns {pid}")
+            found.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return found[0]
+
+
+def _of_image(image: str) -> list[str]:
+    for part, command in IMAGES.items():
+        if part in image:
+            return command
+    if not image:
+        return []
+    raise NodeError(f"image {image!r}: what it starts is not known here; give the node a cmd")
+
+
+def _names(pid: int) -> set[str]:
+    """What a process is called: its program, and for an interpreter what it runs with its first argument."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        names = {Path(f"/proc/{pid}/comm").read_text().strip(), *(Path(word).name for word in words[:2] if word)}
+    except OSError:
+        return set()
+    if len(words) > 2 and Path(words[1]).name == "anycast-agent":
+        names.add(f"anycast-agent {words[2]}")
+    return names
+
+
+def _inode(pid: int) -> int:
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except OSError:
+        return 0
+
+
+def _stream(stream: IO[str] | None) -> IO[str]:
+    assert stream is not None  # noqa: S101 -- asked for with PIPE
+    return stream
+
+
+def variables(variant: str | None) -> Mapping[str, str]:
+    """What fills the topology file's ``${…}``."""
+    return {**os.environ, **({"ANYCAST_LAB_VARIANT": variant} if variant else {})}
