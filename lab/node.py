@@ -127,6 +127,10 @@ class Node:
         spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
         return ["nsenter", "--target", str(self.init), *spaces, "--", *words]
 
+    def join(self) -> None:
+        """Put the calling process into the node's control group: between fork and exec."""
+        self._group.join()
+
     def popen(self, words: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         environment = {**self.environment(), **({"TERM": os.environ["TERM"]} if "TERM" in os.environ else {})}
         return subprocess.Popen(self.command(words), env=environment, preexec_fn=self._group.join, **options)
@@ -149,7 +153,7 @@ class Node:
         return Path(f"/proc/{self.init}/root") / inside.lstrip("/")
 
     def processes(self, name: str) -> list[int]:
-        """Processes of the node whose program or whose Python entry point has that name; the host's numbers."""
+        """Processes of the node of that name: their program, script or Python module; the host's numbers."""
         return [pid for pid in self._group.processes() if name in _names(pid)]
 
     def in_network(self, work: Callable[[], T]) -> T:
@@ -189,15 +193,12 @@ def _of_image(image: str) -> list[str]:
 
 
 def _names(pid: int) -> set[str]:
-    """What a process is called: its program, and for an interpreter what it runs with its first argument."""
+    """What a process is called: its program, and for an interpreter what it runs."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-        names = {Path(f"/proc/{pid}/comm").read_text().strip(), *(Path(word).name for word in words[:2] if word)}
+        return {Path(f"/proc/{pid}/comm").read_text().strip(), *(Path(word).name for word in words[:3] if word)}
     except OSError:
         return set()
-    if len(words) > 2 and Path(words[1]).name == "anycast-agent":
-        names.add(f"anycast-agent {words[2]}")
-    return names
 
 
 def _inode(pid: int) -> int:

@@ -66,7 +66,7 @@ class Figures:
     loss: float = 0.0
     """The longest window of loss that any stream saw."""
     restored: float | None = None
-    """From the first lost request to the last; None: never."""
+    """Until the last lost request; None: requests were still lost at the end, or none was lost at all."""
     flaps: int = 0
     """Changes of a router's table, and back, that nobody asked for."""
 

@@ -87,23 +87,33 @@ def dump(request: int, body: bytes, *, strict: bool = False) -> Iterator[bytes]:
 
     Raises InterruptedDumpError at its end where the kernel says that it is not consistent, and OSError.
     """
-    interrupted = False
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as sock:
-        sock.settimeout(DUMP_PATIENCE)
+    with dump_socket() as sock:
         if strict:
             _ask_strictly(sock)
-        sock.send(_HEADER.pack(16 + len(body), request, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
-        while True:
-            for kind, flags, message in messages(sock.recv(1 << 18)):
-                interrupted |= bool(flags & NLM_F_DUMP_INTR)
-                if kind in (NLMSG_ERROR, NLMSG_DONE):
-                    code = -struct.unpack_from("=i", message, 16)[0] if len(message) >= 20 else 0
-                    if code > 0:
-                        raise OSError(code, f"netlink cannot be read: {errno.errorcode.get(code, code)}")
-                    if interrupted:
-                        raise InterruptedDumpError(errno.EINTR, f"netlink dump {request}: it changed all the while")
-                    return
-                yield message
+        yield from dump_on(sock, request, body)
+
+
+def dump_socket() -> socket.socket:
+    """Of the network namespace that the calling thread is in, for as long as it is open."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    sock.settimeout(DUMP_PATIENCE)
+    return sock
+
+
+def dump_on(sock: socket.socket, request: int, body: bytes) -> Iterator[bytes]:
+    interrupted = False
+    sock.send(_HEADER.pack(16 + len(body), request, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+    while True:
+        for kind, flags, message in messages(sock.recv(1 << 18)):
+            interrupted |= bool(flags & NLM_F_DUMP_INTR)
+            if kind in (NLMSG_ERROR, NLMSG_DONE):
+                code = -struct.unpack_from("=i", message, 16)[0] if len(message) >= 20 else 0
+                if code > 0:
+                    raise OSError(code, f"netlink cannot be read: {errno.errorcode.get(code, code)}")
+                if interrupted:
+                    raise InterruptedDumpError(errno.EINTR, f"netlink dump {request}: it changed all the while")
+                return
+            yield message
 
 
 def _ask_strictly(sock: socket.socket) -> None:

@@ -1,0 +1,242 @@
+"""Runs a drill: starts the traffic, does what the steps say, and writes down what happened. It judges nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from lab import acts
+from lab.drill import Drill, Step
+from lab.lab import Lab, LabError
+from lab.node import Node, NodeError
+from lab.result import Expectation, Mark
+from lab.scene import Expected, Scene
+from lab.tables import Change, Tables
+
+TRAFFIC = Path(__file__).resolve().parent / "traffic.py"
+LONGEST = 600.0
+"""No drill's traffic goes on for longer. Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What became of one request. ``sent``: monotonic."""
+
+    sent: float
+    client: str
+    stream: str
+    who: str | None
+    took: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A line of a node's log that says that something was noticed. ``at``: monotonic."""
+
+    at: float
+    node: str
+    text: str
+
+
+@dataclass
+class Story:
+    """What happened, as it was observed; times are monotonic."""
+
+    drill: str
+    variant: str
+    started: str
+    begin: float
+    end: float = 0.0
+    marks: list[Mark] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    met: list[Expectation] = field(default_factory=list)
+    problem: str = ""
+
+
+Teller = Callable[[float, str], None]
+"""Told what happens, as it happens: (seconds since the drill's start, what)."""
+
+
+class Conductor:
+    def __init__(self, lab: Lab, scene: Scene, name: str, drill: Drill, tell: Teller) -> None:
+        self._lab, self._scene, self._drill, self._tell = lab, scene, drill, tell
+        self._tables = Tables(lab.topology, lab.nodes, scene.concerns)
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        self.story = Story(name, lab.variant, now, time.monotonic())
+
+    def _since(self, at: float) -> float:
+        return at - self.story.begin
+
+    async def run(self) -> Story:
+        """The drill, to its end or to where it cannot go on; the traffic always ends."""
+        story = self.story
+        self._tables.open(name for name, node in self._lab.nodes.items() if node.init)
+        try:
+            await self._until(self._scene.steady, self._drill.patience, "before the drill")
+            story.begin = time.monotonic()
+            self._tables.changes.clear()
+            traffic = [await self._traffic(client) for client in self._scene.clients]
+            readers = [asyncio.create_task(self._read(c, p)) for c, p in zip(self._scene.clients, traffic, strict=True)]
+            watcher = asyncio.create_task(self._watch())
+            try:
+                await asyncio.sleep(self._drill.before)
+                for step in self._drill.steps:
+                    await self._step(step)
+                await asyncio.sleep(self._drill.after)
+            finally:
+                story.end = time.monotonic()
+                await self._end(traffic, readers)
+                watcher.cancel()
+                await asyncio.gather(watcher, return_exceptions=True)
+        except (LabError, NodeError, OSError) as error:
+            story.problem = str(error)
+        finally:
+            story.end = story.end or time.monotonic()
+            story.changes = list(self._tables.changes)
+            story.seen = sorted(noticed(self._lab, story.begin), key=lambda seen: seen.at)
+            self._tables.close()
+        return story
+
+    # --- steps ---
+
+    async def _step(self, step: Step) -> None:
+        act = step.fault or step.recover
+        if act is not None:
+            kind = "fault" if step.fault else "recovery"
+            at = time.monotonic()
+            if act.verb == "power_off":
+                for name in act.what.of(self._lab.topology):
+                    self._tables.close(name)
+            text = await asyncio.to_thread(acts.do, self._lab, act)
+            self.story.marks.append(Mark(at, kind, text))
+            self._tell(self._since(at), f"{kind}: {text}")
+            if act.verb == "power_on":
+                self._tables.open(act.what.of(self._lab.topology))
+        elif step.wait is not None:
+            await asyncio.sleep(step.wait)
+        elif step.tables is not None:
+            await self._expected(step.tables, self._drill.patience, "the tables are as expected")
+        elif step.steady is not None:
+            await self._expected(self._scene.steady, step.steady, "every table is as before")
+
+    async def _expected(self, expected: Expected, patience: float, text: str) -> None:
+        begun = time.monotonic()
+        wrong = await self._wait(expected, patience)
+        found = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        found = found or f"after {time.monotonic() - begun:.2f} s"
+        self.story.met.append(Expectation(f"{text} within {patience:g} s", not wrong, found))
+        self._tell(self._since(time.monotonic()), f"{text}: {found}" if not wrong else f"NOT {text}: {found}")
+
+    async def _until(self, expected: Expected, patience: float, when: str) -> None:
+        wrong = await self._wait(expected, patience)
+        if wrong:
+            raise LabError(f"{when}, the lab is not steady: {'; '.join(wrong[:5])}")
+
+    async def _wait(self, expected: Expected, patience: float) -> list[str]:
+        """What is still not so after ``patience``; empty as soon as all is."""
+        deadline = time.monotonic() + patience
+        while wrong := self._scene.differences(expected, self._tables.now()):
+            if time.monotonic() >= deadline:
+                return wrong
+            await asyncio.sleep(0.05)
+        return []
+
+    async def _watch(self) -> None:
+        """Tell of the tables' changes as they come."""
+        told = 0
+        while True:
+            for change in self._tables.changes[told:]:
+                after = " and ".join(change.after) if change.after else "nobody"
+                self._tell(self._since(change.at), f"{change.node}: {change.prefix} → {after}")
+            told = len(self._tables.changes)
+            await asyncio.sleep(0.1)
+
+    # --- traffic ---
+
+    async def _traffic(self, client: str) -> asyncio.subprocess.Process:
+        traffic, node = self._drill.traffic, self._lab.nodes[client]
+        orders = {**traffic.model_dump(), "seconds": LONGEST, "targets": self._scene.targets}
+        words = node.command([sys.executable, "-I", str(TRAFFIC), json.dumps(orders)])
+        return await asyncio.create_subprocess_exec(
+            *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            limit=1 << 22, env=node.environment(), preexec_fn=node.join,
+        )  # fmt: skip
+
+    async def _read(self, client: str, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None and process.stderr is not None  # noqa: S101 -- asked for with PIPE
+        async for line in process.stdout:
+            for sent, stream, who, took in json.loads(line):
+                lost = who is None
+                self.story.requests.append(
+                    Request(sent, client, stream, who, 0.0 if lost else took, str(took) if lost else "")
+                )
+        error = (await process.stderr.read(4096)).decode(errors="replace").strip()
+        if error:
+            self.story.problem = f"{client}: the traffic ended: {error.splitlines()[-1]}"
+
+    async def _end(self, traffic: list[asyncio.subprocess.Process], readers: list[asyncio.Task[None]]) -> None:
+        for client in self._scene.clients:
+            for pid in self._lab.nodes[client].processes(TRAFFIC.name):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(self._drill.traffic.timeout + 5):
+                await asyncio.gather(*readers)
+                for process in traffic:
+                    await process.wait()
+        except TimeoutError:
+            for process in traffic:
+                with suppress(ProcessLookupError):
+                    process.kill()
+            self.story.problem = self.story.problem or "the traffic did not end"
+
+
+# --- logs ---
+
+_AGENT = re.compile(r"(\d\d:\d\d:\d\d\.\d{3}) \w+ +(.+)")
+_FRR = re.compile(r"\d{4}/\d\d/\d\d (\d\d:\d\d:\d\d\.\d{3}) BGP: .*%ADJCHANGE: (.* Down.*)")
+_NOTICED = re.compile(r"^\S+/(32|128): (?!announce)|: session (down|closed)|: down")
+
+
+def noticed(lab: Lab, since: float) -> list[Seen]:
+    """What agents and routers wrote of something that went wrong. A node that is off has noticed nothing."""
+    found: list[Seen] = []
+    for node in lab.nodes.values():
+        for log, pattern in (("/var/log/agent.log", _AGENT), ("/var/log/frr/frr.log", _FRR)):
+            for line in _lines(node, log):
+                match = pattern.match(line)
+                if match and (pattern is _FRR or _NOTICED.search(match[2])):
+                    at = _monotonic(match[1])
+                    if at >= since:
+                        found.append(Seen(at, node.name, match[2][:200]))
+    return found
+
+
+def _lines(node: Node, log: str) -> list[str]:
+    if not node.init:
+        return []
+    try:
+        return node.path(log).read_text(errors="replace").splitlines()[-5000:]
+    except OSError:
+        return []  # it has none
+
+
+def _monotonic(clock: str) -> float:
+    """Of today's wall time: the logs say no more."""
+    now = datetime.now()
+    then = datetime.combine(now.date(), datetime.strptime(clock, "%H:%M:%S.%f").time())
+    ago = (now - then).total_seconds() % 86400
+    return time.monotonic() - ago

@@ -1,0 +1,210 @@
+"""Requests as a client makes them, each of which knows who answered it. Standard library only; run by path in a node.
+
+Usage: traffic.py '{"dns": 200, "http": 20, "timeout": 1.0, "seconds": 60, "targets": {…}}'
+
+One line of JSON on standard output every 50 ms: ``[[sent, stream, who, took], …]``; ``sent`` is CLOCK_MONOTONIC, which
+all network namespaces share; ``who`` is the node that answered, or null with the reason for a request that was lost.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+import time
+from typing import Any
+
+FLOWS = 32
+"""Source ports for each stream of DNS requests: ECMP sorts by flow."""
+
+EVERY = 0.05
+OUTSTANDING_MOST = 5000
+
+_QUESTION = b"\x06whoami\x07example\x00" + struct.pack("!HH", 16, 1)  # TXT IN
+
+
+def query(number: int) -> bytes:
+    return struct.pack("!HHHHHH", number, 0x0100, 1, 0, 0, 0) + _QUESTION
+
+
+def who_of_dns(data: bytes) -> tuple[int, str | None]:
+    """(the request's number, the name in the first TXT answer); None for an answer without it. ValueError: not DNS."""
+    if len(data) < 12:
+        raise ValueError("short")
+    number, flags, _, answers, _, _ = struct.unpack_from("!HHHHHH", data)
+    if flags & 0x000F or not answers:
+        return number, None
+    at = 12 + len(_QUESTION)
+    at += 2 if data[at] & 0xC0 else len(_QUESTION) - 4  # the owner: a pointer, or the name again
+    length = data[at + 10]  # after type, class, TTL and the record's length: the text's
+    return number, data[at + 11 : at + 11 + length].decode("ascii", "replace")
+
+
+class Stream:
+    """Requests of one protocol and family at an even rate."""
+
+    def __init__(self, traffic: Traffic, name: str, address: str, rate: float, timeout: float) -> None:
+        self.traffic, self.name, self.address, self.timeout = traffic, name, address, timeout
+        self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.gap = 1 / rate
+
+    def send(self, now: float) -> None:
+        raise NotImplementedError
+
+
+class Dns(Stream):
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        self.number = 0
+        self.waiting: dict[int, float] = {}
+        self.sockets = []
+        for _ in range(FLOWS):
+            sock = socket.socket(self.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            self.traffic.selector.register(sock, selectors.EVENT_READ, self.readable)
+            self.sockets.append(sock)
+
+    def send(self, now: float) -> None:
+        self.number = (self.number + 1) % 65536
+        number = self.number
+        try:
+            # Not connected: an ICMP error for one request is not another's answer.
+            self.sockets[number % FLOWS].sendto(query(number), (self.address, 53))
+        except OSError as error:
+            self.traffic.lost(now, self, errno.errorcode.get(error.errno or 0, "error"))
+            return
+        self.waiting[number] = now
+        self.traffic.later(now + self.timeout, lambda: self.give_up(number, now))
+
+    def give_up(self, number: int, sent: float) -> None:
+        if self.waiting.get(number) == sent:
+            del self.waiting[number]
+            self.traffic.lost(sent, self, "timeout")
+
+    def readable(self, sock: socket.socket, _: int) -> None:
+        try:
+            while True:
+                number, who = who_of_dns(sock.recv(4096))
+                sent = self.waiting.pop(number, None)
+                if sent is not None:
+                    self.traffic.answered(sent, self, who)
+        except (BlockingIOError, ValueError, IndexError):
+            pass
+        except OSError:
+            pass  # an ICMP error: the request's own time will tell
+
+
+class Http(Stream):
+    """A connection for each request: what is in flight when a path moves is what users lose."""
+
+    def send(self, now: float) -> None:
+        sock = socket.socket(self.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        code = sock.connect_ex((self.address, 80))
+        if code not in (0, errno.EINPROGRESS):
+            sock.close()
+            self.traffic.lost(now, self, errno.errorcode.get(code, "error"))
+            return
+        state: dict[str, Any] = {"sent": now, "data": b"", "open": True}
+        self.traffic.selector.register(sock, selectors.EVENT_WRITE, lambda s, events: self.step(s, events, state))
+        self.traffic.later(now + self.timeout, lambda: self.end(sock, state, "timeout"))
+
+    def step(self, sock: socket.socket, events: int, state: dict[str, Any]) -> None:
+        try:
+            if events & selectors.EVENT_WRITE:
+                sock.send(b"GET / HTTP/1.0\r\nHost: www.example\r\nConnection: close\r\n\r\n")
+                self.traffic.selector.modify(sock, selectors.EVENT_READ, self.traffic.selector.get_key(sock).data)
+                return
+            data = sock.recv(4096)
+            state["data"] += data
+            if not data or len(state["data"]) > 65536:
+                head, _, body = state["data"].partition(b"\r\n\r\n")
+                good = head.split(b" ")[1:2] == [b"200"]
+                self.end(sock, state, "" if good else "wrong answer", body.decode("ascii", "replace").strip())
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self.end(sock, state, errno.errorcode.get(error.errno or 0, "error"))
+
+    def end(self, sock: socket.socket, state: dict[str, Any], problem: str, who: str = "") -> None:
+        if state["open"]:
+            state["open"] = False
+            self.traffic.selector.unregister(sock)
+            sock.close()
+            if problem:
+                self.traffic.lost(state["sent"], self, problem)
+            else:
+                self.traffic.answered(state["sent"], self, who)
+
+
+class Traffic:
+    def __init__(self, orders: dict[str, Any]) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.records: list[list[Any]] = []
+        self.timers: list[tuple[float, int, Any]] = []
+        self.count = 0
+        self.until = time.monotonic() + float(orders["seconds"])
+        self.streams = [
+            kind(self, f"{name} {family}", orders["targets"][f"{name} {family}"], orders[name], orders["timeout"])
+            for name, kind in (("dns", Dns), ("http", Http))
+            for family in ("IPv4", "IPv6")
+            if orders[name]
+        ]
+
+    def later(self, at: float, what: Any) -> None:
+        self.count += 1
+        heapq.heappush(self.timers, (at, self.count, what))
+
+    def answered(self, sent: float, stream: Stream, who: str | None) -> None:
+        if who:
+            self.records.append([round(sent, 5), stream.name, who, round(time.monotonic() - sent, 5)])
+        else:
+            self.lost(sent, stream, "wrong answer")
+
+    def lost(self, sent: float, stream: Stream, why: str) -> None:
+        self.records.append([round(sent, 5), stream.name, None, why])
+
+    def begin(self, stream: Stream, due: float) -> None:
+        if due < self.until:
+            stream.send(time.monotonic())
+            self.later(due + stream.gap, lambda: self.begin(stream, due + stream.gap))
+
+    def flush(self) -> None:
+        if self.records:
+            os.write(1, (json.dumps(self.records, separators=(",", ":")) + "\n").encode())
+            self.records = []
+
+    def stop(self) -> None:
+        """Send no more; what is on its way is still waited for."""
+        self.until = 0.0
+
+    def run(self) -> None:
+        start = time.monotonic()
+        for number, stream in enumerate(self.streams):
+            due = start + number * stream.gap / len(self.streams)
+            self.later(due, lambda stream=stream, due=due: self.begin(stream, due))
+        flushed = start
+        while self.timers:
+            now = time.monotonic()
+            while self.timers and self.timers[0][0] <= now:
+                heapq.heappop(self.timers)[2]()
+            if now - flushed >= EVERY:
+                self.flush()
+                flushed = now
+            wait = max(0.0, min(self.timers[0][0] - time.monotonic(), EVERY)) if self.timers else 0.0
+            for key, events in self.selector.select(wait):
+                key.data(key.fileobj, events)
+        self.flush()
+
+
+if __name__ == "__main__":
+    try:
+        traffic = Traffic(json.loads(sys.argv[1]))
+        signal.signal(signal.SIGTERM, lambda *_: traffic.stop())
+        traffic.run()
+    except (BrokenPipeError, KeyboardInterrupt):
+        sys.exit(0)  # nobody asks any more
