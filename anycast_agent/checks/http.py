@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import ssl
+import zlib
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -138,7 +139,12 @@ class HttpProber:
                 return Finding(Outcome.OVERLOADED if overloaded else Outcome.BAD_STATUS, f"status {response.status}")
             if params.contains is None and params.regex is None and params.json_body is None:
                 return OK
-            return judge_body(params, await _read(response, params.body_limit))
+            body = await _read(response, params.body_limit)
+            coding = response.headers.get("Content-Encoding", "")
+            try:
+                return judge_body(params, _plain(body, coding.strip().lower(), params.body_limit))
+            except zlib.error as error:
+                return Finding(Outcome.BAD_BODY, f"said to be {clean(coding)}: {clean(str(error))}")
 
     def _session(self, params: HttpParams, target: Target) -> aiohttp.ClientSession:
         key = (params.source, target.address, params.verify, params.ca_file, params.cert_file, params.key_file)
@@ -170,9 +176,10 @@ class HttpProber:
         return aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None),  # the prober's deadline is over everything
-            headers={"User-Agent": _AGENT, "Accept": "*/*"},
+            # Compressed bodies are not asked for: text is looked for in them.
+            headers={"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
+            auto_decompress=False,  # it would unfold a small body to gigabytes
             trust_env=False,
             read_bufsize=16384,
         )
@@ -216,6 +223,15 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
         if len(body) > limit:
             break
     return body
+
+
+def _plain(body: bytes, coding: str, limit: int) -> bytes:
+    """The body before a server compressed it that does so unasked; little more than the limit. Raises zlib.error."""
+    if coding not in ("gzip", "x-gzip", "deflate"):
+        return body
+    # "deflate" is zlib by the RFC, and bare with some servers.
+    bare = coding == "deflate" and (len(body) < 2 or body[0] & 0x0F != 8 or int.from_bytes(body[:2], "big") % 31)
+    return zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32).decompress(body, limit + 1)
 
 
 def judge_body(params: HttpParams, body: bytes) -> Finding:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,35 @@ async def test_http_servers_that_misbehave(handler: Handler, outcome: Outcome) -
         end = await ask(HttpParams(url=f"http://127.0.0.1:{port}/"), timeout=0.3)
         assert end.outcome is outcome, end
         assert end.duration < 1.0
+
+
+@pytest.mark.parametrize(("coding", "wbits"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
+async def test_http_compressed_bodies(coding: str, wbits: int) -> None:
+    """None is asked for; one that comes all the same is read, as far as the limit, however far it would unfold."""
+
+    def packed(body: bytes) -> bytes:
+        packer = zlib.compressobj(wbits=wbits)
+        return packer.compress(body) + packer.flush()
+
+    bodies = [packed(b'{"status":"ok"}'), packed(b"x" * 50_000_000), b"this is not compressed"]
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = bodies[len(requests)]
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+
+    async with tcp_server(serve) as port, prober() as ask:
+        url = f"http://127.0.0.1:{port}/"
+        good = await ask(HttpParams(url=url, json={"pointer": "/status", "equals": "ok"}))
+        assert good.outcome is Outcome.OK, good
+        bomb = await ask(HttpParams(url=url, contains="y"))
+        assert (bomb.outcome, bomb.detail) == (Outcome.BAD_BODY, "without 'y' in its first 65536 bytes")
+        false = await ask(HttpParams(url=url, contains="compressed"))
+        assert (false.outcome, f"said to be {coding}" in false.detail) == (Outcome.BAD_BODY, True)
+        assert all(b"Accept-Encoding: identity\r\n" in request for request in requests)
 
 
 async def test_http_closed_port_and_unknown_name() -> None:
