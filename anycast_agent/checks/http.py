@@ -9,6 +9,7 @@ import socket
 import ssl
 import zlib
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
 from anycast_agent.checks.base import OK, Finding, Params, Target, bind, clean, from_error
+from anycast_agent.checks.names import Names
 from anycast_agent.checks.tcp import IpText, Port, Regex
 from anycast_agent.core.model import Outcome
 
@@ -108,6 +110,18 @@ class HttpProber:
 
     def __init__(self) -> None:
         self._sessions: dict[tuple[object, ...], aiohttp.ClientSession] = {}
+        self._names = Names()
+
+    async def look_up(self, params: HttpParams) -> Finding | None:
+        """Find the address of a URL's host, which the probe then finds at hand; what is wrong where there is none."""
+        host = _parsed(params.url).raw_host if params.url is not None else None
+        if host is None or _is_address(host):
+            return None
+        try:
+            await self._names.resolve(host)
+        except OSError as error:
+            return from_error(error)
+        return None
 
     async def probe(self, params: HttpParams, target: Target) -> Finding:
         """One request on a connection of its own: that a new one is accepted is part of what is asked."""
@@ -171,7 +185,12 @@ class HttpProber:
 
         context = _tls(params.verify, params.ca_file, params.cert_file, params.key_file)
         connector = aiohttp.TCPConnector(
-            force_close=True, limit=0, ssl=context, ttl_dns_cache=10, socket_factory=make_socket
+            force_close=True,
+            limit=0,
+            ssl=context,
+            resolver=self._names,
+            use_dns_cache=False,
+            socket_factory=make_socket,
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -193,6 +212,14 @@ class HttpProber:
 @lru_cache(maxsize=4096)
 def _parsed(url: str) -> URL:
     return URL(url)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _url(params: HttpParams, target: Target) -> URL:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from anycast_agent.checks import dns, tcp
@@ -17,6 +18,13 @@ from anycast_agent.core.model import Outcome, address_of
 
 EXEC_MOST = 8
 """Programs that run at once: each is a process, and a node has other things to do."""
+
+
+@dataclass(slots=True)
+class Wait:
+    """What a probe waits for before the service is asked: until then, nothing that happens is its doing."""
+
+    reason: str = ""
 
 
 class Prober:
@@ -42,26 +50,30 @@ class Prober:
         began = time.monotonic()
         check, prefix = action.check, action.check.prefix
         target = Target(action.key.service, check.name, prefix, address_of(prefix) if prefix else None)
-        asked = asyncio.Event()
+        wait = Wait()
         try:
             async with asyncio.timeout(check.timeout):
-                finding = await self._probe(action, target, asked)
+                finding = await self._probe(action, target, wait)
         except TimeoutError:
             finding = Finding(Outcome.TIMEOUT, f"no answer within {check.timeout * 1000:.0f} ms")
-            if not asked.is_set():
-                finding = Finding(Outcome.NOT_RUN, f"{self._max_exec} programs run already: no slot in time")
+            if wait.reason:
+                finding = Finding(Outcome.NOT_RUN, wait.reason)
         except Exception as error:
             finding = Finding(Outcome.NOT_RUN, f"the probe itself failed: {type(error).__name__}: {error}")
         self._post(ProbeFinished(action.id, finding.outcome, clean(finding.detail), time.monotonic() - began))
 
-    async def _probe(self, action: RunProbe, target: Target, asked: asyncio.Event) -> Finding:
-        """``asked`` is set once the service is asked; until then, nothing that happens is its doing."""
-        params = action.check.params
-        if action.check.kind != "exec":
-            asked.set()
-            return await self._probes[action.check.kind](params, target)
+    async def _probe(self, action: RunProbe, target: Target, wait: Wait) -> Finding:
+        kind, params = action.check.kind, action.check.params
+        if kind == "http":
+            wait.reason = "the name was not resolved in time"
+            if (finding := await self._http.look_up(params)) is not None:
+                return finding
+        if kind != "exec":
+            wait.reason = ""
+            return await self._probes[kind](params, target)
+        wait.reason = f"{self._max_exec} programs run already: no slot in time"
         async with self._exec_slots:
-            asked.set()
+            wait.reason = ""
             return await exec_check.probe(params, target)
 
     async def close(self) -> None:

@@ -477,6 +477,49 @@ asyncio.run(main())
 
 @needs_root
 @pytest.mark.root
+def test_names_that_hang_hold_up_nobody_and_are_nobodys_fault(tmp_path: Path) -> None:
+    """With a name server that is silent, probes by name say nothing of their services; all else that needs a thread
+    has one, and the process ends when it is told to."""
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
+    code = """
+import asyncio, socket, subprocess, sys, time
+from anycast_agent.core.actions import CheckKey, RunProbe
+from anycast_agent.core.model import Check
+from anycast_agent.checks.prober import Prober
+from anycast_agent.checks.http import HttpParams
+subprocess.run(["mount", "--bind", sys.argv[1], "/etc/resolv.conf"], check=True)
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+silent.bind(("127.0.0.1", 53))
+async def main():
+    ends = []
+    prober = Prober(ends.append)
+    for i in range(40):
+        params = HttpParams(url=f"http://host{i}.example/")
+        prober.execute(RunProbe(i, CheckKey("s", str(i)), Check("c", "http", params, 1.0, 0.5, 0.1)))
+    began = time.monotonic()
+    await asyncio.sleep(0.1)
+    await asyncio.to_thread(lambda: None)
+    assert time.monotonic() - began < 0.4
+    while len(ends) < 40: await asyncio.sleep(0.01)
+    print(*sorted({(str(end.outcome), end.detail) for end in ends}), sep="\\n")
+    await prober.close()
+asyncio.run(main())
+"""
+    began = time.monotonic()
+    done = subprocess.run(
+        ["unshare", "--mount", "--net", sys.executable, "-c", code, str(tmp_path / "resolv.conf")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "('not_run', 'the name does not resolve: 32 look-ups hang already')",
+        "('not_run', 'the name was not resolved in time')",
+    ], done.stderr
+    assert time.monotonic() - began < 15
+
+
+@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("source", [None, "198.51.100.1"])
 def test_a_probe_of_the_anycast_address_never_leaves_the_node(source: str | None) -> None:
     """With the address gone, another node that has it would answer well: the probe is not made instead."""

@@ -1,0 +1,88 @@
+"""Names to addresses, in threads of their own: a resolver that hangs keeps nobody else waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from typing import Any
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+LOOKUPS_MOST = 32
+"""Look-ups that are open at once: one that the C library hangs in cannot be ended."""
+KEPT_FOR = 10.0
+
+_Key = tuple[str, int]
+_Found = list[ResolveResult] | OSError
+
+
+class Names(AbstractResolver):
+    """asyncio's own look-ups share a few threads with all else that blocks, such as the addresses on the loopback;
+    a name server that does not answer would soon hold them all."""
+
+    def __init__(self) -> None:
+        self._open: dict[_Key, asyncio.Future[_Found]] = {}
+        self._kept: dict[_Key, tuple[float, list[ResolveResult]]] = {}
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Raises OSError where there is none, or too many look-ups hang already."""
+        key = (host, family)
+        kept = self._kept.get(key)
+        if kept is not None and time.monotonic() < kept[0]:
+            found: _Found = kept[1]
+        else:
+            found = await asyncio.shield(self._open.get(key) or self._begin(key))
+        if isinstance(found, OSError):
+            raise found
+        return [{**result, "port": port} for result in found]
+
+    def _begin(self, key: _Key) -> asyncio.Future[_Found]:
+        if len(self._open) >= LOOKUPS_MOST:
+            raise socket.gaierror(socket.EAI_AGAIN, f"{LOOKUPS_MOST} look-ups hang already")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_Found] = loop.create_future()
+
+        def look_up() -> None:
+            found = _look_up(*key)
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(self._end, key, found)
+
+        threading.Thread(target=look_up, name="look-up", daemon=True).start()
+        self._open[key] = future
+        return future
+
+    def _end(self, key: _Key, found: _Found) -> None:
+        now = time.monotonic()
+        self._kept = {k: kept for k, kept in self._kept.items() if now < kept[0]}
+        if not isinstance(found, OSError):
+            self._kept[key] = (now + KEPT_FOR, found)
+        self._open.pop(key).set_result(found)
+
+    async def close(self) -> None:
+        """A look-up cannot be ended; its thread does not keep the process."""
+
+
+def _look_up(host: str, family: int) -> _Found:
+    try:
+        infos = socket.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    except OSError as error:
+        return error
+    except UnicodeError as error:  # no name at all
+        return socket.gaierror(socket.EAI_NONAME, str(error))
+    return [
+        ResolveResult(
+            hostname=host, host=_text(address), port=0, family=found, proto=proto, flags=socket.AI_NUMERICHOST
+        )
+        for found, _, proto, _, address in infos
+    ]
+
+
+def _text(address: tuple[Any, ...]) -> str:
+    """With its zone, where it has one: the link-local ones do."""
+    zone = address[3] if len(address) == 4 else 0
+    return f"{address[0]}%{zone}" if zone else str(address[0])
