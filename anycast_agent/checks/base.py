@@ -45,6 +45,13 @@ class Target:
     address: str | None = None
 
 
+@dataclass(slots=True)
+class Wait:
+    """What a probe waits for before the service is asked: until then, nothing that happens is its doing."""
+
+    reason: str = ""
+
+
 OK = Finding(Outcome.OK)
 
 # Our own shortage says nothing of the service.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from anycast_agent.checks import dns, tcp
-from anycast_agent.checks import exec as exec_check
-from anycast_agent.checks.base import Finding, Target, clean
+from anycast_agent.checks.base import Finding, Target, Wait, clean
+from anycast_agent.checks.exec import ExecProber
 from anycast_agent.checks.http import HttpProber
 from anycast_agent.core.actions import RunProbe
 from anycast_agent.core.events import Event, ProbeFinished
@@ -20,19 +19,11 @@ EXEC_MOST = 8
 """Programs that run at once: each is a process, and a node has other things to do."""
 
 
-@dataclass(slots=True)
-class Wait:
-    """What a probe waits for before the service is asked: until then, nothing that happens is its doing."""
-
-    reason: str = ""
-
-
 class Prober:
     def __init__(self, post: Callable[[Event], None], *, max_exec: int = EXEC_MOST) -> None:
         self._post = post
         self._http = HttpProber()
-        self._max_exec = max_exec
-        self._exec_slots = asyncio.Semaphore(max_exec)
+        self._exec = ExecProber(max_exec)
         self._tasks: set[asyncio.Task[None]] = set()
         self._probes: dict[str, Callable[[Any, Target], Awaitable[Finding]]] = {
             "tcp": tcp.probe,
@@ -64,21 +55,19 @@ class Prober:
 
     async def _probe(self, action: RunProbe, target: Target, wait: Wait) -> Finding:
         kind, params = action.check.kind, action.check.params
+        if kind == "exec":
+            return await self._exec.probe(params, target, wait, action.check.timeout)
         if kind == "http":
             wait.reason = "the name was not resolved in time"
             if (finding := await self._http.look_up(params)) is not None:
                 return finding
-        if kind != "exec":
             wait.reason = ""
-            return await self._probes[kind](params, target)
-        wait.reason = f"{self._max_exec} programs run already: no slot in time"
-        async with self._exec_slots:
-            wait.reason = ""
-            return await exec_check.probe(params, target)
+        return await self._probes[kind](params, target)
 
     async def close(self) -> None:
         """End what still runs, programs and their children included."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._exec.close()
         await self._http.close()

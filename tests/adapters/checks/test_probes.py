@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import signal
 import ssl
 import struct
 import subprocess
@@ -420,6 +422,54 @@ async def test_exec_slots_are_bounded_and_waiting_is_nobodys_fault() -> None:
         end = await ask(ExecParams(command=("/bin/true",)), timeout=0.2)
         assert (end.outcome, end.detail) == (Outcome.NOT_RUN, "1 programs run already: no slot in time")
         assert (await long).outcome is Outcome.OK
+
+
+async def test_exec_that_got_its_slot_late_is_not_blamed() -> None:
+    """A program that had only a part of its time, because others ran, says nothing when that was too short."""
+    async with prober(max_exec=1) as ask:
+        first, second = (asyncio.create_task(ask(ExecParams(command=("/bin/sleep", "0.6")), 1.0)) for _ in range(2))
+        assert (await first).outcome is Outcome.OK
+        end = await second
+        assert (end.outcome, "ms without a slot" in end.detail) == (Outcome.NOT_RUN, True), end
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("escape", ["", "setsid "])
+async def test_exec_ends_with_its_program_whoever_holds_its_output(escape: str, tmp_path: Path) -> None:
+    """What a program leaves running in the background, with its output open, delays nothing and costs no descriptor;
+    in its group it is killed, out of it, it is not ours."""
+    script = f"{escape}sleep 60 & echo $! >> {tmp_path}/pids; echo fine"
+    async with prober() as ask:
+        await ask(ExecParams(command=("/bin/true",)))
+        before = descriptors()
+        for _ in range(3):
+            end = await ask(ExecParams(command=("/bin/sh", "-c", script)), timeout=5.0)
+            assert (end.outcome, end.detail) == (Outcome.OK, "fine")
+            assert end.duration < 2.0
+        assert descriptors() == before
+    for pid in map(int, (tmp_path / "pids").read_text().split()):
+        if escape:
+            os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(5):
+            while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
+                await asyncio.sleep(0.01)
+
+
+async def test_exec_leaves_no_zombie_and_no_descriptor(tmp_path: Path) -> None:
+    """After the deadline, too, and though the program would not end: it is reaped, and its slot is free again."""
+    before, pid = descriptors(), tmp_path / "pid"
+    async with prober(max_exec=1) as ask:
+        stubborn = ExecParams(
+            command=("/bin/sh", "-c", f"echo $$ > {pid}; trap '' TERM HUP; while :; do sleep 1; done")
+        )
+        assert (await ask(stubborn, timeout=0.2)).outcome is Outcome.TIMEOUT
+        assert (await ask(ExecParams(command=("/usr/bin/yes",)), timeout=0.2)).outcome is Outcome.TIMEOUT
+        assert (await ask(ExecParams(command=("/bin/true",)))).outcome is Outcome.OK
+    assert descriptors() == before
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
 
 
 # --- all ----------------------------------------------------------------------------------------------------
