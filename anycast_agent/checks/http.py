@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import socket
-import ssl
 import zlib
+from contextlib import ExitStack
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
@@ -17,14 +15,13 @@ import aiohttp
 from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
-from anycast_agent.checks.base import OK, Finding, Params, Target, bind, clean, from_error
+from anycast_agent.checks.base import OK, Finding, Params, Target, clean, from_error
 from anycast_agent.checks.names import Names
+from anycast_agent.checks.sessions import SESSIONS_MOST, Sessions, Way
 from anycast_agent.checks.tcp import IpText, Port, Regex
 from anycast_agent.core.model import Outcome
 
 _OVERLOADED = frozenset({429, 503})
-SESSIONS_MOST = 2000
-_AGENT = "anycast-agent"
 
 
 def _statuses(text: str) -> str:
@@ -106,11 +103,9 @@ class HttpParams(Params):
 
 
 class HttpProber:
-    """Keeps a session for each way of connecting: to make one for each probe costs more than the probe."""
-
-    def __init__(self) -> None:
-        self._sessions: dict[tuple[object, ...], aiohttp.ClientSession] = {}
+    def __init__(self, *, sessions_most: int = SESSIONS_MOST) -> None:
         self._names = Names()
+        self._sessions = Sessions(self._names, sessions_most)
 
     async def look_up(self, params: HttpParams) -> Finding | None:
         """Find the address of a URL's host, which the probe then finds at hand; what is wrong where there is none."""
@@ -125,8 +120,16 @@ class HttpProber:
 
     async def probe(self, params: HttpParams, target: Target) -> Finding:
         """One request on a connection of its own: that a new one is accepted is part of what is asked."""
+        way = Way(target, params.source, params.verify, params.ca_file, params.cert_file, params.key_file)
+        with ExitStack() as stack:
+            try:
+                session = stack.enter_context(self._sessions.use(way))
+            except OSError as error:  # of a file of ours: ssl.SSLError is one, too
+                return Finding(Outcome.NOT_RUN, f"the certificates cannot be read: {from_error(error).detail}")
+            return await self._answer(session, params, target)
+
+    async def _answer(self, session: aiohttp.ClientSession, params: HttpParams, target: Target) -> Finding:
         try:
-            session = self._session(params, target)
             return await self._ask(session, params, target)
         except aiohttp.ClientError as error:
             return _from_client_error(error)
@@ -160,53 +163,8 @@ class HttpProber:
             except zlib.error as error:
                 return Finding(Outcome.BAD_BODY, f"said to be {clean(coding)}: {clean(str(error))}")
 
-    def _session(self, params: HttpParams, target: Target) -> aiohttp.ClientSession:
-        key = (params.source, target.address, params.verify, params.ca_file, params.cert_file, params.key_file)
-        session = self._sessions.pop(key, None)
-        if session is None:
-            if len(self._sessions) >= SESSIONS_MOST:
-                oldest = self._sessions.pop(next(iter(self._sessions)))
-                asyncio.ensure_future(oldest.close())  # noqa: RUF006  # nobody waits for it, and it cannot fail
-            session = self._open(params, target)
-        self._sessions[key] = session  # the one used last stands last
-        return session
-
-    def _open(self, params: HttpParams, target: Target) -> aiohttp.ClientSession:
-        source = params.source
-
-        def make_socket(info: tuple[Any, ...]) -> socket.socket:
-            sock = socket.socket(info[0], info[1] | socket.SOCK_CLOEXEC, info[2])
-            try:
-                bind(sock, target, source)
-            except OSError:
-                sock.close()
-                raise
-            return sock
-
-        context = _tls(params.verify, params.ca_file, params.cert_file, params.key_file)
-        connector = aiohttp.TCPConnector(
-            force_close=True,
-            limit=0,
-            ssl=context,
-            resolver=self._names,
-            use_dns_cache=False,
-            socket_factory=make_socket,
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=None),  # the prober's deadline is over everything
-            # Compressed bodies are not asked for: text is looked for in them.
-            headers={"User-Agent": _AGENT, "Accept": "*/*", "Accept-Encoding": "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # it would unfold a small body to gigabytes
-            trust_env=False,
-            read_bufsize=16384,
-        )
-
     async def close(self) -> None:
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        await self._sessions.close()
 
 
 @lru_cache(maxsize=4096)
@@ -228,19 +186,6 @@ def _url(params: HttpParams, target: Target) -> URL:
     address = target.address or ""
     port = params.port or (443 if params.scheme == "https" else 80)
     return _parsed(f"{params.scheme}://{f'[{address}]' if ':' in address else address}:{port}{params.path}")
-
-
-@lru_cache(maxsize=256)
-def _tls(verify: bool, ca_file: str | None, cert_file: str | None, key_file: str | None) -> ssl.SSLContext | bool:
-    if verify and ca_file is None and cert_file is None:
-        return True
-    context = ssl.create_default_context(cafile=ca_file)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if cert_file is not None:
-        context.load_cert_chain(cert_file, key_file)
-    return context
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -25,16 +25,17 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
+from anycast_agent.checks.base import Target
 from anycast_agent.checks.dns import DnsParams
 from anycast_agent.checks.exec import ExecParams
-from anycast_agent.checks.http import HttpParams
+from anycast_agent.checks.http import HttpParams, HttpProber
 from anycast_agent.checks.prober import Prober
 from anycast_agent.checks.registry import has_own_target
 from anycast_agent.checks.tcp import TcpParams
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.events import ProbeFinished
 from anycast_agent.core.model import Check, Outcome
-from tests.support.certificates import certificate
+from tests.support.certificates import Files, certificate
 from tests.support.netns import ip, namespaces, needs_root, run_inside, veth
 
 _ids = itertools.count(1)
@@ -146,6 +147,10 @@ async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.transport.abort()
 
 
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
 async def closed_port() -> int:
     async with tcp_server(hang) as port:
         return port
@@ -248,6 +253,67 @@ async def test_https_certificates(tmp_path: Path) -> None:
         assert "mismatch" in wrong.detail
         assert (await ask(HttpParams(**base))).outcome is Outcome.TLS
         assert (await ask(HttpParams(**base, verify=False))).outcome is Outcome.OK
+
+
+async def test_https_certificates_of_ours(tmp_path: Path) -> None:
+    """A file that is gone, or is none, says nothing of the service; one that is renewed is used at once."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    old, new = certificate(tmp_path / "old", "www.example.org"), certificate(tmp_path / "new", "www.example.org")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(new.authority))
+    context.load_cert_chain(new.certificate, new.key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    ours = {"ca_file": tmp_path / "ca.pem", "cert_file": tmp_path / "cert.pem", "key_file": tmp_path / "key.pem"}
+
+    def put(files: Files) -> None:
+        for path, text in zip(ours.values(), (files.authority, files.certificate, files.key), strict=True):
+            path.write_bytes(text.read_bytes())
+
+    async with http_server(ssl_context=context) as port, prober() as ask:
+        params = HttpParams(
+            url=f"https://127.0.0.1:{port}/status/200",
+            server_name="www.example.org",
+            **{name: str(path) for name, path in ours.items()},  # type: ignore[arg-type]
+        )
+        gone = await ask(params)
+        assert (gone.outcome, gone.detail) == (
+            Outcome.NOT_RUN,
+            "the certificates cannot be read: no such file or directory",
+        )
+        put(old)
+        assert (await ask(params)).outcome is Outcome.TLS
+        put(new)
+        assert (await ask(params)).outcome is Outcome.OK
+        ours["key_file"].write_bytes(old.key.read_bytes())  # a renewal that is half done
+        half = await ask(params)
+        assert (half.outcome, "key values mismatch" in half.detail) == (Outcome.NOT_RUN, True), half
+        put(new)
+        assert (await ask(params)).outcome is Outcome.OK
+
+
+async def test_http_ways_of_connecting_are_bounded_and_never_closed_under_a_probe() -> None:
+    """More of them in use than are kept: each probe is answered; afterwards nothing is left open."""
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        arrived.append(writer)
+        if len(arrived) == 6:
+            for waiting in arrived:
+                waiting.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    arrived: list[asyncio.StreamWriter] = []
+    async with tcp_server(slow) as port:
+        before = descriptors()
+        http = HttpProber(sessions_most=2)
+        params = [HttpParams(url=f"http://127.0.0.1:{port}/", source=f"127.0.0.{i}") for i in range(2, 8)]
+        async with asyncio.timeout(5):
+            findings = await asyncio.gather(*(http.probe(p, Target("s", "c")) for p in params))
+        assert {finding.outcome for finding in findings} == {Outcome.OK}, findings
+        await http.close()
+        async with asyncio.timeout(5):
+            while descriptors() > before:
+                await asyncio.sleep(0.01)
 
 
 # --- tcp ----------------------------------------------------------------------------------------------------
@@ -433,10 +499,6 @@ async def test_exec_that_got_its_slot_late_is_not_blamed() -> None:
         assert (end.outcome, "ms without a slot" in end.detail) == (Outcome.NOT_RUN, True), end
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 @pytest.mark.parametrize("escape", ["", "setsid "])
 async def test_exec_ends_with_its_program_whoever_holds_its_output(escape: str, tmp_path: Path) -> None:
     """What a program leaves running in the background, with its output open, delays nothing and costs no descriptor;
@@ -495,7 +557,7 @@ from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.model import Check
 from anycast_agent.checks.prober import Prober
 from anycast_agent.checks.tcp import TcpParams
-from anycast_agent.checks.http import HttpParams
+from anycast_agent.checks.http import HttpParams, HttpProber
 from anycast_agent.checks.exec import ExecParams
 async def main():
     server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
@@ -536,7 +598,7 @@ import asyncio, socket, subprocess, sys, time
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.model import Check
 from anycast_agent.checks.prober import Prober
-from anycast_agent.checks.http import HttpParams
+from anycast_agent.checks.http import HttpParams, HttpProber
 subprocess.run(["mount", "--bind", sys.argv[1], "/etc/resolv.conf"], check=True)
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -1,0 +1,163 @@
+"""The aiohttp sessions of http checks: one for each way of connecting, as to make one for each probe costs more than
+the probe."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from anycast_agent.checks.base import Target, bind
+from anycast_agent.checks.names import Names
+
+SESSIONS_MOST = 2000
+_HEADERS = {
+    "User-Agent": "anycast-agent",
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",  # text is looked for in the bodies
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way of connecting."""
+
+    target: Target
+    source: str | None
+    verify: bool
+    ca_file: str | None
+    cert_file: str | None
+    key_file: str | None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (self.target.address, self.source, self.verify, self.ca_file, self.cert_file, self.key_file)
+
+
+_Stamps = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(slots=True)
+class _Kept:
+    session: aiohttp.ClientSession
+    stamps: _Stamps
+    users: int = 0
+
+
+class Sessions:
+    """Bounded by what is idle: a session is never closed under a probe."""
+
+    def __init__(self, names: Names, most: int) -> None:
+        self._names = names
+        self._most = most
+        self._kept: dict[tuple[object, ...], _Kept] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def use(self, way: Way) -> Iterator[aiohttp.ClientSession]:
+        """Raises OSError where the certificates cannot be read."""
+        kept = self._session(way)
+        kept.users += 1
+        try:
+            yield kept.session
+        finally:
+            kept.users -= 1
+            if not kept.users and self._kept.get(way.key) is not kept:
+                self._close(kept)
+
+    def _session(self, way: Way) -> _Kept:
+        # Certificates are renewed where they lie, and short-lived ones often: the new one is used at once.
+        stamps = tuple(_stamp(path) for path in (way.ca_file, way.cert_file, way.key_file))
+        kept = self._kept.get(way.key)
+        if kept is None or kept.stamps != stamps:
+            new = _Kept(self._open(way, stamps), stamps)
+            self._drop(way.key)
+            kept = new
+            self._make_room()
+        self._kept.pop(way.key, None)
+        self._kept[way.key] = kept  # the one used last stands last
+        return kept
+
+    def _make_room(self) -> None:
+        if len(self._kept) >= self._most:
+            idle = next((key for key, kept in self._kept.items() if not kept.users), None)
+            if idle is not None:
+                self._drop(idle)
+
+    def _drop(self, key: tuple[object, ...]) -> None:
+        """Closed now, or by the last probe that uses it."""
+        kept = self._kept.pop(key, None)
+        if kept is not None and not kept.users:
+            self._close(kept)
+
+    def _close(self, kept: _Kept) -> None:
+        task = asyncio.ensure_future(kept.session.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _open(self, way: Way, stamps: _Stamps) -> aiohttp.ClientSession:
+        context = _tls(way.verify, way.ca_file, way.cert_file, way.key_file, stamps)
+
+        def make_socket(info: tuple[Any, ...]) -> socket.socket:
+            sock = socket.socket(info[0], info[1] | socket.SOCK_CLOEXEC, info[2])
+            try:
+                bind(sock, way.target, way.source)
+            except OSError:
+                sock.close()
+                raise
+            return sock
+
+        connector = aiohttp.TCPConnector(
+            force_close=True,
+            limit=0,
+            ssl=context,
+            resolver=self._names,
+            use_dns_cache=False,  # the resolver keeps what it finds
+            socket_factory=make_socket,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None),  # the prober's deadline is over everything
+            headers=_HEADERS,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # it would unfold a small body to gigabytes
+            trust_env=False,
+            read_bufsize=16384,
+        )
+
+    async def close(self) -> None:
+        for key in list(self._kept):
+            self._drop(key)
+        await asyncio.gather(*self._closing)
+
+
+def _stamp(path: str | None) -> tuple[int, int, int] | None:
+    if path is None:
+        return None
+    found = Path(path).stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+@lru_cache(maxsize=256)
+def _tls(
+    verify: bool, ca_file: str | None, cert_file: str | None, key_file: str | None, stamps: _Stamps
+) -> ssl.SSLContext | bool:
+    if verify and ca_file is None and cert_file is None:
+        return True
+    if verify:
+        context = ssl.create_default_context(cafile=ca_file)
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if cert_file is not None:
+        context.load_cert_chain(cert_file, key_file, password="")  # nobody is asked for one
+    return context
