@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,6 +29,13 @@ class Finding:
     detail: str = ""
 
 
+@dataclass(slots=True)
+class Wait:
+    """What a probe waits for that is not the service: that it does not come in time is not the service's doing."""
+
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a probe asks.
@@ -43,13 +50,7 @@ class Target:
     check: str
     prefix: str = ""
     address: str | None = None
-
-
-@dataclass(slots=True)
-class Wait:
-    """What a probe waits for before the service is asked: until then, nothing that happens is its doing."""
-
-    reason: str = ""
+    wait: Wait = field(default_factory=Wait, compare=False)
 
 
 OK = Finding(Outcome.OK)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from anycast_agent.checks.base import Finding, Params, Target, Wait, clean
+from anycast_agent.checks.base import Finding, Params, Target, clean
 from anycast_agent.core.model import Outcome
 
 OUTPUT_MOST = 4096
@@ -46,15 +46,17 @@ class ExecProber:
         self._slots = asyncio.Semaphore(most)
         self._running: set[Program] = set()
 
-    async def probe(self, params: ExecParams, target: Target, wait: Wait, timeout: float) -> Finding:
+    async def probe(self, params: ExecParams, target: Target, timeout: float) -> Finding:
         """Run it in a session of its own; at the deadline all of its process group is killed."""
         began = time.monotonic()
-        wait.reason = f"{self._most} programs run already: no slot in time"
+        target.wait.reason = f"{self._most} programs run already: no slot in time"
         await self._slots.acquire()
         waited = time.monotonic() - began
         # That a program which had less than its time was not done in time says nothing.
         short = waited > LATE * timeout
-        wait.reason = f"{self._most} programs ran already: {waited * 1000:.0f} ms without a slot" if short else ""
+        target.wait.reason = (
+            f"{self._most} programs ran already: {waited * 1000:.0f} ms without a slot" if short else ""
+        )
         try:
             program = Program(params, target)
         except OSError as error:

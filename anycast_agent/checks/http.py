@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from contextlib import ExitStack
 from functools import lru_cache
@@ -16,6 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
 from anycast_agent.checks.base import OK, Finding, Params, Target, clean, from_error
+from anycast_agent.checks.matching import Matcher
 from anycast_agent.checks.names import Names
 from anycast_agent.checks.sessions import SESSIONS_MOST, Sessions, Way
 from anycast_agent.checks.tcp import IpText, Port, Regex
@@ -103,7 +103,8 @@ class HttpParams(Params):
 
 
 class HttpProber:
-    def __init__(self, *, sessions_most: int = SESSIONS_MOST) -> None:
+    def __init__(self, matcher: Matcher, *, sessions_most: int = SESSIONS_MOST) -> None:
+        self._matcher = matcher
         self._names = Names()
         self._sessions = Sessions(self._names, sessions_most)
 
@@ -159,9 +160,24 @@ class HttpProber:
             body = await _read(response, params.body_limit)
             coding = response.headers.get("Content-Encoding", "")
             try:
-                return judge_body(params, _plain(body, coding.strip().lower(), params.body_limit))
+                body = _plain(body, coding.strip().lower(), params.body_limit)
             except zlib.error as error:
                 return Finding(Outcome.BAD_BODY, f"said to be {clean(coding)}: {clean(str(error))}")
+        return await self._judge_body(params, body, target)
+
+    async def _judge_body(self, params: HttpParams, body: bytes, target: Target) -> Finding:
+        """Whether the part of the body that is read holds what it must."""
+        cut = _cut(len(body) > params.body_limit, params)
+        body = body[: params.body_limit]
+        text = body.decode("utf-8", "replace")
+        if params.contains is not None and params.contains not in text:
+            return Finding(Outcome.BAD_BODY, f"without {params.contains[:60]!r}" + cut)
+        regex = params.regex
+        if regex is not None and not await self._matcher.found(regex, body, target.wait, as_text=True):
+            return Finding(Outcome.BAD_BODY, f"does not match {regex[:60]!r}" + cut)
+        if params.json_body is not None:
+            return _judge_json(params.json_body, text, cut)
+        return OK
 
     async def close(self) -> None:
         await self._sessions.close()
@@ -204,19 +220,6 @@ def _plain(body: bytes, coding: str, limit: int) -> bytes:
     # "deflate" is zlib by the RFC, and bare with some servers.
     bare = coding == "deflate" and (len(body) < 2 or body[0] & 0x0F != 8 or int.from_bytes(body[:2], "big") % 31)
     return zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32).decompress(body, limit + 1)
-
-
-def judge_body(params: HttpParams, body: bytes) -> Finding:
-    """Whether the part of the body that is read holds what it must."""
-    cut = len(body) > params.body_limit
-    text = body[: params.body_limit].decode("utf-8", "replace")
-    if params.contains is not None and params.contains not in text:
-        return Finding(Outcome.BAD_BODY, f"without {params.contains[:60]!r}" + _cut(cut, params))
-    if params.regex is not None and not re.search(params.regex, text):
-        return Finding(Outcome.BAD_BODY, f"does not match {params.regex[:60]!r}" + _cut(cut, params))
-    if params.json_body is not None:
-        return _judge_json(params.json_body, text, _cut(cut, params))
-    return OK
 
 
 def _cut(cut: bool, params: HttpParams) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from anycast_agent.checks import dns, tcp
-from anycast_agent.checks.base import Finding, Target, Wait, clean
+from anycast_agent.checks.base import Finding, Target, clean
 from anycast_agent.checks.exec import ExecProber
 from anycast_agent.checks.http import HttpProber
+from anycast_agent.checks.matching import Matcher
 from anycast_agent.core.actions import RunProbe
 from anycast_agent.core.events import Event, ProbeFinished
 from anycast_agent.core.model import Outcome, address_of
@@ -22,11 +24,12 @@ EXEC_MOST = 8
 class Prober:
     def __init__(self, post: Callable[[Event], None], *, max_exec: int = EXEC_MOST) -> None:
         self._post = post
-        self._http = HttpProber()
+        self._matcher = Matcher()
+        self._http = HttpProber(self._matcher)
         self._exec = ExecProber(max_exec)
         self._tasks: set[asyncio.Task[None]] = set()
         self._probes: dict[str, Callable[[Any, Target], Awaitable[Finding]]] = {
-            "tcp": tcp.probe,
+            "tcp": partial(tcp.probe, self._matcher),
             "http": self._http.probe,
             "dns": dns.probe,
         }
@@ -41,27 +44,26 @@ class Prober:
         began = time.monotonic()
         check, prefix = action.check, action.check.prefix
         target = Target(action.key.service, check.name, prefix, address_of(prefix) if prefix else None)
-        wait = Wait()
         try:
             async with asyncio.timeout(check.timeout):
-                finding = await self._probe(action, target, wait)
+                finding = await self._probe(action, target)
         except TimeoutError:
             finding = Finding(Outcome.TIMEOUT, f"no answer within {check.timeout * 1000:.0f} ms")
-            if wait.reason:
-                finding = Finding(Outcome.NOT_RUN, wait.reason)
+            if target.wait.reason:
+                finding = Finding(Outcome.NOT_RUN, target.wait.reason)
         except Exception as error:
             finding = Finding(Outcome.NOT_RUN, f"the probe itself failed: {type(error).__name__}: {error}")
         self._post(ProbeFinished(action.id, finding.outcome, clean(finding.detail), time.monotonic() - began))
 
-    async def _probe(self, action: RunProbe, target: Target, wait: Wait) -> Finding:
+    async def _probe(self, action: RunProbe, target: Target) -> Finding:
         kind, params = action.check.kind, action.check.params
         if kind == "exec":
-            return await self._exec.probe(params, target, wait, action.check.timeout)
+            return await self._exec.probe(params, target, action.check.timeout)
         if kind == "http":
-            wait.reason = "the name was not resolved in time"
+            target.wait.reason = "the name was not resolved in time"
             if (finding := await self._http.look_up(params)) is not None:
                 return finding
-            wait.reason = ""
+            target.wait.reason = ""
         return await self._probes[kind](params, target)
 
     async def close(self) -> None:
@@ -71,3 +73,4 @@ class Prober:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._exec.close()
         await self._http.close()
+        await self._matcher.close()

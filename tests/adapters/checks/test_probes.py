@@ -29,6 +29,7 @@ from anycast_agent.checks.base import Target
 from anycast_agent.checks.dns import DnsParams
 from anycast_agent.checks.exec import ExecParams
 from anycast_agent.checks.http import HttpParams, HttpProber
+from anycast_agent.checks.matching import Matcher
 from anycast_agent.checks.prober import Prober
 from anycast_agent.checks.registry import has_own_target
 from anycast_agent.checks.tcp import TcpParams
@@ -305,7 +306,7 @@ async def test_http_ways_of_connecting_are_bounded_and_never_closed_under_a_prob
     arrived: list[asyncio.StreamWriter] = []
     async with tcp_server(slow) as port:
         before = descriptors()
-        http = HttpProber(sessions_most=2)
+        http = HttpProber(Matcher(), sessions_most=2)
         params = [HttpParams(url=f"http://127.0.0.1:{port}/", source=f"127.0.0.{i}") for i in range(2, 8)]
         async with asyncio.timeout(5):
             findings = await asyncio.gather(*(http.probe(p, Target("s", "c")) for p in params))
@@ -537,6 +538,40 @@ async def test_exec_leaves_no_zombie_and_no_descriptor(tmp_path: Path) -> None:
 # --- all ----------------------------------------------------------------------------------------------------
 
 
+async def test_a_pattern_that_never_ends_delays_no_other() -> None:
+    """It is killed at its deadline and says nothing of its service; meanwhile others are matched, and no turn of the
+    loop is late; nothing is left of it."""
+
+    async def said(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (await reader.readline()).startswith(b"GET"):
+            writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        writer.write(b"a" * 60)
+        await writer.drain()
+
+    before = descriptors()
+    async with tcp_server(said) as port, prober() as ask:
+        evil = "(a+)+b"
+        probes: list[Any] = [
+            HttpParams(url=f"http://127.0.0.1:{port}/", regex=evil),
+            TcpParams(target="127.0.0.1", port=port, send="x\n", expect=evil),
+        ]
+        open_ends = [asyncio.create_task(ask(params, timeout=1.0)) for params in probes]
+        late = 0.0
+        while not all(task.done() for task in open_ends):
+            began = time.monotonic()
+            await asyncio.sleep(0.01)
+            late = max(late, time.monotonic() - began)
+            end = await ask(HttpParams(url=f"http://127.0.0.1:{port}/", regex="^a+$"))
+            assert end.outcome is Outcome.OK, end
+        for task in open_ends:
+            end = await task
+            assert (end.outcome, end.detail) == (Outcome.NOT_RUN, "the pattern takes too long to match"), end
+        assert late < 0.5
+    async with asyncio.timeout(5):
+        while descriptors() > before:
+            await asyncio.sleep(0.01)
+
+
 async def test_a_probe_that_hangs_delays_no_other() -> None:
     """Fifty hang; one that answers is answered meanwhile."""
     async with tcp_server(hang) as port, http_server() as well_port, prober() as ask:
@@ -555,6 +590,7 @@ def test_without_file_descriptors_nothing_is_said_of_the_service() -> None:
 import asyncio, os, resource, sys
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.model import Check
+from anycast_agent.checks.matching import Matcher
 from anycast_agent.checks.prober import Prober
 from anycast_agent.checks.tcp import TcpParams
 from anycast_agent.checks.http import HttpParams, HttpProber
@@ -597,6 +633,7 @@ def test_names_that_hang_hold_up_nobody_and_are_nobodys_fault(tmp_path: Path) ->
 import asyncio, socket, subprocess, sys, time
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.model import Check
+from anycast_agent.checks.matching import Matcher
 from anycast_agent.checks.prober import Prober
 from anycast_agent.checks.http import HttpParams, HttpProber
 subprocess.run(["mount", "--bind", sys.argv[1], "/etc/resolv.conf"], check=True)
@@ -674,6 +711,8 @@ def test_parameters_are_checked_when_they_are_read() -> None:
     wrong: list[tuple[type, dict[str, Any]]] = [
         (HttpParams, {"regex": "("}), (HttpParams, {"url": "ftp://x/"}), (HttpParams, {"status": "20x"}),
         (HttpParams, {"key_file": "/k"}), (HttpParams, {"headers": {"X": "a\r\nb"}}), (TcpParams, {"port": 0}),
+        (HttpParams, {"regex": "a{99999999999}"}), (HttpParams, {"regex": "(" * 490 + ")" * 490}),
+        (TcpParams, {"port": 1, "expect": "\\u0031"}),
         (TcpParams, {"port": 1, "unknown": 2}), (DnsParams, {"name": "a..b"}), (DnsParams, {"name": "a", "record": "Q"}),
         (ExecParams, {"command": "ls /"}), (ExecParams, {"command": ["ls"]}),
     ]  # fmt: skip
