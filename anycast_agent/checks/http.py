@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import string
 import zlib
 from contextlib import ExitStack
 from functools import lru_cache
@@ -22,6 +24,29 @@ from anycast_agent.checks.tcp import IpText, Port, Regex
 from anycast_agent.core.model import Outcome
 
 _OVERLOADED = frozenset({429, 503})
+
+
+_CONTROL = frozenset(map(chr, (*range(32), 127))) - {"\t"}
+_TOKEN = frozenset("!#$%&'*+-.^_`|~" + string.ascii_letters + string.digits)
+_PORT = re.compile(r":[0-9]*$")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+def _parsed_whole(text: str) -> None:
+    """What only the probe would find wrong, and blame the service for: raises ValueError."""
+    url = URL(text)
+    if url.raw_host is None or url.port is None:
+        raise ValueError("url: write http://… or https://… with a host")
+    if ":" not in url.raw_host:
+        _a_server_name(url.raw_host)
+
+
+def _a_server_name(name: str) -> None:
+    """Raises ValueError."""
+    try:
+        name.rstrip(".").encode("idna")
+    except UnicodeError as error:
+        raise ValueError(f"not a name of a host: {name[:60]}") from error
 
 
 def _statuses(text: str) -> str:
@@ -86,13 +111,27 @@ class HttpParams(Params):
             parts = urlsplit(self.url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ValueError("url: write http://… or https://… with a host")
+            _parsed_whole(self.url)
             if self.port is not None or self.path != "/":
                 raise ValueError("url says port and path already")
         if self.key_file and not self.cert_file:
             raise ValueError("key_file needs cert_file")
-        if any(c in "\r\n" for pair in self.headers for text in pair for c in text):
-            raise ValueError("headers: a line break is not allowed")
+        if any(_CONTROL & set(text) for pair in self.headers for text in pair):
+            raise ValueError("headers: a line break or another control character is not allowed")
+        if not all(name and set(name) <= _TOKEN for name, _ in self.headers):
+            raise ValueError("headers: a name has letters, digits and dashes only")
+        if self.host is not None and (not self.host or (_CONTROL | {" ", "/"}) & set(self.host)):
+            raise ValueError("host: write a name, with :port where it has one")
+        if self.sni is not None:
+            _a_server_name(self.sni)
         return self
+
+    @property
+    def sni(self) -> str | None:
+        """The name in TLS: a port belongs to the Host header alone."""
+        if self.server_name is not None or self.host is None:
+            return self.server_name
+        return _PORT.sub("", self.host).strip("[]")
 
     def accepts(self, status: int) -> bool:
         for part in self.status.split(","):
@@ -150,7 +189,7 @@ class HttpProber:
             data=params.body,
             allow_redirects=params.follow_redirects > 0,
             max_redirects=params.follow_redirects + 1,
-            server_hostname=params.server_name or params.host,
+            server_hostname=params.sni,
         ) as response:
             if not params.accepts(response.status):
                 overloaded = response.status in _OVERLOADED
@@ -233,15 +272,22 @@ def _judge_json(expected: JsonExpectation, text: str, cut: str) -> Finding:
         return Finding(Outcome.BAD_BODY, f"not JSON{cut}: {clean(str(error))}")
     except LookupError:
         return Finding(Outcome.BAD_BODY, f"nothing at {expected.pointer}")
-    if type(value) is not type(expected.equals) or value != expected.equals:
+    if not _equal(value, expected.equals):
         return Finding(Outcome.BAD_BODY, f"{expected.pointer} is {clean(str(value))[:60]}, not {expected.equals}")
     return OK
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    """As JSON has it: 1 and 1.0 are one number; true is none."""
+    if type(value) in (int, float) and type(wanted) in (int, float):
+        return bool(value == wanted)
+    return type(value) is type(wanted) and value == wanted
 
 
 def _at(value: Any, pointer: str) -> Any:
     for part in pointer.split("/")[1:]:
         part = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, list) and part.isdigit():
+        if isinstance(value, list) and _INDEX.fullmatch(part):
             value = value[int(part)]
         elif isinstance(value, dict):
             value = value[part]

@@ -102,7 +102,7 @@ async def http_server(**options: Any) -> AsyncIterator[int]:
         return web.Response(status=int(request.match_info["code"]), text="as asked")
 
     async def health(request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok", "nodes": [{"up": True}], "host": request.host})
+        return web.json_response({"status": "ok", "load": 1.0, "nodes": [{"up": True}], "host": request.host})
 
     async def away(request: web.Request) -> web.Response:
         raise web.HTTPFound("/health")
@@ -177,6 +177,9 @@ HTTP = [
     ("/health", {"json": {"pointer": "/nodes/0/up", "equals": True}}, Outcome.OK, ""),
     ("/health", {"json": {"pointer": "/nodes/0/up", "equals": 1}}, Outcome.BAD_BODY, "/nodes/0/up is True, not 1"),
     ("/health", {"json": {"pointer": "/nodes/7", "equals": 1}}, Outcome.BAD_BODY, "nothing at /nodes/7"),
+    ("/health", {"json": {"pointer": "/nodes/00/up", "equals": True}}, Outcome.BAD_BODY, "nothing at /nodes/00"),
+    ("/health", {"json": {"pointer": "/nodes/²", "equals": 1}}, Outcome.BAD_BODY, "nothing at /nodes/²"),
+    ("/health", {"json": {"pointer": "/load", "equals": 1}}, Outcome.OK, ""),
     ("/status/200", {"json": {"pointer": "/a", "equals": 1}}, Outcome.BAD_BODY, "not JSON"),
     ("/health", {"host": "www.example.org", "contains": "www.example.org"}, Outcome.OK, ""),
     ("/big", {}, Outcome.OK, ""),
@@ -249,6 +252,7 @@ async def test_https_certificates(tmp_path: Path) -> None:
         base: dict[str, Any] = {"url": f"https://127.0.0.1:{port}/status/200"}
         trusted = {**base, "ca_file": str(files.authority)}
         assert (await ask(HttpParams(**trusted, server_name="www.example.org"))).outcome is Outcome.OK
+        assert (await ask(HttpParams(**trusted, host="www.example.org:8443"))).outcome is Outcome.OK
         wrong = await ask(HttpParams(**trusted, server_name="other.example.org"))
         assert wrong.outcome is Outcome.TLS
         assert "mismatch" in wrong.detail
@@ -712,6 +716,9 @@ def test_parameters_are_checked_when_they_are_read() -> None:
         (HttpParams, {"regex": "("}), (HttpParams, {"url": "ftp://x/"}), (HttpParams, {"status": "20x"}),
         (HttpParams, {"key_file": "/k"}), (HttpParams, {"headers": {"X": "a\r\nb"}}), (TcpParams, {"port": 0}),
         (HttpParams, {"regex": "a{99999999999}"}), (HttpParams, {"regex": "(" * 490 + ")" * 490}),
+        (HttpParams, {"url": "http://192.0.2.1:99999/"}), (HttpParams, {"url": "http://x..y/"}),
+        (HttpParams, {"url": f"http://{'a' * 64}.example/"}), (HttpParams, {"headers": {"X": "a\0b"}}),
+        (HttpParams, {"headers": {"X Y": "a"}}), (HttpParams, {"host": "a\r\nb"}), (HttpParams, {"server_name": "a..b"}),
         (TcpParams, {"port": 1, "expect": "\\u0031"}),
         (TcpParams, {"port": 1, "unknown": 2}), (DnsParams, {"name": "a..b"}), (DnsParams, {"name": "a", "record": "Q"}),
         (ExecParams, {"command": "ls /"}), (ExecParams, {"command": ["ls"]}),
