@@ -20,6 +20,9 @@ from anycast_agent.checks.base import Finding, Params, Target, clean, family_of,
 from anycast_agent.checks.tcp import IpText, Port
 from anycast_agent.core.model import Outcome
 
+_TC = 0x02
+"""Of the third byte: the answer was cut off."""
+
 
 def _a_name(text: str) -> str:
     try:
@@ -93,6 +96,7 @@ async def _over_udp(params: DnsParams, target: Target, query: Any) -> Any:
             answer = _parse(query, await loop.sock_recv(sock, 65535))
             if answer is not None:
                 return answer
+            await asyncio.sleep(0)  # a flood of forged ones is at hand at once, and would not let go of the loop
 
 
 async def _over_tcp(params: DnsParams, target: Target, query: Any) -> Any:
@@ -117,10 +121,12 @@ async def _exactly(sock: socket.socket, size: int) -> bytes:
 
 def _parse(query: Any, wire: bytes) -> Any:
     """The answer; a Finding where it is no DNS; None where it answers something else, as a forged one would."""
-    if len(wire) >= 2 and int.from_bytes(wire[:2], "big") != query.id:
+    if len(wire) < 2 or int.from_bytes(wire[:2], "big") != query.id:
         return None
+    # Cut off in the middle of a record it is an answer still, and one to ask again for over TCP.
+    cut = len(wire) > 2 and bool(wire[2] & _TC)
     try:
-        answer = dns.message.from_wire(wire, ignore_trailing=True)
+        answer = dns.message.from_wire(wire, ignore_trailing=True, continue_on_error=cut)
     except (dns.exception.DNSException, ValueError, IndexError, struct.error) as error:
         return Finding(Outcome.PROTOCOL, f"not a DNS message: {clean(str(error)) or type(error).__name__}")
     return answer if query.is_response(answer) else None
@@ -138,7 +144,10 @@ def judge(params: DnsParams, answer: Any) -> Finding:
         return Finding(Outcome.BAD_ANSWER, f"without the flag {', '.join(missing)}")
     wanted = dns.rdatatype.from_text(params.record)
     found = sorted(str(rdata) for rrset in answer.answer if rrset.rdtype == wanted for rdata in rrset)
-    return _judge_answers(params, found)
+    finding = _judge_answers(params, found)
+    if finding.outcome is not Outcome.OK and answer.flags & dns.flags.TC:
+        return Finding(finding.outcome, f"cut off (retry_truncated asks again over TCP): {finding.detail}")
+    return finding
 
 
 def _judge_answers(params: DnsParams, found: list[str]) -> Finding:

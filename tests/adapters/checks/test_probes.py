@@ -357,6 +357,7 @@ class Dns(asyncio.DatagramProtocol):
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.asker = addr
         if (wire := self._answer(dns.message.from_wire(data))) is not None:
             self._transport.sendto(wire, addr)
 
@@ -412,6 +413,49 @@ async def test_dns_outcomes(
         async with prober() as ask:
             end = await ask(DnsParams(server="127.0.0.1", port=port, name="example.org", **params), timeout=0.3)
             assert (end.outcome, detail in end.detail) == (outcome, True), end
+    finally:
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    ("retry", "outcome", "detail"), [(True, Outcome.OK, ""), (False, Outcome.BAD_ANSWER, "cut off")]
+)
+async def test_dns_answers_that_are_cut_off(retry: bool, outcome: Outcome, detail: str) -> None:
+    """In the middle of a record, too: asked again over TCP where that is wanted, and named for what it is else."""
+
+    def cut(query: Any) -> bytes:
+        wire = bytearray(well(query).to_wire()[:-3])
+        wire[2] |= 0x02
+        return bytes(wire)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (size,) = struct.unpack("!H", await reader.readexactly(2))
+        wire = well(dns.message.from_wire(await reader.readexactly(size))).to_wire()
+        writer.write(struct.pack("!H", len(wire)) + wire)
+        await writer.drain()
+
+    async with tcp_server(serve) as port, prober() as ask:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: Dns(cut), local_addr=("127.0.0.1", port))
+        try:
+            base: dict[str, Any] = {"server": "127.0.0.1", "port": port, "name": "example.org"}
+            end = await ask(DnsParams(**base, at_least=2, retry_truncated=retry))
+            assert (end.outcome, detail in end.detail) == (outcome, True), end
+        finally:
+            transport.close()
+
+
+async def test_dns_runts_are_not_answers() -> None:
+    """A datagram too short to carry a number answers nothing: whoever guesses the port could else fail a probe."""
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(
+        lambda: Dns(lambda query: transport.sendto(b"", server.asker) or well(query).to_wire()),
+        local_addr=("127.0.0.1", 0),
+    )
+    try:
+        async with prober() as ask:
+            params = DnsParams(server="127.0.0.1", port=transport.get_extra_info("sockname")[1], name="example.org")
+            assert (await ask(params)).outcome is Outcome.OK
     finally:
         transport.close()
 
