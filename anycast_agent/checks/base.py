@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from pydantic import BaseModel, ConfigDict
 
@@ -104,14 +105,25 @@ def open_socket(target: Target, source: str | None, family: int, kind: int) -> s
 def bind(sock: socket.socket, target: Target, source: str | None) -> None:
     if target.address is not None and source is not None:
         # Bound to the loopback device instead, it would not get the answers to an address of another interface.
-        with socket.socket(sock.family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as here:
-            here.bind((target.address, 0))
+        _is_here(sock.family, target.address)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
     address = source or target.address
     if address is not None:
         # The port is chosen at connect: two probes of one address may then share a port towards two services.
         sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
         sock.bind((address, 0))
+
+
+def _is_here(family: int, address: str) -> None:
+    """Raises OSError where the address is not on this node.
+
+    To reach an address of its own the kernel comes from that very address. Binding to it says less: with
+    net.ipv6.ip_nonlocal_bind it works anywhere, and IPv6 knows no SO_DONTROUTE.
+    """
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as here:
+        here.connect((address, 9))  # sends nothing
+        if ip_address(here.getsockname()[0]) != ip_address(address):
+            raise OSError(errno.EADDRNOTAVAIL, "not here")
 
 
 def family_of(address: str) -> int:

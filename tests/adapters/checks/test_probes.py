@@ -37,7 +37,7 @@ from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.events import ProbeFinished
 from anycast_agent.core.model import Check, Outcome
 from tests.support.certificates import Files, certificate
-from tests.support.netns import ip, namespaces, needs_root, run_inside, veth
+from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
 
 _ids = itertools.count(1)
 _KINDS = {TcpParams: "tcp", HttpParams: "http", DnsParams: "dns", ExecParams: "exec"}
@@ -747,6 +747,44 @@ def test_a_probe_of_the_anycast_address_never_leaves_the_node(source: str | None
                     assert (await ask(tcp, prefix="192.0.2.53/32", timeout=0.5)).outcome is not Outcome.OK
                     http = HttpParams(source=source)
                     assert (await ask(http, prefix="192.0.2.53/32", timeout=0.5)).outcome is not Outcome.OK
+            finally:
+                server.kill()
+                server.wait()
+
+        run_inside(here, work)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.parametrize("nonlocal_bind", ["0", "1"])
+def test_a_probe_with_a_source_of_its_own_never_leaves_the_node_over_ipv6(nonlocal_bind: str) -> None:
+    """Also where addresses that are not there can be bound to, as is usual beside VRRP and load balancers."""
+    with namespaces("here", "there") as (here, there):
+        veth(here, "nic0", there, "nic0")
+        sysctl(here, "net.ipv6.ip_nonlocal_bind", nonlocal_bind)
+        ip("-n", here, "addr", "add", "2001:db8:1::1/64", "dev", "nic0")
+        ip("-n", there, "addr", "add", "2001:db8:1::2/64", "dev", "nic0")
+        ip("-n", here, "-6", "route", "add", "default", "via", "2001:db8:1::2")
+        ip("-n", there, "addr", "add", "2001:db8:53::53/128", "dev", "lo")
+
+        async def work() -> None:
+            server = subprocess.Popen(
+                ["ip", "netns", "exec", there, sys.executable, "-m", "http.server", "80", "--bind", "2001:db8:53::53"],
+                stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            try:
+                async with prober() as ask:
+                    end = time.monotonic() + 10
+                    while (await ask(TcpParams(port=80, target="2001:db8:53::53"))).outcome is not Outcome.OK:
+                        assert time.monotonic() < end
+                    pinned = [TcpParams(port=80, source="2001:db8:1::1"), HttpParams(source="2001:db8:1::1")]
+                    for params in pinned:
+                        gone = await ask(params, prefix="2001:db8:53::53/128", timeout=0.5)
+                        assert (gone.outcome, gone.detail) == (Outcome.NOT_RUN, "the address is not on this node")
+                    await asyncio.to_thread(ip, "-n", here, "addr", "add", "2001:db8:53::53/128", "dev", "lo")
+                    local = await asyncio.start_server(lambda r, w: w.close(), "2001:db8:53::53", 80)
+                    assert (await ask(pinned[0], prefix="2001:db8:53::53/128")).outcome is Outcome.OK
+                    local.close()
             finally:
                 server.kill()
                 server.wait()
