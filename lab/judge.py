@@ -155,7 +155,7 @@ def _marks(story: Story) -> Iterator[Mark]:
     """The chart's lines: what was done, the first notice of each phase, and how the tables moved."""
     bounds = [m.at for m in story.marks if m.kind in ("fault", "recovery")]
     found = list(story.marks)
-    for begin, end in zip(bounds, [*bounds[1:], story.end], strict=True):
+    for begin, end in zip(bounds, [*bounds, story.end][1:], strict=True):
         noticed = next((s for s in story.seen if begin <= s.at < end), None)
         if noticed is not None:
             found.append(Mark(noticed.at, "detected", f"{noticed.node}: {noticed.text}"))

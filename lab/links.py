@@ -66,11 +66,8 @@ def lose(end: End, node: Node, percent: int) -> None:
     _nft(node, f"add table netdev {table}\ndelete table netdev {table}\n")
     if percent:
         chance = f"numgen random mod 100 < {percent} " if percent < 100 else ""
-        _nft(
-            node,
-            f"table netdev {table} {{ chain in {{ type filter hook ingress device {end.interface} priority 0; "
-            f"{chance}drop; }} }}\n",
-        )
+        hook = f"type filter hook ingress device {end.interface} priority 0;"
+        _nft(node, f"table netdev {table} {{\n chain in {{\n  {hook}\n  {chance}drop\n }}\n}}\n")
 
 
 def _nft(node: Node, script: str) -> None:
