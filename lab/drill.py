@@ -68,7 +68,11 @@ class MaybeProcess(Selection):
 
 
 class Kill(Process):
-    signal: Literal["KILL", "TERM", "STOP", "CONT", "HUP", "USR2"] = "KILL"
+    signal: Literal["KILL", "TERM", "HUP", "USR2"] = "KILL"
+
+
+class Stop(Process):
+    signal: Literal["KILL", "TERM"] = "TERM"
 
 
 class LinkOnly(Document):
@@ -91,8 +95,8 @@ class Act(Document):
     freeze: MaybeProcess | None = None
     thaw: MaybeProcess | None = None
     kill: Kill | None = None
-    stop: Process | None = None
-    """End what an edge's start-up keeps running (agent, speaker, unbound, nginx, bird), by SIGTERM, until `start`."""
+    stop: Stop | None = None
+    """End what an edge's start-up keeps running (agent, speaker, unbound, nginx, bird), until `start`."""
     start: Process | None = None
     cut: LinkOnly | None = None
     mend: LinkOnly | None = None
