@@ -152,7 +152,7 @@ class Loss(Who):
 
 class AnsweredBy(Who):
     only: tuple[str, ...]
-    after: Seconds = 2.0
+    after: Bound = Field(default_factory=lambda: {"": 2.0})
     """From so long after the last fault until something recovers."""
 
 

@@ -238,10 +238,11 @@ def _loss(loss: Loss, story: Story, streams: Sequence[Stream], slack: float) -> 
 def _answered_by(expect: AnsweredBy, story: Story) -> Expectation:
     fault = max((m.at for m in story.marks if m.kind == "fault"), default=story.begin)
     until = min((m.at for m in story.marks if m.kind == "recovery" and m.at > fault), default=story.end)
+    after = bound(expect.after, story.variant)
     who = Counter(
         r.who or "nobody"
         for r in story.requests
-        if fault + expect.after <= r.sent < until and _matches(expect, r.client, *r.stream.split())
+        if after is not None and fault + after <= r.sent < until and _matches(expect, r.client, *r.stream.split())
     )
     met = bool(who) and set(who) <= set(expect.only)
     found = ", ".join(f"{name} {count}" for name, count in sorted(who.items())) or "nothing was asked then"
