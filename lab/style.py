@@ -19,7 +19,7 @@ STYLE = (
 :root {{ color-scheme: light dark; --bg: #fbfbf9; --fg: #1d2327; --dim: #5b646b; --line: #d9dcd8; --ok: #14692f;
   --bad: #a3161a; --warn: #835200; --card: #fff; --lost: #d0121b; --slit: #ffd9d6; --rest: #9aa2a8;
   {_colors(_LIGHT)} }}
-@media (prefers-color-scheme: dark) {{
+@media screen and (prefers-color-scheme: dark) {{
   :root {{ --bg: #14171a; --fg: #e4e7e9; --dim: #9ba4ab; --line: #323a41; --ok: #6fd08c; --bad: #ff9088;
     --warn: #f0bd5e; --card: #1b1f23; --lost: #ff3b3f; --slit: #4d0c0e; --rest: #6d777f;
     {_colors(_DARK)} }}
@@ -53,7 +53,7 @@ dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
 th, td { text-align: left; padding: .38rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: normal; }
-tr:last-child > * { border-bottom: 0; }
+tbody tr:last-child > * { border-bottom: 0; }
 thead th { color: var(--dim); font-weight: 600; white-space: nowrap; }
 tbody th { font-weight: 400; }
 .n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
@@ -71,8 +71,8 @@ tbody th { font-weight: 400; }
 .answers { display: flex; flex-wrap: wrap; gap: 0 1rem; }
 .answers span { white-space: nowrap; }
 .charts { display: flex; flex-wrap: wrap; gap: .6rem 1.2rem; }
-figure { margin: 0; flex: 1 1 19rem; min-width: 0; padding: 0 20px 0 44px; }
-figure.whole { flex-grow: 1.5; flex-basis: 26rem; }
+figure { margin: 0; flex: 1 1 334px; min-width: 0; padding: 0 20px 0 44px; }
+figure.whole { flex-grow: 1.5; }
 figcaption { font-size: .85rem; color: var(--dim); margin: .2rem 0 .3rem -44px; }
 .chart { display: block; overflow: visible; font: 11px system-ui, sans-serif; }
 .chart text { fill: var(--dim); }
@@ -104,9 +104,10 @@ footer { border-top: 1px solid var(--line); margin-top: 2.5rem; padding: 1rem 0;
   .found li .what { grid-column: 2; }
 }
 @media print {
-  :root { --bg: #fff; --card: #fff; }
-  body { font-size: 11px; max-width: none; padding: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  :root { --bg: #fff; --card: #fff; font-size: 10.5px; }
+  body { font-size: 1rem; max-width: none; padding: 0; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .summary, .streams, .picture svg { min-width: 0; }
+  .summary tbody th { min-width: 8rem; position: static; }
   .wide { overflow: visible; }
   th, td { padding: .2rem .35rem; }
   figure, tr, .box, .facts, .picture { break-inside: avoid; }
