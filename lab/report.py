@@ -21,8 +21,8 @@ _FLOOR = (
 _TERMS = (
     "From the fault: detected, until an agent or a router said so; withdrawn, until the first router next to it lost "
     "the route; table, until the last kernel table had changed. Loss window: the longest that any client saw. "
-    "Restored: from the first lost request to the last. Flaps: changes of a router's table, and back, that nobody "
-    "asked for. A dash: not seen."
+    "Restored: until nothing more was lost; never, if that went on to the end. Flaps: changes of a router's table, "
+    "and back, that nobody asked for. A dash: not seen."
 )
 _HATCH = (
     '<svg class="defs" aria-hidden="true"><defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse"'
@@ -103,6 +103,12 @@ def _lost(result: Result) -> tuple[int, int]:
     return sum(s.lost for s in result.streams), sum(s.sent for s in result.streams)
 
 
+def _restored(result: Result) -> str:
+    """A loss that went on must not look like none."""
+    lasting = any(w.end is None for s in result.streams for w in s.windows)
+    return "never" if lasting and result.figures.restored is None else seconds(result.figures.restored)
+
+
 def _table(kind: str, heads: Sequence[str], rows: Sequence[str], numbers: Sequence[str]) -> str:
     head = "".join(f'<th scope="col"{_right(name in numbers)}>{text(name)}</th>' for name in heads)
     return (
@@ -121,8 +127,8 @@ def _summary(results: Sequence[Result]) -> str:
     for place, result in enumerate(results, 1):
         f = result.figures
         lost, sent = _lost(result)
-        times = [seconds(value) for value in (f.loss, f.detected, f.withdrawn, f.table, f.restored)]
-        cells = [count(sent), count(lost), *times, count(f.flaps)]
+        times = [seconds(value) for value in (f.loss, f.detected, f.withdrawn, f.table)]
+        cells = [count(sent), count(lost), *times, _restored(result), count(f.flaps)]
         if not result.streams:
             cells = ["–"] * len(cells)  # a nought would say that nothing was lost
         rows.append(
@@ -155,8 +161,7 @@ def _figures(result: Result) -> str:
     f = result.figures
     lost, sent = _lost(result)
     times = {"Loss window": f.loss, "Detected": f.detected, "Withdrawn": f.withdrawn, "Table": f.table}
-    times["Restored"] = f.restored
-    pairs = [(name, seconds(value)) for name, value in times.items()]
+    pairs = [(name, seconds(value)) for name, value in times.items()] + [("Restored", _restored(result))]
     return _facts([("Lost", f"{count(lost)} of {count(sent)}"), *pairs, ("Flaps", count(f.flaps))])
 
 

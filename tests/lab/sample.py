@@ -101,7 +101,7 @@ def short() -> Result:
         Mark(12.41, "announced", "ams-leaf1 has 192.0.2.53/32 from ams-edge1"),
         Mark(12.62, "table", "ams-border: 192.0.2.53/32 by ams-leaf1, ams-leaf2"),
     )
-    figures = Figures(0.012, 0.031, 0.121, 0.067, 0.067, 0)
+    figures = Figures(0.012, 0.031, 0.121, 0.067, 0.117, 0)
     return result("site-withdrawn", {"client1": [(5.05, 5.117, 1.0)]}, marks, figures)
 
 

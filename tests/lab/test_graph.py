@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
 from lab import graph
 from lab.layout import Rect, arrange
-from lab.topology import Topology
+from lab.topology import Topology, load
 from lab.wires import names, wires
 from tests.lab.sample import datacenters, topology
 
@@ -94,6 +95,13 @@ def test_rows_follow_the_levels_and_columns_the_sites() -> None:
     assert boxes["ams-leaf2"].x < boxes["fra-leaf1"].x
     assert len(places) == 2 * len(shape.links)
     assert arrange(shape, 110, 54).width <= 900
+
+
+def test_the_labs_own_file_is_drawn_with_every_interface() -> None:
+    """All names fit, at the width of a page."""
+    own = load(Path(__file__).parents[2] / "containerlab" / "anycast.clab.yml", {})
+    assert len(texts(graph.svg(own), "port")) == 2 * len(own.links)
+    assert arrange(own, 110, 54).width <= 900
 
 
 def test_forty_in_a_row_still_fit_a_page() -> None:

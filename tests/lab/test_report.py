@@ -119,9 +119,12 @@ def test_a_drill_that_could_not_run_says_why() -> None:
 
 
 def test_a_loss_that_did_not_end_is_said_to_last() -> None:
-    """A window without an end has no length."""
+    """A window without an end has no length, and what was never restored is no dash: that would look like no loss."""
     gone = replace(stream("client1", "dns", "IPv4", [(5.0, 20.0, 1.0)], 20.0), windows=(Window(5.0, None, 9, 9),))
-    assert "to the end" in said(document([replace(short(), streams=(gone,))]))
+    page = document([replace(short(), streams=(gone,), figures=Figures(loss=15.0))])
+    assert "to the end" in said(page)
+    assert "Restored never" in said(having(page, "drill")[0])
+    assert " never 0" in said(having(page, "summary")[0])
 
 
 def test_it_warns_that_the_lab_has_no_distance() -> None:
