@@ -211,13 +211,13 @@ def alone(name: str) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def check_host(images: Iterable[str] = ()) -> None:
+def check_host(needed: Mapping[str, str] = NEEDED) -> None:
     """Raises LabError with all that is missing, and how to install it."""
     problems = []
     if os.geteuid() != 0:
         problems.append("root is needed, for namespaces and links: sudo anycast-lab …")
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    missing = sorted({package for program, package in NEEDED.items() if not shutil.which(program, path=path)})
+    missing = sorted({package for program, package in needed.items() if not shutil.which(program, path=path)})
     if missing:
         problems.append(
             f"not installed: {' '.join(missing)}; type: apt-get install -y --no-install-recommends {' '.join(missing)}"
