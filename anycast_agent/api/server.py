@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import json
@@ -9,6 +10,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
+from typing import cast
 
 from aiohttp import web
 
@@ -17,7 +19,9 @@ from anycast_agent.api.page import page
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.metrics import CONTENT_TYPE, Metrics, Shell
 
-READ_WITHIN = 10.0
+CONNECTIONS_MOST = 100
+"""Each is a file descriptor that a probe might need."""
+
 CACHED_FOR = 0.1
 """A question within so long after another gets the same answer: however often it is asked, the engine has its turn."""
 
@@ -53,6 +57,7 @@ class Server:
         self._metrics = Metrics(snapshot, shell)
         self._cache: dict[str, tuple[float, bytes]] = {}
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self.port = port
         self.requests = 0
         """Answered so far."""
@@ -77,20 +82,30 @@ class Server:
         )
         await self._runner.setup()
         try:
-            await self._site(self._runner).start()
+            self._listener = await self._listen(self._runner)
         except OSError as error:
             await self.close()
             if error.errno != errno.EADDRINUSE:
                 raise
             raise OSError(f"{self._host}:{self._port} is in use by another process; set agent.api.listen") from None
-        self.port = self._runner.addresses[0][1]
+        self.port = self._listener.sockets[0].getsockname()[1]
 
-    def _site(self, runner: web.AppRunner) -> web.BaseSite:
+    async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
+        server = cast(web.Server, runner.server)  # there once it is set up
+
+        def connection() -> asyncio.Protocol:
+            _make_room(server)
+            return server()
+
+        loop = asyncio.get_running_loop()
         if self._descriptor is not None:
-            return web.SockSite(runner, socket.socket(fileno=self._descriptor))
-        return web.TCPSite(runner, self._host, self._port, backlog=64)
+            return await loop.create_server(connection, sock=socket.socket(fileno=self._descriptor))
+        return await loop.create_server(connection, self._host, self._port, backlog=64)
 
     async def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -164,6 +179,14 @@ class Server:
         if name not in _STATIC:
             raise web.HTTPNotFound
         return web.Response(body=self._static[name], content_type=_STATIC[name], charset="utf-8")
+
+
+def _make_room(server: web.Server) -> None:
+    """The oldest give way: who opens many, sends slowly or reads nothing keeps nobody else out."""
+    connections = server.connections
+    for old in connections[: max(0, len(connections) - CONNECTIONS_MOST + 1)]:
+        if isinstance(old.transport, asyncio.Transport):
+            old.transport.abort()
 
 
 def _problem(status: int, title: str, detail: str) -> web.Response:

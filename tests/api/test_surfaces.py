@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from anycast_agent.api import render
 from anycast_agent.api.control import Answer, Control
 from anycast_agent.api.page import page
-from anycast_agent.api.server import Server
+from anycast_agent.api.server import CONNECTIONS_MOST, Server
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Outcome, SessionState
 from anycast_agent.core.snapshot import Snapshot
@@ -163,6 +163,24 @@ async def test_a_huge_request_is_refused_and_others_are_served() -> None:
         writer.close()
         async with client.get("/livez") as response:
             assert response.status == 200
+
+
+async def test_many_slow_connections_keep_nobody_out_and_are_bounded() -> None:
+    """The oldest give way, also those that ask and read nothing: probes need descriptors, too."""
+    async with serving(well()) as (client, server):
+        ways = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3 * CONNECTIONS_MOST)]
+        for _, writer in ways:
+            writer.write(b"GET /api/v1/status HTTP/1.1\r\nHost: local")
+        async with client.get("/livez") as response:
+            assert response.status == 200
+        ended = [asyncio.create_task(reader.read()) for reader, _ in ways]
+        async with asyncio.timeout(10):
+            while sum(task.done() for task in ended) < 2 * CONNECTIONS_MOST:
+                await asyncio.sleep(0.02)
+        for task, (_, writer) in zip(ended, ways, strict=True):
+            task.cancel()
+            writer.close()
+        await asyncio.gather(*ended, return_exceptions=True)
 
 
 def test_the_page_escapes_what_comes_from_outside() -> None:
