@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import json
+import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,10 @@ from anycast_agent.api import render
 from anycast_agent.api.page import page
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.metrics import CONTENT_TYPE, Metrics, Shell
+
+log = logging.getLogger(__name__)
+_unheard = logging.Logger("aiohttp", logging.CRITICAL + 1)
+"""aiohttp writes twenty lines for each malformed request: anybody who can connect could fill the journal."""
 
 CONNECTIONS_MOST = 100
 """Each is a file descriptor that a probe might need."""
@@ -53,7 +58,7 @@ class Server:
         self._port = port
         self._snapshot = snapshot
         self._shell = shell
-        self._allowed = frozenset({"localhost", *allowed_hosts})
+        self._allowed = frozenset({"localhost", *(name.lower() for name in allowed_hosts)})
         self._metrics = Metrics(snapshot, shell)
         self._cache: dict[str, tuple[float, bytes]] = {}
         self._runner: web.AppRunner | None = None
@@ -78,7 +83,13 @@ class Server:
             ]
         )
         self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=0.2, keepalive_timeout=15, lingering_time=0.1, max_line_size=4096
+            app,
+            access_log=None,
+            logger=_unheard,
+            shutdown_timeout=0.2,
+            keepalive_timeout=15,
+            lingering_time=0.1,
+            max_line_size=4096,
         )
         await self._runner.setup()
         try:
@@ -114,21 +125,30 @@ class Server:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        response: web.StreamResponse
         try:
-            if not self._host_allowed(request.host):
-                response: web.StreamResponse = _problem(
-                    403, "Forbidden", "this name is not one of agent.api.allowed_hosts"
-                )
-            else:
+            if self._host_allowed(request.headers.get("Host")):
                 response = await handler(request)
+            else:
+                response = _problem(403, "Forbidden", "this name is not one of agent.api.allowed_hosts")
         except web.HTTPException as error:
             response = _problem(error.status, error.reason, f"{request.method} {request.path[:100]}")
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+        except Exception:
+            log.exception("the answer to %s %r could not be made", request.method, request.path[:100])
+            response = _problem(500, "Internal Server Error", "see the agent's log")
         response.headers.update(_HEADERS)
         self.requests += 1
         return response
 
-    def _host_allowed(self, host: str) -> bool:
-        """A page elsewhere must not reach us under a name of its own that resolves to this node (DNS rebinding)."""
+    def _host_allowed(self, host: str | None) -> bool:
+        """A page elsewhere must not reach us under a name of its own that resolves to this node (DNS rebinding).
+
+        No browser leaves the name out; what HTTP/1.0 has in its place would be looked up in the DNS, and wait for it.
+        """
+        if host is None:
+            return True
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         try:
             ipaddress.ip_address(name.strip("[]"))

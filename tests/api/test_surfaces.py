@@ -106,7 +106,7 @@ def test_why_says_rung_reason_evidence_age_and_remedy() -> None:
 async def test_every_page_answers_read_only_with_strict_headers() -> None:
     """GET and HEAD only; a name that is not ours is refused; errors are problem+json."""
     world = well()
-    async with serving(world, allowed_hosts=("edge1.example",)) as (client, _):
+    async with serving(world, allowed_hosts=("Edge1.example",)) as (client, server):
         for path in (
             "/",
             "/livez",
@@ -122,14 +122,43 @@ async def test_every_page_answers_read_only_with_strict_headers() -> None:
                 assert response.headers["Cache-Control"] == "no-store"
         async with client.post("/api/v1/status") as response:
             assert response.status == 405
+            assert response.headers["Allow"] == "GET,HEAD"
+            assert response.headers["Cache-Control"] == "no-store"
         async with client.get("/api/v1/services/nothing") as response:
             assert response.status == 404
             assert response.content_type == "application/problem+json"
             assert "dns" in (await response.json())["detail"]
         async with client.get("/", headers={"Host": "evil.example"}) as response:
             assert response.status == 403
-        async with client.get("/", headers={"Host": "edge1.example:80"}) as response:
+        async with client.get("/", headers={"Host": "edge1.EXAMPLE:80"}) as response:
             assert response.status == 200
+        assert (await said(server, b"GET /livez HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.0 200 ")
+
+
+async def said(server: Server, request: bytes) -> bytes:
+    """All that is answered to what is no client's request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(request)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return answer
+
+
+async def test_malformed_requests_write_nothing_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """Who may connect may not fill the journal; each is answered with 400."""
+    async with serving(well()) as (_, server):
+        for request in (b"\x16\x03\x01 garbage\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"G ET / HTTP/9\r\n\r\n"):
+            assert b" 400 " in await said(server, request)
+    assert caplog.text == ""
+
+
+async def test_a_fault_of_ours_is_a_problem_with_the_same_headers(caplog: pytest.LogCaptureFixture) -> None:
+    """500 as problem+json, not kept by anybody; the log has the reason."""
+    world = World()  # has no engine to take a picture of
+    async with serving(world) as (client, _), client.get("/api/v1/status") as response:
+        assert (response.status, response.content_type) == (500, "application/problem+json")
+        assert response.headers["Cache-Control"] == "no-store"
+    assert "AssertionError" in caplog.text
 
 
 async def test_readiness_says_what_it_waits_for() -> None:
