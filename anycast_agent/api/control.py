@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
+import math
 import os
 import socket
 import struct
@@ -19,6 +19,9 @@ from anycast_agent.core.snapshot import Snapshot
 REQUEST_MOST = 64 * 1024
 CONNECTIONS_MOST = 16
 REQUEST_WITHIN = 10.0
+"""How long a request may take to come, and its answer to be taken. Seconds."""
+
+_SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module has no name for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,10 @@ class Controls(Protocol):
 
 
 class Control:
-    def __init__(self, path: Path, controls: Controls) -> None:
+    def __init__(self, path: Path, controls: Controls, within: float = REQUEST_WITHIN) -> None:
         self._path = path
         self._controls = controls
+        self._within = within
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[Any]] = set()
 
@@ -55,6 +59,8 @@ class Control:
             os.umask(old)
 
     async def _replace(self) -> None:
+        if not self._path.is_socket():
+            raise OSError(f"{self._path} is there and no socket; remove it, or set agent.control_socket")
         try:
             _, writer = await asyncio.open_unix_connection(str(self._path))
         except OSError:
@@ -79,27 +85,40 @@ class Control:
             writer.close()
             return
         self._connections.add(task)
+        writer.transport.set_write_buffer_limits(high=0)  # drained is then: all of it has left
         try:
-            line = await asyncio.wait_for(reader.readline(), REQUEST_WITHIN)
-            answer = await self._answer(line)
-        except TimeoutError:
-            answer = Answer(False, ("no request came",))
-        except ValueError as error:
-            answer = Answer(False, (f"not a request: {error}",))
+            async with asyncio.timeout(self._within):
+                line = await reader.readline()
+            answer = await self._answer_to(line)
+            said = {"ok": answer.ok, "lines": list(answer.lines), "data": dict(answer.data)}
+            writer.write(json.dumps(said).encode() + b"\n")
+            async with asyncio.timeout(self._within):
+                await writer.drain()
+        except OSError:  # and TimeoutError: who asked has gone, or does not go on
+            writer.transport.abort()
+        except ValueError:  # a line without end
+            writer.write(b'{"ok": false, "lines": ["not a request: too long"], "data": {}}\n')
         finally:
             self._connections.discard(task)
-        said = {"ok": answer.ok, "lines": list(answer.lines), "data": dict(answer.data)}
-        with contextlib.suppress(OSError):  # who asked has gone: there is nobody left to tell
-            writer.write(json.dumps(said).encode() + b"\n")
-            await writer.drain()
-        writer.close()
+            writer.close()
 
     def _may(self, writer: asyncio.StreamWriter) -> bool:
-        """Root, our own user, or a member of the socket's group."""
-        peer = writer.get_extra_info("socket")
-        pid, uid, gid = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        group = self._path.stat().st_gid
-        return uid in (0, os.geteuid()) or gid == group or group in _groups_of(pid)
+        """Root, our own user, or a member of the socket's group: as the kernel noted when the peer connected."""
+        peer: socket.socket = writer.get_extra_info("socket")
+        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        _, uid, gid = struct.unpack("3i", credentials)
+        if uid in (0, os.geteuid()):
+            return True
+        try:
+            return self._path.stat().st_gid in {gid, *_groups_of(peer)}
+        except OSError:  # a socket that is gone has no group, and a peer in over 256 groups is in none
+            return False
+
+    async def _answer_to(self, line: bytes) -> Answer:
+        try:
+            return await self._answer(line)
+        except (ValueError, TypeError, RecursionError) as error:
+            return Answer(False, (f"not a request: {error}"[:200],))
 
     async def _answer(self, line: bytes) -> Answer:
         request = json.loads(line)
@@ -116,16 +135,17 @@ class Control:
         if verb == "reload":
             return await self._controls.reload(bool(request.get("force")))
         if verb == "handover":
-            seconds = request.get("for")
-            return await self._controls.hand_over(None if seconds is None else float(seconds))
+            return await self._controls.hand_over(_seconds(request.get("for")))
         return Answer(False, (f"no verb {str(verb)[:40]!r}; there are status, why, reload, handover",))
 
 
-def _groups_of(pid: int) -> set[int]:
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("Groups:"):
-                return {int(word) for word in line.split()[1:]}
-    except (OSError, ValueError):
-        pass  # a peer that has gone is in no group
-    return set()
+def _groups_of(peer: socket.socket) -> tuple[int, ...]:
+    """/proc/PID/status has them too, but ProtectProc= hides it, and the process may be another one by now."""
+    found = peer.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 1024)
+    return struct.unpack(f"{len(found) // 4}I", found)
+
+
+def _seconds(value: Any) -> float | None:
+    if value is not None and not (math.isfinite(float(value)) and float(value) >= 0):
+        raise ValueError("that is no time")
+    return None if value is None else float(value)

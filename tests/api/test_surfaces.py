@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from anycast_agent.api import render
+from anycast_agent.api.control import CONNECTIONS_MOST as CONTROL_CONNECTIONS_MOST
 from anycast_agent.api.control import Answer, Control
 from anycast_agent.api.page import page
 from anycast_agent.api.server import CONNECTIONS_MOST, Server
@@ -277,9 +279,9 @@ def test_each_metric_has_help_and_a_proper_name() -> None:
 
 
 @contextlib.asynccontextmanager
-async def controlled(path: Path, world: World) -> AsyncIterator[Controls]:
+async def controlled(path: Path, world: World, **options: Any) -> AsyncIterator[Controls]:
     controls = Controls(world)
-    control = Control(path, controls)
+    control = Control(path, controls, **options)
     await control.start()
     try:
         yield controls
@@ -302,11 +304,71 @@ async def test_the_control_socket_is_for_its_owner_and_group(tmp_path: Path) -> 
     path = tmp_path / "control.sock"
     async with controlled(path, well()) as controls:
         assert path.stat().st_mode & 0o777 == 0o660
-        for data in (b"nonsense\n", b"[1]\n", b'{"verb": "explode"}\n', b"x" * 200_000 + b"\n"):
+        for data in (
+            b"nonsense\n",
+            b"[1]\n",
+            b"[" * 60_000 + b"\n",
+            b'{"verb": "explode"}\n',
+            b'{"verb": "handover", "for": NaN}\n',
+            b'{"verb": "handover", "for": -1}\n',
+            b'{"verb": "handover", "for": [1]}\n',
+            b"x" * 200_000 + b"\n",
+        ):
             assert not (await asyncio.to_thread(say, path, data))["ok"]
         assert (await asyncio.to_thread(say, path, b'{"verb": "reload", "force": true}\n'))["ok"]
         assert controls.asked == [("reload", True)]
     assert not path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
+async def test_a_further_group_of_the_peer_counts() -> None:
+    """A member of the socket's group is answered, whichever group the process has first; a stranger is not."""
+    code = (
+        "import os, socket, sys; os.setgroups([int(sys.argv[2])]); os.setgid(4300); os.setuid(4300)\n"
+        's = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b\'{"verb": "status"}\\n\')\n'
+        "print(s.makefile().readline()[:11])"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "control.sock"
+        async with controlled(path, well()):
+            os.chown(path, 0, 4242)
+            path.chmod(0o666)  # the peer's credentials are to decide, and not the mode
+            said = {}
+            for group in ("4242", "4241"):
+                words = [sys.executable, "-c", code, str(path), group]
+                done = await asyncio.to_thread(subprocess.run, words, timeout=30, capture_output=True, text=True)
+                said[group] = done.stdout
+    assert said == {"4242": '{"ok": true\n', "4241": ""}
+
+
+async def test_who_does_not_go_on_does_not_keep_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there are places ask by halves: after a while they are cut off, and the next is answered."""
+    path = tmp_path / "control.sock"
+    async with controlled(path, well(), within=0.3):
+        silent = []
+        for number in range(CONTROL_CONNECTIONS_MOST):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(path))
+            client.sendall(b'{"verb": "status"}\n' if number % 2 else b"{")
+            silent.append(client)
+        async with asyncio.timeout(10):
+            while True:
+                with contextlib.suppress(OSError, ValueError):
+                    if (await asyncio.to_thread(say, path, b'{"verb": "status"}\n'))["ok"]:
+                        break
+                await asyncio.sleep(0.05)
+        for client in silent:
+            client.close()
+
+
+async def test_a_file_that_is_no_socket_is_not_replaced(tmp_path: Path) -> None:
+    """A wrong agent.control_socket costs nobody a file."""
+    path = tmp_path / "control.sock"
+    path.write_text("precious")
+    with pytest.raises(OSError, match="no socket"):
+        await Control(path, Controls(well())).start()
+    assert path.read_text() == "precious"
 
 
 async def test_a_second_agent_does_not_take_the_socket(tmp_path: Path) -> None:
