@@ -285,3 +285,35 @@ def test_a_shutdown_withdraws_before_the_service_stops(tmp_path: Path) -> None:
         assert time.monotonic() - withdrawn > 0.5  # it lingered: the service answered on after the withdrawal
 
     play(tmp_path, story)
+
+
+def test_members_of_the_group_may_ask_and_nobody_else(tmp_path: Path) -> None:
+    """A person whose further group is the agent's gets an answer, under the unit's own protections; others do not."""
+
+    async def story(node: Node, peer: BgpPeer) -> None:
+        await started(node, peer)
+        person = ["setpriv", "--reuid", "4242", "--regid", "4242", "--groups"]
+        ask = "env PYTHONPATH=/opt/anycast-agent/src:/opt/anycast-agent/lib /opt/anycast-agent/bin/anycast-agent why"
+        group = (await node.run("getent", "group", "anycast-agent")).split(":")[2]
+        assert "reason    healthy" in await node.run(*person, group, *ask.split(), PREFIX)
+        assert await node.run(*person, "4242", *ask.split(), PREFIX, check=False) == ""
+
+    play(tmp_path, story)
+
+
+def test_an_agent_that_cannot_start_for_a_while_is_started_in_the_end(tmp_path: Path) -> None:
+    """However often a start has failed, systemd tries again: what was in its way may go by itself."""
+
+    async def story(node: Node, peer: BgpPeer) -> None:
+        config = "/etc/anycast-agent/agent.yaml"
+        await node.run("mv", config, f"{config}.away")
+        await node.run("systemctl", "start", "anycast-agent.service", check=False)
+        for unit in ("anycast-agent.service", "anycast-speaker.service"):
+            async with asyncio.timeout(60):
+                while int(await node.run("systemctl", "show", "-P", "NRestarts", unit)) < 7:
+                    assert await node.run("systemctl", "show", "-P", "Result", unit) != "start-limit-hit"
+                    await asyncio.sleep(0.2)
+        await node.run("mv", f"{config}.away", config)
+        await peer.has(PREFIX, deadline=30)
+
+    play(tmp_path, story)

@@ -52,3 +52,10 @@ def test_restart_hands_over_and_stop_has_its_time() -> None:
     stop = re.search(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
     assert stop is not None
     assert int(stop[1]) > 20
+
+
+def test_no_unit_is_given_up() -> None:
+    """However often a start fails: systemd's own limit would leave the node down after a fault that has passed."""
+    for unit in UNITS.glob("*.service"):
+        assert "\nStartLimitIntervalSec=0\n" in unit.read_text().partition("[Service]")[0], unit.name
+        assert "\nRestart=always\n" in unit.read_text(), unit.name
