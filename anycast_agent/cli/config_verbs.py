@@ -22,6 +22,7 @@ def add_verbs(subparsers: Any) -> None:
     _common(validate)
     validate.set_defaults(func=validate_)
     schema_verb = subparsers.add_parser("schema", help="print the JSON Schema of the configuration")
+    schema_verb.add_argument("--output", choices=("json",), default="json")
     schema_verb.set_defaults(func=lambda _: print(json.dumps(schema(), indent=2)) or 0)
     plan = subparsers.add_parser("plan", help="say what a new configuration would change", description=plan_.__doc__)
     _common(plan)

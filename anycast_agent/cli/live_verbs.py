@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 DEFAULT_SOCKET = Path("/run/anycast-agent/control.sock")
 EXIT_NO, EXIT_UNREACHABLE = 1, 3
+SHOWN_WITHIN, DONE_WITHIN = 10.0, 60.0
+"""For the whole of an answer: an agent that hangs takes a request, and never answers. Seconds."""
+
+ANSWER_MOST = 64 << 20
 _COLOURS = {"ok": "32", "bad": "31", "warn": "33"}
 
 
@@ -39,40 +45,83 @@ class Unreachable(Exception):  # noqa: N818  # a state of the agent, not an erro
     """The agent cannot be asked; the text says why, and what to do."""
 
 
-def ask(path: Path, **request: object) -> dict[str, Any]:
+def ask(path: Path, within: float = SHOWN_WITHIN, **request: object) -> dict[str, Any]:
     """One request to the agent. Raises Unreachable."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(60)
-            client.connect(str(path))
-            client.sendall(json.dumps(request).encode() + b"\n")
-            with client.makefile("rb") as file:
-                line = file.readline(64 << 20)
+        line = _exchange(path, json.dumps(request).encode() + b"\n", within)
     except FileNotFoundError:
         raise Unreachable(f"no agent listens on {path}: is it running? (--socket names another)") from None
+    except ConnectionRefusedError:
+        raise Unreachable(f"no agent listens on {path}: the one that made it has ended") from None
     except PermissionError:
         raise Unreachable(f"{path}: permission denied; use sudo, or join the socket's group") from None
+    except (TimeoutError, BlockingIOError):  # the second: its queue of connections is full
+        raise Unreachable(f"no answer on {path} within {within:.0f} s: the agent hangs, or is stopped") from None
     except OSError as error:
         raise Unreachable(f"{path}: {error.strerror or error}") from None
     if not line:
         raise Unreachable(f"the agent closed {path} without an answer: not permitted, or it is ending")
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+    return _understood(line, path)
 
 
-def _asked(args: argparse.Namespace, show: Any, **request: object) -> int:
+def _exchange(path: Path, request: bytes, within: float) -> bytes:
+    """The line that is answered. Raises OSError."""
+    end = time.monotonic() + within
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(within)
+        client.connect(str(path))
+        client.sendall(request)
+        answer = bytearray()
+        while len(answer) < ANSWER_MOST and not answer.endswith(b"\n"):
+            client.settimeout(max(0.001, end - time.monotonic()))
+            data = client.recv(1 << 16)
+            if not data:
+                break
+            answer += data
+        return bytes(answer)
+
+
+def _understood(line: bytes, path: Path) -> dict[str, Any]:
     try:
-        answer = ask(args.socket, **request)
+        answer = json.loads(line)
+    except (ValueError, RecursionError):
+        answer = None
+    if isinstance(answer, dict):
+        ok, lines, data = answer.get("ok"), answer.get("lines", []), answer.get("data", {})
+        if isinstance(ok, bool) and isinstance(lines, list) and isinstance(data, dict):
+            return {"ok": ok, "lines": [str(line) for line in lines], "data": data}
+    raise Unreachable(f"what listens on {path} answered nothing that this version understands")
+
+
+def _asked(args: argparse.Namespace, show: Any, within: float = SHOWN_WITHIN, **request: object) -> int:
+    try:
+        answer = ask(args.socket, within, **request)
     except Unreachable as error:
         print(f"anycast-agent: {error}", file=sys.stderr)
         return EXIT_UNREACHABLE
     if args.output == "json":
         print(json.dumps(answer["data"] or {"ok": answer["ok"], "lines": answer["lines"]}, indent=2))
-    elif answer["ok"] and show is not None:
-        print("\n".join(show(answer["data"])))
-    for line in answer["lines"] if args.output == "text" else ():
+        return 0 if answer["ok"] else EXIT_NO
+    try:
+        shown = show(_fit(answer["data"])) if answer["ok"] and show is not None else []
+    except (KeyError, TypeError, ValueError, AttributeError):
+        print("anycast-agent: the agent is of another version than this command; --output json shows what it says",
+              file=sys.stderr)  # fmt: skip
+        return EXIT_UNREACHABLE
+    for line in shown:
+        print(line)
+    for line in _fit(answer["lines"]):
         print(line, file=sys.stdout if answer["ok"] else sys.stderr)
     return 0 if answer["ok"] else EXIT_NO
+
+
+def _fit(value: Any) -> Any:
+    """The same, with nothing in its texts that a terminal would obey: some were written by who was asked."""
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() else " " for c in value)
+    if isinstance(value, dict):
+        return {_fit(k): _fit(v) for k, v in value.items()}
+    return [_fit(v) for v in value] if isinstance(value, list) else value
 
 
 def status(args: argparse.Namespace) -> int:
@@ -88,7 +137,7 @@ def why(args: argparse.Namespace) -> int:
 
 def reload(args: argparse.Namespace) -> int:
     """All or nothing. Exit 1: refused, nothing has changed; 3: the agent cannot be reached."""
-    return _asked(args, None, verb="reload", force=args.force)
+    return _asked(args, None, DONE_WITHIN, verb="reload", force=args.force)
 
 
 def handover(args: argparse.Namespace) -> int:
@@ -100,14 +149,14 @@ def handover(args: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"anycast-agent: --for: {error}", file=sys.stderr)
         return 2
-    return _asked(args, None, verb="handover", **{"for": seconds})
+    return _asked(args, None, DONE_WITHIN, verb="handover", **{"for": seconds})
 
 
 # --- for people ---------------------------------------------------------------------------------------------
 
 
 def _paint(text: str, kind: str) -> str:
-    if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return f"\033[{_COLOURS[kind]}m{text}\033[0m"
 
@@ -120,9 +169,16 @@ def _age(seconds: float | None) -> str:
     return f"{seconds / 60:.0f}m" if seconds < 5400 else f"{seconds / 3600:.0f}h"
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
+def _ago(seconds: float | None) -> str:
+    return "" if seconds is None else f" {_age(seconds)} ago"
+
+
+def _table(rows: list[tuple[str, ...]], *, cut: bool = False) -> list[str]:
+    """``cut``: on a terminal, a line ends where the terminal does; JSON, and what is no terminal, get all of it."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    most = shutil.get_terminal_size().columns if cut and sys.stdout.isatty() else 0
+    return [f"{line[: most - 1]}…" if 0 < most < len(line) else line for line in lines]
 
 
 def show_status(s: dict[str, Any]) -> list[str]:
@@ -146,21 +202,14 @@ def show_status(s: dict[str, Any]) -> list[str]:
     rows += [
         (n["name"], n["address"], str(n["remote_as"]), n["session"], _age(n["age"]), n["why"]) for n in s["neighbors"]
     ]
-    lines += [*_table(rows), ""]
+    lines += [*_table(rows, cut=True), ""]
     rows = [("CHECK", "ASKS", "VERDICT", "LAST", "AGO", "DETAIL")]
     for name, service in s["services"].items():
         for c in service["checks"]:
             verdict = c["verdict"] + (" stale" if c["stale"] else "")
-            row = (
-                f"{name}/{c['name']}",
-                c["asks"],
-                verdict,
-                str(c["outcome"] or "–"),
-                _age(c["probe_age"]),
-                c["detail"][:60],
-            )
-            rows.append(row)
-    return lines + _table(rows)
+            last = str(c["outcome"] or "–")
+            rows.append((f"{name}/{c['name']}", c["asks"], verdict, last, _age(c["probe_age"]), c["detail"]))
+    return lines + _table(rows, cut=True)
 
 
 def show_why(p: dict[str, Any]) -> list[str]:
@@ -182,10 +231,10 @@ def show_why(p: dict[str, Any]) -> list[str]:
     for r in p["routes"]:
         sent = {True: "sent", False: "not sent", None: "sent: not known"}[r["sent"]]
         taken = ("taken" if r["taken"] is not None else "not taken") + ("" if r["taken_known"] else " when last known")
-        facts = ["wanted" if r["wanted"] is not None else "not wanted", taken, f"{sent} {_age(r['sent_age'])} ago"]
+        facts = ["wanted" if r["wanted"] is not None else "not wanted", taken, sent + _ago(r["sent_age"])]
         facts += ["echoed"] * r["echoed"] + ["adopted"] * r["adopted"] + [f"error: {r['error']}"] * bool(r["error"])
         lines.append(f"  route     {r['neighbor']}: {', '.join(facts)}; session {r['session']}")
     for c in p["checks"]:
-        lines.append(f"  check     {c['name']} ({c['scope']}): {c['verdict']}, last {c['outcome'] or 'none yet'} "
-                     f"{_age(c['probe_age'])} ago {c['detail']}".rstrip())  # fmt: skip
+        lines.append(f"  check     {c['name']} ({c['scope']}): {c['verdict']}, last {c['outcome'] or 'none yet'}"
+                     f"{_ago(c['probe_age'])} {c['detail']}".rstrip())  # fmt: skip
     return lines

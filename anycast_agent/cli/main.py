@@ -1,16 +1,21 @@
 """``anycast-agent``: the verbs, each imported only when it is asked for.
 
-Exit codes, of every verb: 0 yes, or done; 1 no, or failed; 2 wrong usage; 3 the agent cannot be reached.
+Exit codes, of every verb: 0 yes, or done; 1 no, or failed; 2 wrong usage; 3 the agent cannot be reached. As a shell has
+it: 130 interrupted; 141 who read the output has gone.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from anycast_agent import __version__
+
+EXIT_INTERRUPTED, EXIT_NOBODY_READS = 130, 141
 
 _FAMILIES = {
     "run": "run_verb",
@@ -44,15 +49,33 @@ def parser(verbs: Sequence[str]) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     asked = next((word for word in arguments if not word.startswith("-")), "")
-    # What is asked for often (status in a loop) does not wait for what it does not need.
-    args = parser([asked] if asked in _FAMILIES else list(_FAMILIES)).parse_args(arguments)
-    func: Callable[[argparse.Namespace], int] = args.func
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no such letter is still told the rest
     try:
-        return func(args)
+        # What is asked for often (status in a loop) does not wait for what it does not need.
+        args = parser([asked] if asked in _FAMILIES else list(_FAMILIES)).parse_args(arguments)
+        func: Callable[[argparse.Namespace], int] = args.func
+        code = func(args)
+        if sys.stdout is not None:  # closed by who started us
+            sys.stdout.flush()  # at the end of the process nobody could tell any more that this failed
+        return code
     except BrokenPipeError:
-        return 1  # who read our output has gone
+        _forget_output()
+        return EXIT_NOBODY_READS
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
+    except OSError as error:  # a full disk below the output
+        _forget_output()
+        print(f"anycast-agent: {error}", file=sys.stderr)
+        return 1
+
+
+def _forget_output() -> None:
+    """What is left in the buffer goes nowhere; else Python tries again at its end, and complains."""
+    if sys.stdout is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from anycast_agent.api.control import CONNECTIONS_MOST as CONTROL_CONNECTIONS_MO
 from anycast_agent.api.control import Answer, Control
 from anycast_agent.api.page import page
 from anycast_agent.api.server import CONNECTIONS_MOST, Server
+from anycast_agent.cli.live_verbs import Unreachable, ask
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Outcome, SessionState
 from anycast_agent.core.snapshot import Snapshot
@@ -414,6 +416,153 @@ async def test_the_live_verbs(tmp_path: Path) -> None:
         assert (await run("handover", "--for", "60s", *where))[0] == 0
         assert (await run("handover", "--for", "soon", *where))[0] == 2
         assert controls.asked == [("reload", False), ("reload", True), ("handover", 60.0)]
+
+
+@contextlib.asynccontextmanager
+async def answering(path: Path, answer: bytes | None) -> AsyncIterator[None]:
+    """Something that takes a request, and says this; None: it does not answer, and does not hang up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        if answer is None:
+            await reader.read()
+        else:
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, str(path))
+    try:
+        yield
+    finally:
+        server.close()
+
+
+async def test_an_agent_that_hangs_is_said_to_hang(tmp_path: Path) -> None:
+    """The whole answer has a deadline, however slowly it drips; nobody waits for ever."""
+    path = tmp_path / "control.sock"
+    async with answering(path, None):
+        with pytest.raises(Unreachable, match="the agent hangs, or is stopped"):
+            await asyncio.to_thread(ask, path, 0.2, verb="status")
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+
+    (tmp_path / "drip").mkdir()
+    path = tmp_path / "drip" / "control.sock"
+    async with await asyncio.start_unix_server(drip, str(path)):
+        with pytest.raises(Unreachable, match="the agent hangs, or is stopped"):
+            await asyncio.to_thread(ask, path, 0.5, verb="status")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "answered nothing that this version understands"),
+        (b"[" * 100_000 + b"\n", "answered nothing that this version understands"),
+        (b'["ok"]\n', "answered nothing that this version understands"),
+        (b'{"ok": true, "lines": [], "data": {"edge": "1"}}\n', "the agent is of another version"),
+        (
+            b'{"ok": true, "lines": [], "data": {"node": 1, "site": [], "life": {}}}\n',
+            "the agent is of another version",
+        ),
+        (b"", "closed"),
+    ],
+)
+async def test_an_answer_that_is_none_is_said_in_a_line(tmp_path: Path, answer: bytes, message: str) -> None:
+    """Exit 3, one line on stderr and nothing on stdout: no traceback, whatever listens there."""
+    path = tmp_path / "control.sock"
+    async with answering(path, answer):
+        code, out, err = await run("status", "--socket", str(path))
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert message in err
+
+
+async def test_a_socket_that_was_left_is_told_from_none(tmp_path: Path) -> None:
+    """Exit 3: no agent, one that has ended, and a file that is no socket."""
+    path = tmp_path / "control.sock"
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(path))
+    left.close()
+    code, _, err = await run("status", "--socket", str(path))
+    assert (code, "has ended" in err) == (3, True)
+    code, _, err = await run("status", "--socket", str(tmp_path / "none"))
+    assert (code, "is it running?" in err) == (3, True)
+
+
+async def test_what_others_wrote_moves_no_terminal(tmp_path: Path) -> None:
+    """A router's reason for a closed session is shown; its control characters are not."""
+    path = tmp_path / "control.sock"
+    world = well()
+    world.post(ev.SessionChanged(LEAF1, SessionState.DOWN, "bye\x1b[2J\x1b]0;owned\x07\r\nfor now"))
+    async with controlled(path, world):
+        code, out, _ = await run("status", "--socket", str(path))
+    assert code == 0
+    assert "bye [2J" in out
+    assert not {"\x1b", "\x07", "\r"} & set(out)
+
+
+async def test_who_stops_reading_gets_no_complaint(tmp_path: Path) -> None:
+    """``| head``: exit 141 and not a word; a full disk is one line, and exit 1; ASCII alone is enough of a terminal."""
+    words = [sys.executable, "-m", "anycast_agent.cli.main", "schema"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = await asyncio.to_thread(subprocess.run, words, stdout=writing, stderr=subprocess.PIPE, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+    with Path("/dev/full").open("wb") as full:
+        done = await asyncio.to_thread(subprocess.run, words, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert (done.returncode, done.stderr) == (1, b"anycast-agent: [Errno 28] No space left on device\n")
+    path = tmp_path / "control.sock"
+    world = World()
+    world.start(config())  # nothing has been probed yet: its age is a dash that ASCII does not have
+    words = [sys.executable, "-m", "anycast_agent.cli.main", "status", "--socket", str(path)]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    async with controlled(path, world):
+        done = await asyncio.to_thread(subprocess.run, words, capture_output=True, timeout=60, env=env)
+    assert (done.returncode, b"PREFIX" in done.stdout, done.stderr) == (0, True, b"")
+
+
+async def on_terminal(columns: int, *words: str, **environment: str) -> str:
+    """What a person sees on a terminal that is so wide."""
+    master, slave = os.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
+    env = {**{k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR")}, "TERM": "xterm", **environment}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "anycast_agent.cli.main", *words, stdin=slave, stdout=slave, env=env
+    )
+    os.close(slave)
+    seen = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while data := await asyncio.to_thread(os.read, master, 65536):
+            seen += data
+    os.close(master)
+    await process.wait()
+    return seen.decode()
+
+
+async def test_a_terminal_gets_colours_and_lines_that_fit(tmp_path: Path) -> None:
+    """Long details end with the terminal; NO_COLOR and TERM=dumb are heeded; a pipe gets everything, and no colour."""
+    path = tmp_path / "control.sock"
+    where = ("--socket", str(path))
+    world = well()
+    why = "a notification with a very long text that nobody has shortened " * 3
+    world.post(ev.SessionChanged(LEAF1, SessionState.DOWN, why))
+    async with controlled(path, world):
+        narrow = await on_terminal(80, "status", *where)
+        assert "…" in narrow
+        assert all(len(line) <= 80 for line in narrow.splitlines() if line.startswith(LEAF1))
+        assert "…" not in await on_terminal(400, "status", *where)
+        assert why.strip() in (await run("status", *where))[1]
+        assert "\x1b[32mannounced" in await on_terminal(80, "why", V4, *where)
+        assert "\x1b" in await on_terminal(80, "why", V4, *where, NO_COLOR="")
+        assert "\x1b" not in await on_terminal(80, "why", V4, *where, NO_COLOR="1")
+        assert "\x1b" not in await on_terminal(80, "why", V4, *where, TERM="dumb")
+        assert "\x1b" not in (await run("why", V4, *where))[1]
 
 
 async def test_probe_runs_a_services_checks_once(tmp_path: Path) -> None:
