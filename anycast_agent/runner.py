@@ -59,6 +59,7 @@ class Runner:
     def __init__(self, options: Options, loaded: Loaded) -> None:
         self._options = options
         self._loaded = loaded
+        self._offered = [loaded]
         settings: ProcessSettings = loaded.process
         self._inbox = Inbox()
         self._engine = Engine(time.monotonic(), owns_speaker=not options.external_speaker)
@@ -195,6 +196,15 @@ class Runner:
     def snapshot(self) -> Snapshot:
         return self._engine.snapshot(time.monotonic())
 
+    def configuration(self) -> dict[str, object]:
+        """The files in force as they were read, whatever stands in them by now, and the routes that are announced."""
+        found = [loaded for loaded in self._offered if loaded.config is self._engine.record.config]
+        announced = [state.key for state in self._engine.routes.states.values() if state.there]
+        return {
+            "files": {str(path): text for loaded in found for path, text in loaded.texts.items()},
+            "announced": [{"neighbor": key.neighbor, "prefix": key.prefix} for key in announced],
+        }
+
     def shell(self) -> Shell:
         """What the process knows of itself, for the metrics."""
         age = time.monotonic() - self._turn_at
@@ -210,6 +220,8 @@ class Runner:
                 self._inbox.post(ev.ConfigRejected(tuple(str(p) for p in error.problems), request))
             else:
                 self._warn_of_fixed_settings(loaded)
+                in_force = [old for old in self._offered if old.config is self._engine.record.config]
+                self._offered = [*in_force, loaded]
                 self._inbox.post(ev.ConfigOffered(loaded.config, force, request))
             return await self._answer(request, answer)
 

@@ -35,6 +35,7 @@ class Controls(Protocol):
     """What may be asked."""
 
     def snapshot(self) -> Snapshot: ...
+    def configuration(self) -> Mapping[str, object]: ...
     async def reload(self, force: bool) -> Answer: ...
     async def hand_over(self, extend: float | None) -> Answer: ...
 
@@ -132,11 +133,13 @@ class Control:
                 return Answer(True, (), render.explain(self._controls.snapshot(), str(request.get("prefix", ""))))
             except LookupError as error:
                 return Answer(False, (str(error.args[0]),))
+        if verb == "configuration":
+            return Answer(True, (), self._controls.configuration())
         if verb == "reload":
             return await self._controls.reload(bool(request.get("force")))
         if verb == "handover":
             return await self._controls.hand_over(_seconds(request.get("for")))
-        return Answer(False, (f"no verb {str(verb)[:40]!r}; there are status, why, reload, handover",))
+        return Answer(False, (f"no verb {str(verb)[:40]!r}; there are status, why, configuration, reload, handover",))
 
 
 def _groups_of(peer: socket.socket) -> tuple[int, ...]:

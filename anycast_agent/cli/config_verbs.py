@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from anycast_agent.config import ConfigError, Loaded, load
+from anycast_agent.cli.live_verbs import DEFAULT_SOCKET, EXIT_UNREACHABLE, Unreachable, ask
+from anycast_agent.config import ConfigError, Loaded, load, load_texts
 from anycast_agent.config.diff import Change, changes
 from anycast_agent.config.schema import schema
+from anycast_agent.core.model import RouteKey
 
 DEFAULT = Path("/etc/anycast-agent/agent.yaml")
 
@@ -26,7 +30,9 @@ def add_verbs(subparsers: Any) -> None:
     schema_verb.set_defaults(func=lambda _: print(json.dumps(schema(), indent=2)) or 0)
     plan = subparsers.add_parser("plan", help="say what a new configuration would change", description=plan_.__doc__)
     _common(plan)
-    plan.add_argument("--against", type=Path, default=DEFAULT, metavar="OLD", help=f"the one in force ({DEFAULT})")
+    plan.add_argument("new", type=Path, nargs="?", metavar="NEW", help="the new one: the same as --config")
+    plan.add_argument("--against", type=Path, metavar="OLD", help="a file, in place of what the running agent has")
+    plan.add_argument("--socket", type=Path, default=DEFAULT_SOCKET, metavar="PATH", help=str(DEFAULT_SOCKET))
     plan.set_defaults(func=plan_)
 
 
@@ -64,21 +70,73 @@ def validate_(args: argparse.Namespace) -> int:
 
 
 def plan_(args: argparse.Namespace) -> int:
-    """What --config would change against --against. Exit 0: nothing is withdrawn; 1: routes are withdrawn, or a file
-    is not valid."""
-    new = _load(args.config, args.output)
-    old = _load(args.against, args.output) if new is not None else None  # one document on stdout, not two
-    if new is None or old is None:
+    """What a new configuration would change against what the running agent has; where none can be asked, against the
+    installed file. Exit 0: nothing is withdrawn; 1: routes are withdrawn, or a file is not valid; 3: no agent can be
+    asked, and the new one is the installed file itself."""
+    path = args.new or args.config
+    new = _load(path, args.output)
+    if new is None:
         return 1
-    found = changes(old.config, new.config)
+    try:
+        old = _in_force(args, path)
+    except Unreachable as error:
+        print(f"anycast-agent: {error}; there is nothing to compare {path} with", file=sys.stderr)
+        return EXIT_UNREACHABLE
+    if old is None:
+        return 1
+    print(f"compared with {old.name}", file=sys.stderr)
+    found = [*changes(old.loaded.config, new.config, old.announced), *_at_a_restart(old.loaded, new)]
     if args.output == "json":
-        print(json.dumps([{"what": c.what, "name": c.name, "text": c.text, "withdraws": c.withdraws} for c in found]))
+        rows = [{"what": c.what, "name": c.name, "text": c.text, "withdraws": c.withdraws} for c in found]
+        print(json.dumps({"against": old.name, "changes": rows}))
     else:
         for change in found:
             print(_line(change))
         if not found:
             print("nothing changes")
     return 1 if any(c.withdraws for c in found) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """What the new one is compared with."""
+
+    name: str
+    loaded: Loaded
+    announced: tuple[RouteKey, ...] | None = None
+    """The routes that are announced; None: no agent said so."""
+
+
+def _in_force(args: argparse.Namespace, new: Path) -> _Old | None:
+    """None where its problems were printed instead. Raises Unreachable where only the new one itself is there."""
+    path = args.against
+    if path is None:
+        try:
+            return _of_the_agent(args.socket)
+        except Unreachable as error:
+            path = DEFAULT
+            if path.resolve() == new.resolve():
+                raise
+            print(f"anycast-agent: {error}", file=sys.stderr)
+    loaded = _load(path, args.output)
+    return None if loaded is None else _Old(str(path), loaded)
+
+
+def _of_the_agent(path: Path) -> _Old:
+    answer = ask(path, verb="configuration")
+    try:
+        loaded = load_texts({Path(file): text for file, text in answer["data"]["files"].items()})
+        announced = tuple(RouteKey(r["neighbor"], r["prefix"]) for r in answer["data"]["announced"])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ConfigError):
+        raise Unreachable(f"the agent on {path} is of another version than this command") from None
+    return _Old("the running agent", loaded, announced)
+
+
+def _at_a_restart(old: Loaded, new: Loaded) -> Iterator[Change]:
+    for name in (f.name for f in fields(old.process)):
+        before, after = getattr(old.process, name), getattr(new.process, name)
+        if before != after:
+            yield Change("process", name, f"{before} → {after}, at the next restart")
 
 
 def _line(change: Change) -> str:

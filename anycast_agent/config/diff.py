@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 from anycast_agent.core.model import Attributes, Config, RouteKey, Service, Tier
@@ -18,10 +18,15 @@ class Change:
     withdraws: bool = False
 
 
-def changes(old: Config, new: Config) -> list[Change]:
-    """Everything that differs, what is withdrawn last; empty where the two are equal, and only there."""
+def changes(old: Config, new: Config, announced: Iterable[RouteKey] | None = None) -> list[Change]:
+    """Everything that differs, what is withdrawn last; empty where the two are equal, and only there.
+
+    ``announced``: the routes that are; not given, all that the old one may announce.
+    """
     found = [*_neighbors(old, new), *_services(old, new), *_routes(old, new), *_node(old, new)]
-    announced = [key for s in old.services.values() if s.enabled and not s.observe_only for key in s.keys]
+    if announced is None:
+        announced = [key for s in old.services.values() if s.enabled and not s.observe_only for key in s.keys]
+    announced = list(announced)
     found += [Change("route", f"{k.prefix} at {k.neighbor}", "withdrawn", True) for k in withdrawn_by(new, announced)]
     refused = refusal(new, announced)
     if refused:

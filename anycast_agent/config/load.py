@@ -8,7 +8,7 @@ import ipaddress
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from anycast_agent.config.models import (
     TiersModel,
 )
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
-from anycast_agent.config.source import FILES_MOST, Places, Where, read
+from anycast_agent.config.source import FILES_MOST, Places, Where, parse, read
 from anycast_agent.core import model as core
 
 PREFIXES_MOST = 10_000
@@ -75,13 +75,28 @@ class Loaded:
     config: core.Config
     process: ProcessSettings
     files: tuple[Path, ...]
+    texts: Mapping[Path, str]
+    """What stood in each of the files."""
 
 
 def load(path: Path) -> Loaded:
     """Read a configuration and its conf.d. Blocks for file reads; raises ConfigError with every problem."""
-    files = (path, *_drop_ins(path))
-    merged, places = _merge(files)
-    return _Translation(merged, places, str(path), files).whole()
+    texts: dict[Path, str] = {}
+
+    def text(file: Path) -> str:
+        return texts.setdefault(file, read(file))
+
+    return replace(_understood((path, *_drop_ins(path)), text), texts=texts)
+
+
+def load_texts(texts: Mapping[Path, str]) -> Loaded:
+    """The same from what stood in the files, the first one first: whatever stands in them by now."""
+    return replace(_understood(tuple(texts), texts.__getitem__), texts=texts)
+
+
+def _understood(files: tuple[Path, ...], text: Callable[[Path], str]) -> Loaded:
+    merged, places = _merge(files, text)
+    return _Translation(merged, places, str(files[0]), files).whole()
 
 
 def _drop_ins(path: Path) -> list[Path]:
@@ -102,14 +117,14 @@ def _drop_ins(path: Path) -> list[Path]:
     return found
 
 
-def _merge(files: Iterable[Path]) -> tuple[dict[str, Any], Places]:
+def _merge(files: Iterable[Path], text: Callable[[Path], str]) -> tuple[dict[str, Any], Places]:
     """Services and neighbors of every file together; the rest stands in the first alone."""
     merged: dict[str, Any] = {}
     places: Places = {}
     problems: list[Problem] = []
     for number, path in enumerate(files):
         try:
-            value, where = read(path)
+            value, where = parse(text(path), str(path))
         except ConfigError as error:
             problems += error.problems
             continue
@@ -218,7 +233,7 @@ class _Translation:
             adopt_for=agent.adopt_for,
             stop_within=agent.stop_within,
         )
-        return Loaded(config, process, self._files)
+        return Loaded(config, process, self._files, {})
 
     def _root(self) -> RootModel | None:
         root = self._shaped()

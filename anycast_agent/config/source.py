@@ -30,10 +30,8 @@ Places = dict[Where, tuple[str, int, int]]
 """(file, line, column) of each value; of a mapping's entry, where its key stands."""
 
 
-def read(path: Path) -> tuple[Any, Places]:
+def parse(text: str, name: str) -> tuple[Any, Places]:
     """The values of one file, and where they stand. Raises ConfigError."""
-    name = str(path)
-    text = _text(path)
     try:
         _refuse_bombs(text, name)
         node = YAML(typ="safe", pure=True).compose(text)
@@ -52,7 +50,8 @@ def read(path: Path) -> tuple[Any, Places]:
     return value, reader.places
 
 
-def _text(path: Path) -> str:
+def read(path: Path) -> str:
+    """What stands in one file. Raises ConfigError."""
     name = str(path)
     try:
         # Without O_NONBLOCK, a FIFO in a file's place would hold up every reload from then on.

@@ -24,6 +24,7 @@ from anycast_agent.api.control import CONNECTIONS_MOST as CONTROL_CONNECTIONS_MO
 from anycast_agent.api.control import Answer, Control
 from anycast_agent.api.page import page
 from anycast_agent.api.server import CONNECTIONS_MOST, Server
+from anycast_agent.cli.config_verbs import DEFAULT
 from anycast_agent.cli.live_verbs import Unreachable, ask
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Outcome, SessionState
@@ -52,9 +53,13 @@ class Controls:
     def __init__(self, world: World) -> None:
         self._world = world
         self.asked: list[Any] = []
+        self.in_force: dict[str, Any] = {}
 
     def snapshot(self) -> Snapshot:
         return picture(self._world)
+
+    def configuration(self) -> dict[str, object]:
+        return self.in_force
 
     async def reload(self, force: bool) -> Answer:
         self.asked.append(("reload", force))
@@ -584,16 +589,44 @@ async def test_probe_runs_a_services_checks_once(tmp_path: Path) -> None:
     server.close()
 
 
+PLANNED = (
+    "bgp: {local_as: 65101, router_id: 198.51.100.1, neighbors: {leaf: {address: 198.51.100.0, remote_as: 65011}}}\n"
+    "services: {web: {prefixes: [192.0.2.80/32%s], checks: {p: {type: tcp, port: 80}}}}\n"
+)
+
+
 async def test_plan_says_what_would_be_withdrawn(tmp_path: Path) -> None:
-    """Exit 1 where a route goes; nothing where nothing differs."""
-    base = (
-        "bgp: {local_as: 65101, router_id: 198.51.100.1, neighbors: {leaf: {address: 198.51.100.0, remote_as: 65011}}}\n"
-        "services: {web: {prefixes: [192.0.2.80/32%s], checks: {p: {type: tcp, port: 80}}}}\n"
-    )
+    """Exit 1 where a route goes; nothing where nothing differs; what only a restart changes is said, too."""
     old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
-    old.write_text(base % ", 192.0.2.81/32")
-    new.write_text(base % "")
-    code, out, _ = await run("plan", "--config", str(old), "--against", str(old))
-    assert (code, out) == (0, "nothing changes\n")
-    code, out, _ = await run("plan", "--config", str(new), "--against", str(old))
+    old.write_text(PLANNED % ", 192.0.2.81/32")
+    new.write_text(PLANNED % "")
+    code, out, err = await run("plan", "--config", str(old), "--against", str(old))
+    assert (code, out, err) == (0, "nothing changes\n", f"compared with {old}\n")
+    code, out, _ = await run("plan", str(new), "--against", str(old))
     assert (code, "! route 192.0.2.81/32 at leaf: withdrawn" in out) == (1, True)
+    new.write_text(PLANNED % ", 192.0.2.81/32" + "agent: {api: {listen: '127.0.0.1:9180'}}\n")
+    code, out, _ = await run("plan", str(new), "--against", str(old))
+    assert (code, out) == (0, "  process api_port: 9179 → 9180, at the next restart\n")
+
+
+async def test_plan_compares_with_what_the_running_agent_has(tmp_path: Path) -> None:
+    """Not with the file, which may have changed since; a reload that would be refused is foreseen by what is really
+    announced; without an agent the installed file takes its place, and where that is the new one, nothing is said."""
+    new, path = tmp_path / "new.yaml", tmp_path / "control.sock"
+    new.write_text(PLANNED % "")
+    where = ("--socket", str(path))
+    async with controlled(path, well()) as controls:
+        files = {"/etc/agent.yaml": PLANNED % ", 192.0.2.81/32", "/etc/conf.d/b.yaml": "services: {}\n"}
+        controls.in_force = {"files": files, "announced": [{"neighbor": "leaf", "prefix": "192.0.2.81/32"}]}
+        code, out, err = await run("plan", str(new), *where)
+        assert (code, err) == (1, "compared with the running agent\n")
+        assert "! route 192.0.2.81/32 at leaf: withdrawn" in out
+        assert "! reload refused: it would withdraw 1 of 1 announced routes" in out
+        code, out, _ = await run("plan", str(new), "--output", "json", *where)
+        assert json.loads(out)["against"] == "the running agent"
+        controls.in_force = {"files": {}, "announced": []}
+        assert "of another version" in (await run("plan", "--config", str(new), *where))[2]
+    code, out, err = await run("plan", *where)
+    assert (code, out) == (1 if not DEFAULT.exists() else 3, "")
+    code, _, err = await run("plan", str(new), *where)
+    assert "no agent listens on" in err

@@ -244,7 +244,9 @@ def test_plan_says_what_is_withdrawn(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "med" in capsys.readouterr().out
     new = written(tmp_path, changed(((*DNS, "prefixes"), ["192.0.2.53/32"])))
     assert main(["plan", "--config", str(new), "--against", str(old), "--output", "json"]) == 1
-    assert any(c["withdraws"] and "2001:db8:53::53/128" in c["name"] for c in json.loads(capsys.readouterr().out))
+    assert any(
+        c["withdraws"] and "2001:db8:53::53/128" in c["name"] for c in json.loads(capsys.readouterr().out)["changes"]
+    )
 
 
 def test_a_service_is_equal_to_itself_only(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""What is asked of an agent as its users run it: a process of its own, with its ExaBGP, and no router."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.test_surfaces import run
+from tests.support.agent import V4, V6, Agent, configuration
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def values(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Nothing of it touches the machine: no address is added, and nobody listens where the neighbor is."""
+    leaf = {"address": "127.0.0.2", "local_address": "127.0.0.1", "remote_as": 65011, "families": ["ipv4", "ipv6"]}
+    found = configuration(
+        folder,
+        node={"addresses": "unmanaged"},
+        agent={"api": {"listen": "127.0.0.1:0"}, "stop_within": "1s"},
+        neighbors={"leaf": {**leaf, "port": 1}},
+        check={"port": 1},
+    )
+    found["services"]["web"].update(changes)
+    return found
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
+    running = Agent(tmp_path)
+    running.write(values(tmp_path))
+    running.start()
+    try:
+        await running.until(lambda s: s["ready"], 30)
+        yield running
+    finally:
+        await running.close()
+
+
+async def test_plan_knows_what_is_in_force(agent: Agent) -> None:
+    """The file may be edited, broken, or refused: what the agent has is what it last took. Nothing is withdrawn by
+    taking away what is not announced."""
+    where = ("--socket", str(agent.folder / "control.sock"))
+    plan = ("plan", str(agent.config), *where)
+    assert (await run(*plan))[:2] == (0, "nothing changes\n")
+    agent.write(values(agent.folder, prefixes=[V4]))
+    code, out, err = await run(*plan)
+    assert (code, err) == (0, "compared with the running agent\n")
+    assert f"route {V6} at leaf: no longer configured" in out
+    agent.config.write_text("services: nonsense\n")
+    assert (await run("reload", *where))[0] == 1
+    agent.write(values(agent.folder, prefixes=[V4]))
+    assert f"route {V6} at leaf: no longer configured" in (await run(*plan))[1]
+    assert (await run("reload", *where))[0] == 0
+    assert (await run(*plan))[:2] == (0, "nothing changes\n")
+    agent.write(values(agent.folder))
+    _, out, _ = await run(*plan, "--output", "json")
+    assert {"service", "route"} <= {change["what"] for change in json.loads(out)["changes"]}
