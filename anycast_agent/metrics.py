@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -110,7 +111,8 @@ def _agent(s: Snapshot, shell: Shell) -> Iterator[Metric]:
 def _speaker(s: Snapshot) -> Iterator[Metric]:
     yield _one_of("speaker_state", "1 for the state of the link to the speaker.", "state", s.speaker.state, Link)
     yield _single(_counter("speaker_restarts", "Wedged speakers that the agent ended."), s.speaker.restarts)
-    yield _single(_gauge("speaker_exabgp_age_seconds", "Since ExaBGP answered the pipe."), s.speaker.exabgp_age or 0.0)
+    age = math.nan if s.speaker.exabgp_age is None else s.speaker.exabgp_age
+    yield _single(_gauge("speaker_exabgp_age_seconds", "Since ExaBGP answered the pipe; NaN while nobody knows."), age)
     up = _gauge("session_up", "Whether the BGP session is established.", ("neighbor",))
     flaps = _counter("session_flaps", "How often the BGP session was lost.", ("neighbor",))
     for n in s.neighbors:
@@ -183,7 +185,7 @@ def _checks(s: Snapshot) -> Iterator[Metric]:
     for labels, c in _of_checks(s):
         up.add_metric(labels, c.verdict is Verdict.UP)
         stale.add_metric(labels, c.stale)
-        for outcome in {Outcome.OK, Outcome.TIMEOUT, *c.runs}:
+        for outcome in Outcome:  # also what never was: an increase from nothing to one is none to a rate
             probes.add_metric([*labels, outcome], c.runs.get(outcome, 0))
         durations.add_metric(labels, count_value=sum(c.runs.values()), sum_value=c.duration_sum)
     yield from (up, stale, probes, durations)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import socket
 import subprocess
@@ -249,7 +250,9 @@ def test_series_are_there_from_the_start_and_tell_the_facts_apart() -> None:
     world.start(config())
     found = families(world)
     assert value(found, "anycast_prefix_announce", prefix=V4) == 0
-    assert value(found, "anycast_check_probes_total", service="dns", outcome="ok") == 0
+    for outcome in Outcome:
+        assert value(found, "anycast_check_probes_total", service="dns", outcome=outcome) == 0
+    assert math.isnan(value(found, "anycast_speaker_exabgp_age_seconds"))  # not 0: nobody has answered yet
     world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 5)
     world.set_session(LEAF1, up=False)
     found = families(world)
