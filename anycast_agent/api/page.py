@@ -51,11 +51,15 @@ def _main(s: dict[str, Any]) -> list[str]:
     parts += ["<h2>Checks</h2>", _table(("Service", "Check", "Asks", "Verdict", "Last probe", "Took", "Next", ""), [
         (escape(name), escape(c["name"]), f"<code>{escape(c['asks'])}</code>",
          _word(c["verdict"]) + (" <span class=warn>stale</span>" if c["stale"] else ""),
-         f"{escape(str(c['outcome'] or 'none yet'))}, {_age(c['probe_age'])} ago", _milliseconds(c["duration"]),
+         _last(c), _milliseconds(c["duration"]),
          _age(c["next_in"]), f"<span class=dim>{escape(c['detail'])}</span>")
         for name, service in s["services"].items() for c in service["checks"]
     ])]  # fmt: skip
     return parts
+
+
+def _last(c: dict[str, Any]) -> str:
+    return "none yet" if c["outcome"] is None else f"{escape(str(c['outcome']))}, {_age(c['probe_age'])} ago"
 
 
 def _prefixes(s: dict[str, Any]) -> str:
@@ -104,16 +108,13 @@ def _word(state: str) -> str:
 
 
 def _milliseconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds * 1000:.1f} ms"
+    return "" if seconds is None else f"{seconds * 1000:.1f}&nbsp;ms"
 
 
 def _age(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.1f}&nbsp;s" if seconds < 10 else f"{seconds:.0f}&nbsp;s"
     minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
-    return f"{minutes:.0f} min" if minutes < 90 else f"{hours:.0f} h" if hours < 48 else f"{days:.0f} d"
-
-
-age = _age
+    return f"{minutes:.0f}&nbsp;min" if minutes < 90 else f"{hours:.0f}&nbsp;h" if hours < 48 else f"{days:.0f}&nbsp;d"

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from anycast_agent.core.model import Outcome
@@ -45,6 +46,51 @@ async def test_the_page_shows_every_prefix_with_its_reason(tmp_path: Path) -> No
         text = await seen(tmp_path / "b", f"http://127.0.0.1:{server.port}/")
         assert "not announced" in text
         assert "health_down" in text
+
+
+async def evaluated(profile: Path, url: str, script: str) -> object:
+    """What a script comes to in the page, as its reader's own hand would do it: the page's policy allows no other."""
+    size = "--window-size=500,800"
+    words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", size,
+             "--disable-background-networking", "--remote-debugging-port=0", f"--user-data-dir={profile}", url]  # fmt: skip
+    process = await asyncio.create_subprocess_exec(*map(str, words), stderr=subprocess.DEVNULL)
+    try:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as client:
+            while not (profile / "DevToolsActivePort").exists() or "\n" not in (
+                told := (profile / "DevToolsActivePort").read_text()
+            ):
+                await asyncio.sleep(0.05)
+            debugger = f"http://127.0.0.1:{told.splitlines()[0]}/json"
+            while True:
+                targets = await (await client.get(debugger)).json()
+                if pages := [t for t in targets if t["type"] == "page" and t["url"] == url]:
+                    break
+                await asyncio.sleep(0.05)
+            async with client.ws_connect(pages[0]["webSocketDebuggerUrl"]) as page:
+                parameters = {"expression": script, "awaitPromise": True, "returnByValue": True}
+                while True:  # one that the page's arrival cut off is asked again
+                    await page.send_json({"id": 1, "method": "Runtime.evaluate", "params": parameters})
+                    answer = await page.receive_json()
+                    if "result" in answer:
+                        return answer["result"]["result"].get("value")
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_a_refresh_leaves_the_reader_where_he_is(tmp_path: Path) -> None:
+    """On a narrow screen a table is scrolled to its side: the next refresh does not take it back."""
+    script = """(async () => {
+      const until = async (what) => { while (!what()) await new Promise((r) => setTimeout(r, 20)); };
+      await until(() => document.querySelector(".wide"));
+      const before = document.querySelector(".wide");
+      before.scrollLeft = 50;
+      await until(() => !before.isConnected);
+      return document.querySelector(".wide").scrollLeft;
+    })()"""
+    async with serving(well()) as (_, server):
+        url = f"http://127.0.0.1:{server.port}/"
+        assert await evaluated(tmp_path / "d", url, script) == 50
 
 
 async def test_the_page_refreshes_itself_and_says_when_the_agent_is_gone(tmp_path: Path) -> None:
