@@ -84,7 +84,7 @@ class Runner:
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready_by = time.monotonic() + READY_AT_THE_LATEST
-        self._said_ready = False
+        self._said_ready, self._said_status = False, ""
         self._watchdog = systemd.watchdog_interval()
         self._fed_at = float("-inf")
 
@@ -184,12 +184,25 @@ class Runner:
 
     def _tell_systemd(self, now: float) -> None:
         """The watchdog is fed by the engine's own turn: it proves that deciding works."""
+        said = []
         if not self._said_ready and (self._engine.ready or now >= self._ready_by):
             self._said_ready = True
-            systemd.notify("READY=1", f"STATUS=waiting for {', '.join(self._engine.not_ready()) or 'nothing'}")
+            said.append("READY=1")
         if self._watchdog is not None and now >= self._fed_at + self._watchdog / 3:
             self._fed_at = now
-            systemd.notify("WATCHDOG=1")
+            said.append("WATCHDOG=1")
+        if (status := self._status()) != self._said_status:
+            self._said_status = status
+            said.append(f"STATUS={status}")
+        if said:
+            systemd.notify(*said)
+
+    def _status(self) -> str:
+        """The line that ``systemctl status`` shows."""
+        waits, refused = self._engine.not_ready(), self._engine.record.errors
+        text = str(self._engine.life) + (f"; waits for {', '.join(waits)}" if waits else "")
+        text += f"; the last reload was refused: {refused[0]}" if refused else ""
+        return " ".join(text.split())[:200]  # one line: the next would be an assignment of its own
 
     # --- what people ask ---
 
@@ -263,9 +276,7 @@ class Runner:
         task.add_done_callback(self._tasks.discard)
 
     async def _reload_by_signal(self) -> None:
-        systemd.notify("STATUS=reloading")
-        answer = await self.reload(force=False)
-        systemd.notify("STATUS=running" if answer.ok else f"STATUS=reload refused: {'; '.join(answer.lines)[:200]}")
+        await self.reload(force=False)
 
 
 def _log(change: Change) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -60,3 +63,34 @@ async def test_plan_knows_what_is_in_force(agent: Agent) -> None:
     agent.write(values(agent.folder))
     _, out, _ = await run(*plan, "--output", "json")
     assert {"service", "route"} <= {change["what"] for change in json.loads(out)["changes"]}
+
+
+async def test_systemd_is_told_where_it_stands(tmp_path: Path) -> None:
+    """The line of ``systemctl status`` is that of now: what it waits for, then that it runs, then what was refused."""
+    running = Agent(tmp_path, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    running.write(values(tmp_path))
+    told: list[str] = []
+
+    async def until(*lines: str) -> None:
+        async with asyncio.timeout(30):
+            while not all(any(line in said for said in told) for line in lines):
+                told.append((await asyncio.get_running_loop().sock_recv(server, 4096)).decode())
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as server:
+        server.bind(str(tmp_path / "notify"))
+        running.start()
+        try:
+            await until("STATUS=starting; waits for ", "READY=1", "STATUS=running")
+            assert told[-1].endswith("STATUS=running")
+            running.config.write_text("services: nonsense\n")
+            running.kill(signal.SIGHUP)
+            await until("STATUS=running; the last reload was refused: ")
+            running.write(values(tmp_path))
+            told.clear()
+            running.kill(signal.SIGHUP)
+            await until("STATUS=running")
+            assert told == ["STATUS=running"]
+            running.kill(signal.SIGTERM)
+            await until("STOPPING=1")
+        finally:
+            await running.close()
