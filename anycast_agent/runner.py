@@ -33,6 +33,9 @@ log = logging.getLogger("anycast_agent")
 READY_AT_THE_LATEST = 5.0
 """systemd is told READY then even where the speaker is away: a start that fails would only be repeated. Seconds."""
 
+EXIT_HANDED_OVER = 75
+"""Ended by a person who starts the next agent, too: whoever restarts what has ended is to leave that to them."""
+
 REPLY_WITHIN = 40.0
 """How long a person's request may take before it is answered with that. Seconds."""
 
@@ -81,6 +84,7 @@ class Runner:
         self._requests: dict[int, asyncio.Future[Answer]] = {}
         self._last_request = 0
         self._exit: act.Exit | None = None
+        self._asked_to_end = False
         self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready_by = time.monotonic() + READY_AT_THE_LATEST
@@ -105,7 +109,10 @@ class Runner:
         finally:
             systemd.notify("STOPPING=1")
             await self._close(adapters)
-        return self._exit.code if self._exit is not None else 1
+        if self._exit is None:
+            return 1
+        for_a_person = self._exit.hand_over and self._asked_to_end
+        return EXIT_HANDED_OVER if for_a_person and self._exit.code == 0 else self._exit.code
 
     async def _close(self, adapters: list[asyncio.Task[None]]) -> None:
         """Surfaces first, the speaker last: while it ends, nothing may ask or change anything any more."""
@@ -245,8 +252,12 @@ class Runner:
 
     async def hand_over(self, extend: float | None) -> Answer:
         request, answer = self._request()
+        self._asked_to_end = True
         self._inbox.post(ev.HandOverAsked("asked for", extend, request))
-        return await self._answer(request, answer)
+        said = await self._answer(request, answer)
+        if not said.ok or extend is None:
+            return said
+        return Answer(True, (f"handing over: start the next agent within {extend:g} s, or the routes are withdrawn",))
 
     def _request(self) -> tuple[int, asyncio.Future[Answer]]:
         self._last_request += 1

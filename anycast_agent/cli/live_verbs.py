@@ -141,7 +141,8 @@ def reload(args: argparse.Namespace) -> int:
 
 
 def handover(args: argparse.Namespace) -> int:
-    """The agent ends; no route changes; the speaker waits so long for the next agent before it withdraws."""
+    """The agent ends, and systemd does not start it again: that is yours to do. No route changes; the speaker waits so
+    long for the next agent before it withdraws."""
     from anycast_agent.config.types import duration
 
     try:

@@ -22,7 +22,8 @@ def add_verbs(subparsers: Any) -> None:
         "run",
         help="run the agent",
         description="Check, decide and announce until SIGTERM (withdraws) or SIGUSR2 (hands over). "
-        "Exit: 0 stopped or handed over; 1 something was left behind or failed; 2 the configuration is not valid.",
+        "Exit: 0 stopped or handed over; 1 something was left behind or failed; 2 the configuration is not valid; "
+        "75 handed over by the verb, to an agent that somebody starts.",
     )
     verb.add_argument("--config", type=Path, default=Path("/etc/anycast-agent/agent.yaml"), metavar="PATH")
     verb.add_argument(

@@ -317,3 +317,31 @@ def test_an_agent_that_cannot_start_for_a_while_is_started_in_the_end(tmp_path: 
         await peer.has(PREFIX, deadline=30)
 
     play(tmp_path, story)
+
+
+def test_a_hand_over_leaves_the_next_start_to_a_person(tmp_path: Path) -> None:
+    """handover --for: the agent stays down while files are changed, past dead_man; started again, no UPDATE was sent."""
+
+    async def story(node: Node, peer: BgpPeer) -> None:
+        await started(node, peer)
+        updates = len(peer.updates)
+        program = [
+            "env",
+            "PYTHONPATH=/opt/anycast-agent/src:/opt/anycast-agent/lib",
+            "/opt/anycast-agent/bin/anycast-agent",
+        ]
+        said = await node.run(*program, "handover", "--for", "60s")
+        assert "start the next agent within 60 s" in said
+        ended = time.monotonic()
+        async with asyncio.timeout(20):
+            while await node.run("systemctl", "is-active", "anycast-agent.service", check=False) != "inactive":
+                await asyncio.sleep(0.1)
+        await peer.until(lambda _: time.monotonic() > ended + 6, 20)  # longer than dead_man
+        assert await node.run("systemctl", "show", "-P", "NRestarts", "anycast-agent.service") == "0"
+        await node.run("systemctl", "start", "anycast-agent.service")
+        async with asyncio.timeout(20):
+            while "reason    healthy" not in await node.run(*program, "why", PREFIX, check=False):
+                await asyncio.sleep(0.1)
+        assert (len(peer.updates), len(peer.opened_at)) == (updates, 1)
+
+    play(tmp_path, story)
