@@ -5,7 +5,9 @@ Every instant becomes an age in seconds. Wanted, taken, sent, echoed and the ses
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import ipaddress
 from dataclasses import asdict
 from typing import Any
 
@@ -158,6 +160,8 @@ def _attributes(a: Attributes | None) -> dict[str, Any] | None:
 def find(snapshot: Snapshot, word: str) -> tuple[ServiceSnapshot, PrefixSnapshot] | list[str]:
     """The prefix that a word names, by itself or by its address; else the names that are near."""
     known = {p.prefix: (s, p) for s in snapshot.services.values() for p in s.prefixes}
+    with contextlib.suppress(ValueError):  # 2001:DB8::0 is 2001:db8::, and what is no prefix is near to something
+        word = str(ipaddress.ip_network(word))
     for prefix_text, found in known.items():
         if word in (prefix_text, address_of(prefix_text)):
             return found

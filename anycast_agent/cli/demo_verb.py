@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -62,8 +63,12 @@ def demo(args: argparse.Namespace) -> int:
 
 
 def _listen(where: str) -> socket.socket:
+    """Raises OSError, also for what is no address and port."""
     host, _, port = where.rpartition(":")
-    sock = socket.socket()
+    host = host.strip("[]")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise OSError(errno.EINVAL, "write an address and a port, like 127.0.0.1:9179")
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, int(port)))
@@ -118,7 +123,8 @@ class _Demo:
         self._listener = listener
         self._once = once
         self._isolated = isolated
-        self._page = "http://{}:{}/".format(*socket.socket(fileno=os.dup(listener)).getsockname())
+        host, port = socket.socket(fileno=os.dup(listener)).getsockname()[:2]
+        self._page = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
         self._dir = folder
         self._began = time.monotonic()
         self._table: set[str] = set()

@@ -109,6 +109,7 @@ def test_why_says_rung_reason_evidence_age_and_remedy() -> None:
     assert "check answers: refused" in said["evidence"]
     assert "1 of 1 local checks up" in said["remedy"]
     assert 2.9 < said["age"] < 3.2
+    assert render.explain(picture(world), "2001:DB8:53:0::53")["prefix"] == V6  # as a person may write it
     with pytest.raises(LookupError, match=r"there are 192\.0\.2\.53/32"):
         render.explain(picture(world), "192.0.2.54/32")
 
@@ -590,6 +591,17 @@ async def test_probe_runs_a_services_checks_once(tmp_path: Path) -> None:
     code, _, err = await run("probe", "wbe", "--config", str(path))
     assert (code, err) == (1, "no service 'wbe' (did you mean 'web'?)\n")
     server.close()
+
+
+@pytest.mark.parametrize("where", ["nonsense", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:٣", "[::1:x"])
+async def test_demo_says_what_a_place_to_listen_looks_like(where: str) -> None:
+    """One line, exit 1, nothing started."""
+    code, out, err = await run("demo", "--once", "--listen", where)
+    assert (code, out, err) == (
+        1,
+        "",
+        f"demo: {where}: write an address and a port, like 127.0.0.1:9179; --listen names another port\n",
+    )
 
 
 PLANNED = (
