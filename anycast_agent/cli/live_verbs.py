@@ -226,7 +226,7 @@ def show_why(p: dict[str, Any]) -> list[str]:
     there = (
         f"on {address['interface']}, {'ours' if address['ours'] else 'not ours'}"
         if address["there"]
-        else "not on the node"
+        else ("not on the node" if address["known"] else "whether it is on the node is not known")
     )
     lines.append(f"  address   {there}" + (f"; {address['error']}" if address["error"] else ""))
     for r in p["routes"]:

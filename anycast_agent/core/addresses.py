@@ -86,6 +86,11 @@ class Addresses:
         self._mode = AddressMode.UNMANAGED
         self._interface = "lo"
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody looks; of an address that nobody looks for it is not known whether it is there."""
+        return self._mode is not AddressMode.UNMANAGED
+
     # --- wanted ---
 
     def configure(self, config: Config) -> None:

@@ -164,7 +164,7 @@ class Pictures:
         return PrefixSnapshot(
             prefix=state.prefix,
             address=record.state if record else None,
-            address_known=engine.addresses.known,
+            address_known=engine.addresses.known and engine.addresses.watched,
             address_at=record.seen_at if record else None,
             address_error=record.error if record else "",
             address_repairs=record.repairs if record else 0,

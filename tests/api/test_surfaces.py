@@ -26,9 +26,9 @@ from anycast_agent.api.control import Answer, Control
 from anycast_agent.api.page import page
 from anycast_agent.api.server import CONNECTIONS_MOST, Server
 from anycast_agent.cli.config_verbs import DEFAULT
-from anycast_agent.cli.live_verbs import Unreachable, ask
+from anycast_agent.cli.live_verbs import Unreachable, ask, show_why
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import Outcome, SessionState
+from anycast_agent.core.model import AddressMode, Outcome, SessionState
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.metrics import Metrics, Shell
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, config
@@ -131,6 +131,7 @@ async def test_every_page_answers_read_only_with_strict_headers() -> None:
                 assert response.status == 200, path
                 assert "default-src 'none'" in response.headers["Content-Security-Policy"]
                 assert response.headers["Cache-Control"] == "no-store"
+                assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         async with client.post("/api/v1/status") as response:
             assert response.status == 405
             assert response.headers["Allow"] == "GET,HEAD"
@@ -264,6 +265,17 @@ def test_series_are_there_from_the_start_and_tell_the_facts_apart() -> None:
     assert value(found, "anycast_session_up", neighbor=LEAF1) == 0
     assert value(found, "anycast_prefix_reason", prefix=V4, reason="healthy", rung="11") == 1
     assert value(found, "anycast_agent_state", state="running") == 1
+
+
+def test_an_address_that_nobody_looks_for_is_not_said_to_be_away() -> None:
+    """node.addresses: unmanaged: not known, on every surface."""
+    world = World()
+    world.start(config(address_mode=AddressMode.UNMANAGED))
+    world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 5)
+    said = render.explain(picture(world), V4)
+    assert said["address"]["known"] is False
+    assert "  address   whether it is on the node is not known" in show_why(said)
+    assert math.isnan(value(families(world), "anycast_address_present", prefix=V4))
 
 
 def test_each_metric_has_help_and_a_proper_name() -> None:
