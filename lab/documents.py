@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
-from anycast_agent.config.source import Places, Where, read
+from anycast_agent.config.source import Places, Where, parse, read
 
 
 class Document(BaseModel):
@@ -24,7 +24,7 @@ def load(path: Path, model: type[D]) -> tuple[D, Places]:
     """Raises ConfigError with all that is wrong, each where it stands."""
     if not path.is_file():
         raise ConfigError([Problem(str(path), 1, 1, "there is no such file")])
-    values, places = read(path)
+    values, places = parse(read(path), str(path))
     try:
         return model.model_validate(values), places
     except ValidationError as error:

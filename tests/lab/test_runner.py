@@ -283,7 +283,7 @@ def test_an_interrupted_start_leaves_nothing(pair: Path) -> None:
                 "prefixes": {"x": ["192.0.2.53/32"]},
                 "clients": ["a"],
                 "steady": {"a": {"x": ["b"]}},
-                "targets": {k: "192.0.2.1" for k in ("dns IPv4", "dns IPv6", "http IPv4", "http IPv6")},
+                "targets": dict.fromkeys(("dns IPv4", "dns IPv6", "http IPv4", "http IPv6"), "192.0.2.1"),
             }
         )
     )
