@@ -54,6 +54,10 @@ class Group:
         wanted = f"frozen {int(frozen)}"
         _until(lambda: wanted in (self.path / "cgroup.events").read_text(), patience, f"{self.path} is not {wanted}")
 
+    @property
+    def frozen(self) -> bool:
+        return "frozen 1" in (self.path / "cgroup.events").read_text()
+
     def kill(self, patience: float = 5.0) -> None:
         """SIGKILL to all in it at once; returns once they are gone. Raises TimeoutError."""
         if self.path.is_dir():

@@ -81,6 +81,8 @@ class Lab:
     def down(self) -> None:
         """Nothing is left: no process, namespace, control group, mount or file."""
         self.group.kill()
+        for node in self.nodes.values():
+            node.reap()
         self.group.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
         try:

@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -40,6 +41,7 @@ class Node:
         """A process that holds the network namespace."""
         self.init = 0
         """PID 1 of the node, as the host counts; 0 while it is off."""
+        self._children: list[subprocess.Popen[Any]] = []
 
     # --- power ---
 
@@ -50,6 +52,7 @@ class Node:
             ["unshare", "--net", "sleep", "infinity"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, preexec_fn=self._keeper_group.join, start_new_session=True,
         )  # fmt: skip
+        self._children.append(keeper)
         ours = os.stat("/proc/self/ns/net").st_ino
         while _inode(keeper.pid) in (ours, 0):
             if keeper.poll() is not None:
@@ -67,6 +70,7 @@ class Node:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             preexec_fn=self._group.join, start_new_session=True,
         )  # fmt: skip
+        self._children.append(self._process)
         orders = {
             "name": self.name,
             "work": str(self._folder),
@@ -96,6 +100,7 @@ class Node:
         """Every process is gone at once, and nothing is said to anybody."""
         self._group.kill()
         self.init = 0
+        self._children = [child for child in self._children if child.poll() is None]
 
     def freeze(self, frozen: bool) -> None:
         self._group.freeze(frozen)
@@ -105,6 +110,11 @@ class Node:
         if self.keeper:
             os.kill(self.keeper, 9)
             self.keeper = 0
+
+    def reap(self, patience: float = 5.0) -> None:
+        """Take leave of killed children: a zombie would still be seen in the lab's control group."""
+        for child in self._children:
+            child.wait(patience)
 
     # --- inside ---
 
@@ -124,6 +134,8 @@ class Node:
         """The words that run a command inside."""
         if not self.init:
             raise NodeError(f"{self.name} is off")
+        if self._group.frozen:  # what joins its control group would stand still with it, and so would we
+            raise NodeError(f"{self.name} is frozen")
         spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
         return ["nsenter", "--target", str(self.init), *spaces, "--", *words]
 
@@ -137,11 +149,14 @@ class Node:
 
     def run(self, words: Sequence[str], timeout: float = 20.0, check: bool = True) -> str:
         """What a command inside says. Raises NodeError, with what it said, where it fails and ``check``."""
-        process = self.popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = self.popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # nsenter, and what it forked into the node
             process.communicate()
             raise NodeError(f"{self.name}: {shlex.join(words)}: no end after {timeout:g} s") from None
         if check and process.returncode != 0:
