@@ -341,6 +341,8 @@ template bgp leaf {{
   connect retry time 1;
   connect delay time 1;
   error wait time 1, 2;
+  # A leaf that is silent is gone: BIRD would keep the routes of one that can restart gracefully for its restart time.
+  graceful restart off;
 {"  bfd;" if bfd else "  # No BFD: the hold time notices."}
 }}
 """

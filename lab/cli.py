@@ -291,7 +291,8 @@ def _drill(args: argparse.Namespace) -> int:
     if args.list:
         width = max((len(name) for name in known), default=0)
         for name, drill in known.items():
-            print(f"{name:{width}}  {drill.title}{'  [ci]' if drill.ci else ''}")
+            ci = f"  [ci: {', '.join(drill.ci)}]" if drill.ci else ""
+            print(f"{name:{width}}  {drill.title}{ci}")
         return 0
     chosen = _chosen(args, known, top, scene)
     check_host()
@@ -330,6 +331,8 @@ def _chosen(
 
 def _wanted(args: argparse.Namespace, drill: drills.Drill, variant: str, scene: Scene) -> bool:
     if drill.variants and variant not in drill.variants:
+        return False
+    if args.ci and variant not in drill.ci:
         return False
     # Named alone, a drill runs once: in the variant asked for, or the first that it is for.
     every = args.all or args.ci or args.variant

@@ -63,6 +63,8 @@ class Story:
     changes: list[Change] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     met: list[Expectation] = field(default_factory=list)
+    settled: list[float] = field(default_factory=list)
+    """When the tables were seen to be as a step expects. Monotonic."""
     problem: str = ""
 
 
@@ -135,6 +137,8 @@ class Conductor:
     async def _expected(self, expected: Expected, patience: float, text: str) -> None:
         begun = time.monotonic()
         wrong = await self._wait(expected, patience)
+        if not wrong:
+            self.story.settled.append(time.monotonic())
         found = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         found = found or f"after {time.monotonic() - begun:.2f} s"
         self.story.met.append(Expectation(f"{text} within {patience:g} s", not wrong, found))

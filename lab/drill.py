@@ -152,8 +152,8 @@ class Loss(Who):
 
 class AnsweredBy(Who):
     only: tuple[str, ...]
-    after: Bound = Field(default_factory=lambda: {"": 2.0})
-    """From so long after the last fault until something recovers."""
+    after: Seconds = 0.3
+    """From so long after the last fault, and after the tables are as expected of it, until something recovers."""
 
 
 class Expect(Document):
@@ -193,8 +193,8 @@ class Drill(Document):
     about: str = ""
     variants: tuple[str, ...] = ()
     """Empty: all."""
-    ci: bool = False
-    """Belongs to the set that every run of the tests makes."""
+    ci: tuple[str, ...] = ()
+    """The variants in which every run of the tests makes it."""
     traffic: Traffic = Traffic()
     before: Seconds = 1.5
     after: Seconds = 1.0
@@ -216,9 +216,9 @@ def load(path: Path, topology: Topology, scene: Scene) -> Drill:
 
 
 def _problems(drill: Drill, topology: Topology, scene: Scene) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    for variant in drill.variants:
+    for key, variant in [*(("variants", v) for v in drill.variants), *(("ci", v) for v in drill.ci)]:
         if variant not in scene.variants:
-            yield ("variants",), f"there is no variant {variant!r}{did_you_mean(variant, scene.variants)}"
+            yield (key,), f"there is no variant {variant!r}{did_you_mean(variant, scene.variants)}"
     for number, step in enumerate(drill.steps):
         where = ("steps", number)
         for text in scene.problems(step.tables or {}, topology):

@@ -229,20 +229,20 @@ def _loss(loss: Loss, story: Story, streams: Sequence[Stream], slack: float) -> 
     longest = _longest(windows, story)
     met, text, found = longest <= limit * slack, f"loss ends within {_seconds(limit)}{_for(loss)}", _seconds(longest)
     if loss.share is not None:
-        share = max((w.lost / w.sent for w in windows if w.sent >= 20), default=0.0)
-        met = met and share <= loss.share
-        text, found = f"{text}, of at most {loss.share:.0%} of it", f"{found}, {share:.0%}"
+        lost, sent = sum(w.lost for w in windows), sum(w.sent for w in windows)
+        met = met and lost <= loss.share * sent
+        text, found = f"{text}, of at most {loss.share:.0%} of what was sent then", f"{found}, {lost} of {sent}"
     return Expectation(text, met, found)
 
 
 def _answered_by(expect: AnsweredBy, story: Story) -> Expectation:
     fault = max((m.at for m in story.marks if m.kind == "fault"), default=story.begin)
     until = min((m.at for m in story.marks if m.kind == "recovery" and m.at > fault), default=story.end)
-    after = bound(expect.after, story.variant)
+    since = max((at for at in story.settled if fault <= at < until), default=fault) + expect.after
     who = Counter(
         r.who or "nobody"
         for r in story.requests
-        if after is not None and fault + after <= r.sent < until and _matches(expect, r.client, *r.stream.split())
+        if since <= r.sent < until and _matches(expect, r.client, *r.stream.split())
     )
     met = bool(who) and set(who) <= set(expect.only)
     found = ", ".join(f"{name} {count}" for name, count in sorted(who.items())) or "nothing was asked then"

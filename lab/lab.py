@@ -97,9 +97,9 @@ class Lab:
         names = list(names)
         for name in names:
             ends = self._ends(name)
-            for end in ends if links_up else ():
-                links.lose(end, self.nodes[name], 100)
-            if not links_up:
+            if links_up:
+                links.silence(self.nodes[name], ends)
+            else:
                 links.set_up(self.nodes[name], [end.interface for end in ends], up=False)
         for name in names:
             self.nodes[name].cut_power()

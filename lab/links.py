@@ -70,6 +70,14 @@ def lose(end: End, node: Node, percent: int) -> None:
         _nft(node, f"table netdev {table} {{\n chain in {{\n  {hook}\n  {chance}drop\n }}\n}}\n")
 
 
+def silence(node: Node, ends: Iterable[End]) -> None:
+    """Nothing comes in any more, and nothing goes out: the kernel closes the TCP connections of whom it kills, and a
+    machine without power sends no FIN."""
+    for end in ends:
+        lose(end, node, 100)
+    _nft(node, "table inet lab_silence {\n chain out {\n  type filter hook output priority raw;\n  drop\n }\n}\n")
+
+
 def _nft(node: Node, script: str) -> None:
     done = subprocess.run(
         ["nsenter", f"--net=/proc/{node.keeper}/ns/net", "nft", "-f", "-"], input=script, capture_output=True, text=True

@@ -131,6 +131,25 @@ def test_a_power_cut_leaves_the_neighbors_link_up_and_a_boot_is_cold(lab: Lab) -
         lab.power_on(["a"])
 
 
+def test_a_node_without_power_says_no_goodbye(lab: Lab) -> None:
+    """The kernel closes the connections of whom it kills; the neighbor must hear nothing of that."""
+    a, b = lab.nodes["a"], lab.nodes["b"]
+    server = "import socket,time; s=socket.create_server(('192.0.2.0', 7)); c=s.accept()[0]; time.sleep(60)"
+    client = "import socket,time; s=socket.create_connection(('192.0.2.0', 7)); time.sleep(60)"
+
+    def states() -> set[str]:
+        rows = b.run(["cat", "/proc/net/tcp"]).splitlines()[1:]
+        return {row.split()[3] for row in rows if row.split()[1].endswith(":0007")}
+
+    with b.popen([sys.executable, "-I", "-c", server]):
+        until(lambda: "0A" in states())  # it listens
+        with a.popen([sys.executable, "-I", "-c", client]):
+            until(lambda: "01" in states())  # established
+            lab.power_off(["a"])
+        assert states() == {"0A", "01"}
+        lab.power_off(["b"])
+
+
 def test_a_node_whose_cables_go_with_it_takes_the_carrier(lab: Lab) -> None:
     """And gives it back."""
     lab.power_off(["a"], links_up=False)
