@@ -4,7 +4,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench clean lock venv
+.PHONY: demo test check bench lab drills clean lock venv
 .DELETE_ON_ERROR:
 
 demo: venv
@@ -24,6 +24,16 @@ bench: venv
 	@scripts/needs test
 	$(BIN)/python -m tests.bench $(ARGS)
 
+# A datacenter loses power: two sites with real routers, in network namespaces. As root.
+lab: venv
+	@scripts/needs lab
+	@$(BIN)/anycast-lab drill site-power --live --report build/lab $(ARGS)
+
+# Every drill, in every variant: half an hour.
+drills: venv
+	@scripts/needs lab
+	@$(BIN)/anycast-lab drill --all --report build/drills $(ARGS)
+
 venv: $(STAMP)
 
 # The stamp is written last: a set-up that was interrupted is done again.
@@ -35,6 +45,8 @@ $(STAMP): requirements.lock pyproject.toml scripts/venv
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
 	  --extra dev pyproject.toml -o requirements.lock
+	echo setuptools | uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --no-emit-find-links --no-annotate --constraint requirements.lock pyproject.toml - -o containerlab/edge/requirements.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
