@@ -130,6 +130,8 @@ ipv6 prefix-list DEFAULT seq 5 permit ::/0
 ! What the ISPs' own customers have.
 ip prefix-list CUSTOMERS seq 5 permit 203.0.113.0/24 ge 25 le 25
 ipv6 prefix-list CUSTOMERS seq 5 permit 2001:db8:c0::/44 ge 48 le 48
+! What is about to be taken out of service (RFC 8326).
+bgp community-list standard SHUTDOWN seq 5 permit graceful-shutdown
 !
 """
 
@@ -154,6 +156,13 @@ def match(name: str, sequence: int, list_name: str, *lines: str, verdict: str = 
     )
 
 
+def anycast_in(name: str, sequence: int, *lines: str) -> str:
+    """Host routes come in; one that is about to go is the last to be used (RFC 8326)."""
+    return match(name, sequence - 5, "ANYCAST", "match community SHUTDOWN", "set local-preference 0", *lines) + match(
+        name, sequence, "ANYCAST", *lines
+    )
+
+
 def site_of(node: str) -> str:
     return node.split("-")[0]
 
@@ -164,14 +173,14 @@ def policy(node: str) -> str:
         own = f"{SITES[site_of(node)]}:1"
         return (
             f"bgp community-list standard OWN-SITE seq 5 permit {own}\n"
-            + match("EDGE-IN", 10, "ANYCAST", f"set community {own} additive")
+            + anycast_in("EDGE-IN", 10, f"set community {own} additive")
             + "! To the agents: who else announces.\n"
             + match("EDGE-OUT", 10, "ANYCAST")
             + "! To BIRD on the edge: the way back, for as long as we have one ourselves.\n"
             + "route-map WAY-IN deny 10\nexit\n"
             + match("WAY-OUT", 10, "DEFAULT")
             + match("UP-IN", 10, "DEFAULT")
-            + match("UP-IN", 20, "ANYCAST")
+            + anycast_in("UP-IN", 20)
             + "! Our own edges' routes, weighted by how many of them there are; never what came from above.\n"
             + match("UP-OUT", 10, "ANYCAST", "match community OWN-SITE", "set extcommunity bandwidth num-multipaths")
         )
@@ -180,7 +189,7 @@ def policy(node: str) -> str:
         return (
             f"bgp community-list standard OWN-SITE seq 5 permit {asn}:1\n"
             f"bgp as-path access-list FROM-ISP seq 5 permit ^{AS[isp]}_\n"
-            + match("LEAF-IN", 10, "ANYCAST")
+            + anycast_in("LEAF-IN", 10)
             + match("LEAF-OUT", 10, "DEFAULT")
             + "! A leaf knows its own site's edges itself: from us, it would only hunt along them.\n"
             + "route-map LEAF-OUT deny 20\n match community OWN-SITE\nexit\n"
@@ -193,7 +202,7 @@ def policy(node: str) -> str:
             + "! Our own ISP before the other site's.\n"
             + match("BACKBONE-IN", 10, "DEFAULT", "set local-preference 90")
             + match("BACKBONE-IN", 20, "CUSTOMERS", "set local-preference 90")
-            + match("BACKBONE-IN", 30, "ANYCAST")
+            + anycast_in("BACKBONE-IN", 30)
             + match("BACKBONE-OUT", 10, "DEFAULT", "match as-path FROM-ISP")
             + match("BACKBONE-OUT", 20, "CUSTOMERS", "match as-path FROM-ISP")
             + match("BACKBONE-OUT", 30, "ANYCAST", "match community OWN-SITE")
@@ -204,7 +213,6 @@ def policy(node: str) -> str:
         f"bgp community-list standard BACKUP seq 5 permit {asn}:80\n"
         f"bgp community-list standard LONGER seq 5 permit {asn}:3\n"
         f"bgp community-list standard CUSTOMER seq 5 permit {asn}:100\n"
-        "bgp community-list standard SHUTDOWN seq 5 permit graceful-shutdown\n"
         + match("CUSTOMER-IN", 4, "AGGREGATE", "match community SHUTDOWN", "set local-preference 0",
                 f"set community {asn}:100 additive")
         + match("CUSTOMER-IN", 10, "AGGREGATE", "match community BACKUP", "set local-preference 80",

@@ -21,9 +21,10 @@ from typing import Any
 
 from anycast_agent import __version__
 from anycast_agent.config.problems import ConfigError, did_you_mean
+from lab import acts, topology
 from lab import drill as drills
+from lab import exercise as exercises
 from lab import scene as scenes
-from lab import topology
 from lab.conduct import Conductor, Teller
 from lab.judge import judge
 from lab.lab import Lab, LabError, alone, check_host, take_down
@@ -69,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"anycast-agent {__version__}")
     top.add_argument(
-        "--name", default="", help="of the lab; by default the topology's. Labs of two names run side by side"
+        "--name",
+        default=os.environ.get("ANYCAST_LAB_NAME", ""),
+        help="of the lab; by default ANYCAST_LAB_NAME, or the topology's. Labs of two names run side by side",
     )
     top.add_argument(
         "--topology", type=Path, default=HOME / "anycast.clab.yml", metavar="FILE", help="containerlab's file format"
@@ -107,6 +110,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     drill.add_argument("--output", choices=("text", "json"), default="text")
     starts(drill)
+    one = verb("do", _do, "do one thing to the lab that is up, as a drill's steps do it")
+    one.add_argument("act", metavar="ACT", help="such as 'power_off: {site: ams}' or 'cut: {links: [[leaf1, edge1]]}'")
+    check = verb("check", _check, "say whether an exercise of containerlab/README.md has worked")
+    check.add_argument("exercise", nargs="?", metavar="EXERCISE")
+    check.add_argument("--list", action="store_true", help="which there are")
+    check.add_argument("--output", choices=("text", "json"), default="text")
     traffic = verb("traffic", _traffic, "ask as the clients do, and show who answers")
     traffic.add_argument("--seconds", type=float, default=0.0, help="0: until interrupted")
     graph = verb("graph", _graph, "draw the topology (SVG on standard output)")
@@ -424,6 +433,40 @@ def _about() -> dict[str, str]:
         "FRR": said.removeprefix("bgpd version ").strip(),
         "cores": str(os.cpu_count()),
     }
+
+
+# --- by hand ---
+
+
+def _do(args: argparse.Namespace) -> int:
+    act = drills.act(args.act, topology.load(args.topology))
+    check_host()
+    name = _name(args)
+    with alone(name):
+        print(acts.do(Lab.running(name), act))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    top = topology.load(args.topology)
+    scene = _scene(top)
+    known = exercises.load_all(top.path.parent / "exercises", top, scene)
+    if args.list or not args.exercise:
+        width = max((len(name) for name in known), default=0)
+        for name, exercise in known.items():
+            print(f"{name:{width}}  {exercise.title}")
+        return 0 if args.list else 2
+    if args.exercise not in known:
+        raise LookupError(f"there is no exercise {args.exercise!r}{did_you_mean(args.exercise, known)}")
+    check_host()
+    lab = Lab.running(_name(args))
+    found = asyncio.run(exercises.check(lab, scene, known[args.exercise]))
+    if args.output == "json":
+        print(json.dumps([{"text": e.text, "met": e.met, "found": e.found} for e in found], indent=2))
+    else:
+        for e in found:
+            print(f"{'ok    ' if e.met else 'NOT OK'}  {e.text}: {e.found}")
+    return 0 if all(e.met for e in found) else 1
 
 
 # --- live ---

@@ -24,14 +24,17 @@ def load(path: Path, model: type[D]) -> tuple[D, Places]:
     """Raises ConfigError with all that is wrong, each where it stands."""
     if not path.is_file():
         raise ConfigError([Problem(str(path), 1, 1, "there is no such file")])
-    values, places = parse(read(path), str(path))
+    return parsed(read(path), str(path), model)
+
+
+def parsed(text: str, name: str, model: type[D]) -> tuple[D, Places]:
+    """Raises ConfigError; ``name`` stands for the file in what it says."""
+    values, places = parse(text, name)
     try:
         return model.model_validate(values), places
     except ValidationError as error:
         raise ConfigError(
-            Problem(
-                *place(places, tuple(d["loc"]), str(path)), _say(values, tuple(d["loc"]), d["type"], d["msg"], model)
-            )
+            Problem(*place(places, tuple(d["loc"]), name), _say(values, tuple(d["loc"]), d["type"], d["msg"], model))
             for d in error.errors()
         ) from None
 

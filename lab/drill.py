@@ -215,6 +215,16 @@ def load(path: Path, topology: Topology, scene: Scene) -> Drill:
     return drill
 
 
+def act(text: str, topology: Topology) -> Act:
+    """One thing to do, as a step of a drill says it. Raises ConfigError."""
+    name = "ACT"
+    found, places = documents.parsed(text, name, Act)
+    problems = list(_unknown(found.what, topology))
+    if problems:
+        raise ConfigError(Problem(*documents.place(places, (), name), text) for text in problems)
+    return found
+
+
 def _problems(drill: Drill, topology: Topology, scene: Scene) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for key, variant in [*(("variants", v) for v in drill.variants), *(("ci", v) for v in drill.ci)]:
         if variant not in scene.variants:

@@ -206,7 +206,7 @@ def _one(expect: Expect, story: Story, streams: Sequence[Stream], figures: Figur
     if expect.loss is not None:
         return _loss(expect.loss, story, streams, slack)
     if expect.answered_by is not None:
-        return _answered_by(expect.answered_by, story)
+        return answered_by(expect.answered_by, story)
     if expect.flaps is not None:
         return Expectation(
             f"tables flap {expect.flaps} times at the most", figures.flaps <= expect.flaps, str(figures.flaps)
@@ -228,14 +228,22 @@ def _loss(loss: Loss, story: Story, streams: Sequence[Stream], slack: float) -> 
     windows = [w for s in _of(streams, loss) for w in s.windows]
     longest = _longest(windows, story)
     met, text, found = longest <= limit * slack, f"loss ends within {_seconds(limit)}{_for(loss)}", _seconds(longest)
-    if loss.share is not None:
-        lost, sent = sum(w.lost for w in windows), sum(w.sent for w in windows)
+    if loss.share is not None and windows:
+        lost, sent = _lost_since_fault(loss, story, windows)
         met = met and lost <= loss.share * sent
-        text, found = f"{text}, of at most {loss.share:.0%} of what was sent then", f"{found}, {lost} of {sent}"
+        text, found = f"{text}, of at most {loss.share:.0%} of what was sent", f"{found}, {lost} of {sent}"
     return Expectation(text, met, found)
 
 
-def _answered_by(expect: AnsweredBy, story: Story) -> Expectation:
+def _lost_since_fault(loss: Loss, story: Story, windows: Sequence[Window]) -> tuple[int, int]:
+    """Lost and sent from the first fault until the last loss is over: a window alone begins and ends with a loss."""
+    fault = min((m.at for m in story.marks if m.kind == "fault"), default=story.begin)
+    until = max(story.end if w.end is None else w.end + story.begin for w in windows)
+    sent = [r for r in story.requests if fault <= r.sent < until and _matches(loss, r.client, *r.stream.split())]
+    return sum(r.who is None for r in sent), len(sent)
+
+
+def answered_by(expect: AnsweredBy, story: Story) -> Expectation:
     fault = max((m.at for m in story.marks if m.kind == "fault"), default=story.begin)
     until = min((m.at for m in story.marks if m.kind == "recovery" and m.at > fault), default=story.end)
     since = max((at for at in story.settled if fault <= at < until), default=fault) + expect.after
