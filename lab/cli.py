@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     check = verb("check", _check, "say whether an exercise of containerlab/README.md has worked")
     check.add_argument("exercise", nargs="?", metavar="EXERCISE")
     check.add_argument("--list", action="store_true", help="which there are")
+    check.add_argument("--within", type=float, metavar="SECONDS", help="so long the tables may take; 0: look once")
     check.add_argument("--output", choices=("text", "json"), default="text")
     traffic = verb("traffic", _traffic, "ask as the clients do, and show who answers")
     traffic.add_argument("--seconds", type=float, default=0.0, help="0: until interrupted")
@@ -460,7 +461,10 @@ def _check(args: argparse.Namespace) -> int:
         raise LookupError(f"there is no exercise {args.exercise!r}{did_you_mean(args.exercise, known)}")
     check_host()
     lab = Lab.running(_name(args))
-    found = asyncio.run(exercises.check(lab, scene, known[args.exercise]))
+    exercise = known[args.exercise]
+    if args.within is not None:
+        exercise = exercise.model_copy(update={"within": args.within})
+    found = asyncio.run(exercises.check(lab, scene, exercise))
     if args.output == "json":
         print(json.dumps([{"text": e.text, "met": e.met, "found": e.found} for e in found], indent=2))
     else:

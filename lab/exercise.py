@@ -71,11 +71,11 @@ def load_all(folder: Path, topology: Topology, scene: Scene) -> Mapping[str, Exe
 
 
 async def check(lab: Lab, scene: Scene, exercise: Exercise) -> list[Expectation]:
-    """Tables first, which may take their time; then who answers, for two seconds; then what nodes say."""
+    """Tables first, which may take their time; then who answers, for a second; then what nodes say."""
     wanted = {**(scene.steady if exercise.steady else {}), **exercise.tables}
     steps = [Step(tables=wanted)] if wanted else []
     if exercise.answered_by:
-        steps.append(Step(wait=2.0))
+        steps.append(Step(wait=1.0))
     found: list[Expectation] = []
     if steps:
         drill = Drill(title=exercise.title, before=0, after=0, patience=exercise.within, steps=tuple(steps))

@@ -151,3 +151,9 @@ def test_it_needs_nothing_else_and_is_the_same_each_time() -> None:
     assert root.findtext(f"{SVG}desc", "").startswith("14 nodes: client1, ")
     assert "prefers-color-scheme: dark" in picture
     assert "@media print" in picture
+
+
+def test_the_picture_in_the_readme_is_the_topology_as_it_is() -> None:
+    """`anycast-lab graph --out containerlab/topology.svg` draws it again."""
+    folder = Path(__file__).parents[2] / "containerlab"
+    assert (folder / "topology.svg").read_text(encoding="utf-8") == graph.svg(load(folder / "anycast.clab.yml", {}))
