@@ -275,8 +275,8 @@ def _shell(args: argparse.Namespace) -> int:
     check_host()
     node = Lab.running(_name(args)).node(args.node)
     environment = {**node.environment(), "TERM": os.environ.get("TERM", "dumb"), "PS1": f"{node.name}# "}
-    node.join()
     words = node.command(["bash", "--norc"])
+    node.join()
     os.execvpe(words[0], words, environment)  # noqa: S606 -- the terminal is the shell's from here on
 
 
