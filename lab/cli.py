@@ -40,7 +40,8 @@ CONVERGES_WITHIN = 30.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
-    # An interrupted run cleans up like one that failed.
+    # An interrupted run cleans up like one that failed, also one that a script has put into the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupted)
     try:
         func: Callable[[argparse.Namespace], int] = args.func
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupted(*_: object) -> None:
-    raise KeyboardInterrupt
+    os.kill(os.getpid(), signal.SIGINT)  # asyncio knows how to end for this one
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -389,6 +390,10 @@ def _lab_for(args: argparse.Namespace, name: str, variant: str) -> Iterator[Call
 
     try:
         yield current
+    except KeyboardInterrupt:
+        if not mine:
+            _say(f"{name} is as the drill left it: anycast-lab status")
+        raise
     finally:
         if mine:
             lab.down()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from functools import cache
@@ -62,3 +63,25 @@ def test_a_drill_ends_as_it_should(variant: str, name: str) -> None:
     result = results(variant)[name]
     wrong = [f"{e['text']}: {e['found']}" for e in result["expectations"] if not e["met"]]
     assert not wrong and not result["problem"], "\n".join([*wrong, result["problem"], result["told"]])
+
+
+@needs_root
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_drill_that_is_interrupted_leaves_nothing(number: int, tmp_path: Path) -> None:
+    """In the middle of the fault: its lab goes, and its traffic with it; the exit code says so."""
+    name = f"{NAME}-{number}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lab.cli", "--name", name, "drill", "node-power", "--report", str(tmp_path)],
+        cwd=REPO, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        assert any("fault:" in line for line in process.stderr)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=30)
+        assert process.returncode == 130 and told.endswith("anycast-lab: interrupted\n") and "Traceback" not in told
+        assert not take_down(name)
+    finally:
+        process.kill()
+        take_down(name)
