@@ -344,6 +344,8 @@ filter way_back {{
 }}
 
 template bgp leaf {{
+  # ExaBGP listens on this node, too: routers connect to it every second, and it waits longer each time it fails.
+  strict bind yes;
   hold time 9;
   keepalive time 3;
   connect retry time 1;
@@ -388,7 +390,7 @@ bgp:
         for label, own, other in (("v4", port.four, far.four), ("v6", port.six, far.six)):
             text += (
                 f'    {far.node}-{label}: {{address: "{other}", local_address: "{own}", remote_as: {AS[far.node]}, '
-                "hold_time: 9, add_path_receive: true}\n"
+                "hold_time: 9, add_path_receive: true, listen: true}\n"
             )
     return (
         text

@@ -237,7 +237,7 @@ class _Demo:
         )
         env = {**os.environ, "exabgp_log_level": "WARNING", "exabgp_daemon_user": _me(), "exabgp_api_cli": "false",
                "exabgp_tcp_bind": "127.0.0.2", "exabgp_tcp_port": str(port), "exabgp_reactor_speed": "0.1"}  # fmt: skip
-        await self._spawn([sys.executable, "-m", "exabgp", str(conf)], "router.log", env=env)
+        await self._spawn([sys.executable, "-m", "anycast_agent.speaker.launch", str(conf)], "router.log", env=env)
 
     async def _listen_to_router(self, reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         from anycast_agent.speaker import codec

@@ -177,7 +177,7 @@ def environment(config: Config) -> dict[str, str]:
 
 
 def command(paths: Paths) -> list[str]:
-    return [sys.executable, "-m", "exabgp", str(paths.configuration)]
+    return [sys.executable, "-m", "anycast_agent.speaker.launch", str(paths.configuration)]
 
 
 _DYNAMIC = range(61184, 65520)

@@ -1,0 +1,25 @@
+"""ExaBGP's process: ``python -m anycast_agent.speaker.launch FILE``.
+
+ExaBGP looks up its own fully qualified name while it is imported, for a capability that we do not use. On a node whose
+resolver does not answer, that took ten seconds; and the resolver may be the very service that waits to be announced.
+"""
+
+from __future__ import annotations
+
+import runpy
+import socket
+from pathlib import Path
+
+
+def _name_without_asking(name: str = "") -> str:
+    return name or socket.gethostname()
+
+
+def main() -> None:
+    Path("/proc/self/comm").write_text("exabgp", encoding="ascii")  # what `ps`, `top` and `pgrep` call it
+    socket.getfqdn = _name_without_asking
+    runpy.run_module("exabgp", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

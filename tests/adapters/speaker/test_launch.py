@@ -1,0 +1,47 @@
+"""ExaBGP starts without asking the resolver, which may be the service that waits to be announced."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.netns import needs_root
+
+INSIDE = """
+import socket, subprocess, sys, threading
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+subprocess.run(["hostname", "nowhere"], check=True)
+subprocess.run(["mount", "--bind", sys.argv[1], "/etc/resolv.conf"], check=True)
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 53))
+asked = 0
+def serve():
+    global asked
+    while True:
+        query, client = server.recvfrom(512)
+        asked += 1
+        server.sendto(query[:2] + bytes([0x81, 0x82]) + query[4:], client)  # SERVFAIL
+threading.Thread(target=serve, daemon=True).start()
+subprocess.run([sys.executable, "-m", *sys.argv[2:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+print(asked)
+"""
+
+
+def asks(folder: Path, module: str) -> int:
+    """How often the resolver was asked while that started."""
+    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    words = ["unshare", "--net", "--uts", "--mount", sys.executable, "-c", INSIDE, str(folder / "resolv.conf"), module]
+    done = subprocess.run([*words, str(folder / "missing.conf")], capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+@needs_root
+def test_the_resolver_is_not_asked(tmp_path: Path) -> None:
+    """Bare, ExaBGP asks; should it ever not, `launch` can go."""
+    if not asks(tmp_path, "exabgp"):
+        pytest.fail("ExaBGP no longer asks for its name: anycast_agent/speaker/launch.py is not needed")
+    assert asks(tmp_path, "anycast_agent.speaker.launch") == 0
