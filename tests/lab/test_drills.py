@@ -19,7 +19,7 @@ import pytest
 
 from lab import drill, scene, topology
 from lab.lab import take_down
-from tests.support.netns import needs_root
+from tests.lab.needs import needs_lab
 
 REPO = Path(__file__).parents[2]
 FOLDER = REPO / "containerlab"
@@ -55,7 +55,7 @@ def test_the_set_covers_what_fails_and_what_is_planned() -> None:
     )
 
 
-@needs_root
+@needs_lab
 @pytest.mark.timeout(520)
 @pytest.mark.parametrize(("variant", "name"), CHOSEN)
 def test_a_drill_ends_as_it_should(variant: str, name: str) -> None:
@@ -65,7 +65,7 @@ def test_a_drill_ends_as_it_should(variant: str, name: str) -> None:
     assert not wrong and not result["problem"], "\n".join([*wrong, result["problem"], result["told"]])
 
 
-@needs_root
+@needs_lab
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_drill_that_is_interrupted_leaves_nothing(number: int, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.lab import take_down
-from tests.support.netns import needs_root
+from tests.lab.needs import needs_lab
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "containerlab" / "README.md").read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def test_every_check_belongs_to_an_exercise_of_the_readme_and_there_are_eight_at
     assert all("**Goal:**" in text and "**Expect:**" in text for _, _, text in SECTIONS)
 
 
-@needs_root
+@needs_lab
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", EXERCISES)
 def test_an_exercise_works_as_it_is_written(name: str, up: None, tmp_path: Path) -> None:
