@@ -48,11 +48,6 @@ def make_root(orders: dict[str, Any]) -> None:
         (work / name).mkdir()
     root = work / "root"
     mount("overlay", root, "overlay", 0, f"lowerdir={orders['lower']},upperdir={work}/upper,workdir={work}/work")
-    for path in orders["shown"]:
-        # The overlay holds one file system: where the host has more, what the lab runs from is on another.
-        if not (root / path.lstrip("/")).exists() or os.stat(path).st_dev != os.stat("/").st_dev:
-            (root / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
-            mount(path, root / path.lstrip("/"), flags=MS_BIND | MS_REC)
     for folder in ("proc", "sys", "dev", "run", "tmp", "var/log"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     mount("proc", root / "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -60,6 +55,12 @@ def make_root(orders: dict[str, Any]) -> None:
     mount("/dev", root / "dev", flags=MS_BIND | MS_REC)
     for folder, mode in (("run", 755), ("tmp", 1777), ("var/log", 755)):
         mount("tmpfs", root / folder, "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode}")
+    for path in orders["shown"]:
+        # What the lab runs from: where the host has more file systems than one it is on another, and the new /tmp hid it.
+        shown = root / path.lstrip("/")
+        if not shown.exists() or os.stat(path).st_dev != os.stat("/").st_dev:
+            shown.mkdir(parents=True, exist_ok=True)
+            mount(path, shown, flags=MS_BIND | MS_REC)
     for source, target, read_only in orders["binds"]:
         bind(Path(source), root / target.lstrip("/"), read_only)
     (root / ".old").mkdir(exist_ok=True)
@@ -122,13 +123,19 @@ def main() -> None:
 
 
 def own(path: str, owner: str) -> None:
-    import grp
-    import pwd
+    """Give a folder to a user of the node. Its own files are read: the modules for it are on the host, out of reach."""
+    user, group = number("/etc/passwd", owner), number("/etc/group", owner)
+    if user is not None and group is not None:  # a root file system without that user has no use for it either
+        os.chown(path, user, group)
 
-    try:
-        os.chown(path, pwd.getpwnam(owner).pw_uid, grp.getgrnam(owner).gr_gid)
-    except KeyError:
-        pass  # a root file system without that user has no use for it either
+
+def number(file: str, name: str) -> int | None:
+    """Of a user or a group: the third field, in both files."""
+    for line in Path(file).read_text().splitlines() if Path(file).exists() else ():
+        words = line.split(":")
+        if words[0] == name:
+            return int(words[2])
+    return None
 
 
 if __name__ == "__main__":
