@@ -282,7 +282,8 @@ def bgp(node: str, variant: str) -> str:
                 f" neighbor {s.address} advertisement-interval 0",
                 f" neighbor {s.address} timers connect 1",
             ]
-            if variant == "bfd":
+            # BIRD has one BFD session with a router, that of the agent's address; FRR 10 would wait for a second for ever.
+            if variant == "bfd" and s.policy != "WAY":
                 lines += [f" neighbor {s.address} bfd", f" neighbor {s.address} bfd profile fast"]
     for version in (4, 6):
         lines += [" !", f" address-family ipv{version} unicast"]
