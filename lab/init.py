@@ -56,7 +56,7 @@ def make_root(orders: dict[str, Any]) -> None:
     for folder, mode in (("run", 755), ("tmp", 1777), ("var/log", 755)):
         mount("tmpfs", root / folder, "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode}")
     for path in orders["shown"]:
-        # What the lab runs from: where the host has more file systems than one it is on another, and the new /tmp hid it.
+        # What the lab runs from may lie in a file system that the overlay does not hold, or where a new /tmp hides it.
         shown = root / path.lstrip("/")
         if not shown.exists() or os.stat(path).st_dev != os.stat("/").st_dev:
             shown.mkdir(parents=True, exist_ok=True)
