@@ -16,6 +16,7 @@ from typing import IO, Any, TypeVar
 
 from lab import topology
 from lab.cgroups import Group
+from lab.init import set_sysctls
 
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
@@ -58,6 +59,11 @@ class Node:
             if keeper.poll() is not None:
                 raise NodeError(f"{self.name}: unshare --net failed with status {keeper.returncode}; are you root?")
         self.keeper = keeper.pid
+        # Before the first link: an interface takes `conf.default` over when it comes, and never again.
+        try:
+            self.in_network(lambda: set_sysctls(self._sysctls(of_network=True)))
+        except OSError as error:
+            raise NodeError(f"{self.name}: {error}") from error
 
     def start(self) -> None:
         """Begin to start; ``ready`` waits."""
@@ -77,7 +83,7 @@ class Node:
             "lower": self._lower,
             "shown": sorted({str(HERE.parent), sys.prefix, sys.base_prefix}) if self._lower == "/" else [],
             "binds": [[str(source), target, read_only] for source, target, read_only in self.spec.binds],
-            "sysctls": dict(self.spec.sysctls),
+            "sysctls": self._sysctls(of_network=False),
             "folders": FOLDERS,
             "command": command,
             "env": self.environment(),
@@ -85,6 +91,9 @@ class Node:
         stdin = _stream(self._process.stdin)
         stdin.write(json.dumps(orders))
         stdin.close()
+
+    def _sysctls(self, of_network: bool) -> dict[str, str]:
+        return {name: value for name, value in self.spec.sysctls.items() if name.startswith("net.") is of_network}
 
     def ready(self) -> None:
         """Wait until PID 1 has started its command. Raises NodeError."""
