@@ -173,7 +173,7 @@ class Conductor:
     async def _traffic(self, client: str) -> asyncio.subprocess.Process:
         traffic, node = self._drill.traffic, self._lab.nodes[client]
         orders = {**traffic.model_dump(), "seconds": LONGEST, "targets": self._scene.targets}
-        words = node.command([sys.executable, "-I", str(TRAFFIC), json.dumps(orders)])
+        words = node.tool([sys.executable, "-I", str(TRAFFIC), json.dumps(orders)])
         return await asyncio.create_subprocess_exec(
             *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             limit=1 << 22, env=node.environment(), preexec_fn=node.join,

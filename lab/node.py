@@ -141,11 +141,17 @@ class Node:
 
     def command(self, words: Sequence[str]) -> list[str]:
         """The words that run a command inside."""
+        return self._enter(["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"], words)
+
+    def tool(self, words: Sequence[str]) -> list[str]:
+        """The words that run a program of the lab's own in the node's network: the node's files may not have it."""
+        return self._enter(["--net"], words)
+
+    def _enter(self, spaces: Sequence[str], words: Sequence[str]) -> list[str]:
         if not self.init:
             raise NodeError(f"{self.name} is off")
         if self._group.frozen:  # what joins its control group would stand still with it, and so would we
             raise NodeError(f"{self.name} is frozen")
-        spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
         return ["nsenter", "--target", str(self.init), *spaces, "--", *words]
 
     def join(self) -> None:

@@ -1,4 +1,6 @@
-"""Requests as a client makes them, each of which knows who answered it. Standard library only; run by path in a node.
+"""Requests as a client makes them, each of which knows who answered it. Standard library only; run by path.
+
+It runs in a node's network, with the files of the host.
 
 Usage: traffic.py '{"dns": 200, "http": 20, "timeout": 1.0, "seconds": 60, "targets": {…}}'
 
