@@ -17,6 +17,8 @@ TABLES_SETTLE = 5.0
 
 MARKS_MOST = 200
 
+NOTHING_ASKED = "nothing was asked"
+
 
 def judge(story: Story, drill: Drill, slack: float = 1.0) -> Result:
     """``slack`` widens every bound on time: on a busy machine, the end states are judged, not the scheduler."""
@@ -67,11 +69,16 @@ def _streams(story: Story, drill: Drill) -> Iterator[Stream]:
 def _windows(requests: Sequence[Request], story: Story, gap: float) -> Iterator[Window]:
     """Stretches of loss, each to the next request of the stream that was answered."""
     run: list[Request] = []
-    for request in [r for r in requests if r.who is None]:
-        if run and request.sent - run[-1].sent > max(JOINS, 2 * gap):
+    answered = False  # since the last loss: a client that was held up for a while has not been answered
+    for request in requests:
+        if request.who is not None:
+            answered = True
+            continue
+        if run and answered and request.sent - run[-1].sent > max(JOINS, 2 * gap):
             yield _window(run, requests, story)
             run = []
         run.append(request)
+        answered = False
     if run:
         yield _window(run, requests, story)
 
@@ -190,8 +197,8 @@ def _expectations(
     if drill.objective is not None:
         limit = bound(drill.objective.restore, story.variant)
         if limit is not None:
-            lost = sum(s.lost for s in streams)
-            restored = figures.restored if lost else 0.0
+            open_end = any(w.end is None for s in streams for w in s.windows)
+            restored = 0.0 if streams and figures.restored is None and not open_end else figures.restored
             met = restored is not None and restored <= limit * slack
             yield Expectation(f"objective: restored within {_seconds(limit)}", met, _seconds(restored))
 
@@ -199,10 +206,9 @@ def _expectations(
 def _one(expect: Expect, story: Story, streams: Sequence[Stream], figures: Figures, slack: float) -> Expectation | None:
     if expect.no_loss is not None:
         concerned = _of(streams, expect.no_loss)
-        lost = sum(s.lost for s in concerned)
-        return Expectation(
-            f"nothing is lost{_for(expect.no_loss)}", not lost, f"{lost} of {sum(s.sent for s in concerned)}"
-        )
+        lost, sent = sum(s.lost for s in concerned), sum(s.sent for s in concerned)
+        found = f"{lost} of {sent}" if sent else NOTHING_ASKED
+        return Expectation(f"nothing is lost{_for(expect.no_loss)}", bool(sent) and not lost, found)
     if expect.loss is not None:
         return _loss(expect.loss, story, streams, slack)
     if expect.answered_by is not None:
@@ -225,9 +231,13 @@ def _loss(loss: Loss, story: Story, streams: Sequence[Stream], slack: float) -> 
     limit = bound(loss.within, story.variant)
     if limit is None:
         return None
-    windows = [w for s in _of(streams, loss) for w in s.windows]
+    concerned = _of(streams, loss)
+    text = f"loss ends within {_seconds(limit)}{_for(loss)}"
+    if not concerned:
+        return Expectation(text, False, NOTHING_ASKED)
+    windows = [w for s in concerned for w in s.windows]
     longest = _longest(windows, story)
-    met, text, found = longest <= limit * slack, f"loss ends within {_seconds(limit)}{_for(loss)}", _seconds(longest)
+    met, found = longest <= limit * slack, _seconds(longest)
     if loss.share is not None and windows:
         lost, sent = _lost_since_fault(loss, story, windows)
         met = met and lost <= loss.share * sent
@@ -236,9 +246,14 @@ def _loss(loss: Loss, story: Story, streams: Sequence[Stream], slack: float) -> 
 
 
 def _lost_since_fault(loss: Loss, story: Story, windows: Sequence[Window]) -> tuple[int, int]:
-    """Lost and sent from the first fault until the last loss is over: a window alone begins and ends with a loss."""
+    """Lost and sent from the first fault until its last loss is over: a window alone begins and ends with a loss.
+
+    A loss that the recovery costs is not its: what was answered until then would make the share small.
+    """
     fault = min((m.at for m in story.marks if m.kind == "fault"), default=story.begin)
-    until = max(story.end if w.end is None else w.end + story.begin for w in windows)
+    recovery = min((m.at for m in story.marks if m.kind == "recovery" and m.at > fault), default=story.end)
+    its_own = [w for w in windows if w.begin + story.begin < recovery] or windows
+    until = max(story.end if w.end is None else w.end + story.begin for w in its_own)
     sent = [r for r in story.requests if fault <= r.sent < until and _matches(loss, r.client, *r.stream.split())]
     return sum(r.who is None for r in sent), len(sent)
 
