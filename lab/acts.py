@@ -59,23 +59,15 @@ def kill(lab: Lab, what: drill.Kill) -> str:
     return f"{_say(names)}: {what.process} gets SIG{what.signal}"
 
 
-KEPT = {
-    "agent": "anycast-agent", "speaker": "exabgp", "unbound": "unbound", "nginx": "nginx", "bird": "bird",
-}  # fmt: skip
-"""What an edge's start-up keeps running → what its process is called."""
-
-
 def stop(lab: Lab, what: drill.Stop) -> str:
     names = _names(lab, what)
-    if what.process not in KEPT:
-        raise LabError(f"an edge does not keep {what.process!r}; it keeps {', '.join(KEPT)}")
     for name in names:
         (lab.nodes[name].path("/run/lab") / f"{what.process}.off").touch()
-    _signal(lab, names, KEPT[what.process], signal.Signals[f"SIG{what.signal}"])
+    _signal(lab, names, drill.KEPT[what.process], signal.Signals[f"SIG{what.signal}"])
     return f"{_say(names)}: {what.process} is {'killed' if what.signal == 'KILL' else 'stopped'}"
 
 
-def start(lab: Lab, what: drill.Process) -> str:
+def start(lab: Lab, what: drill.Start) -> str:
     names = _names(lab, what)
     for name in names:
         (lab.nodes[name].path("/run/lab") / f"{what.process}.off").unlink(missing_ok=True)

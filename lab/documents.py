@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
 from anycast_agent.config.source import Places, Where, parse, read
@@ -15,6 +15,22 @@ class Document(BaseModel):
     """Part of a file: unknown keys are refused, by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class OneOf(Document):
+    """Exactly one key, with something under it: a key alone would do and expect nothing, and say nothing of it."""
+
+    @model_validator(mode="after")
+    def _one(self) -> OneOf:
+        if len(self.model_fields_set) != 1:
+            raise ValueError(f"one of: {', '.join(type(self).model_fields)}")
+        if getattr(self, self.key) is None:
+            raise ValueError(f"{self.key}: nothing stands under it")
+        return self
+
+    @property
+    def key(self) -> str:
+        return next(iter(self.model_fields_set))
 
 
 D = TypeVar("D", bound=Document)
@@ -36,6 +52,8 @@ def parsed(text: str, name: str, model: type[D]) -> tuple[D, Places]:
         raise ConfigError(
             Problem(*place(places, tuple(d["loc"]), name), _say(values, tuple(d["loc"]), d["type"], d["msg"], model))
             for d in error.errors()
+            # A list that is short only of its items that are wrong, which are told themselves, is not told as well.
+            if not (d["type"] == "too_short" and len(d["input"]) >= d["ctx"]["min_length"])
         ) from None
 
 
@@ -47,12 +65,16 @@ def place(places: Places, where: Where, file: str) -> tuple[str, int, int]:
 
 
 def _say(values: Any, where: Where, kind: str, message: str, model: type[BaseModel]) -> str:
-    last = str(where[-1]) if where else ""
+    last = next((part for part in reversed(where) if isinstance(part, str)), "")  # a list's item is told by its list
     if kind == "extra_forbidden":
         known = {name for m in _models(model) for name in _keys(m)}
         return f"unknown key {last!r}" + did_you_mean(last, known)
     if kind == "missing":
-        return f"{last!r} is missing"
+        return f"{last!r} is missing" if last == where[-1] else f"{last}: too few"
+    if kind == "too_short":
+        return f"{last}: at least one"
+    if kind in ("model_type", "dict_type"):
+        return (f"{last}: " if last else "") + "here go keys, each with what belongs to it"
     message = message.removeprefix("Value error, ")
     return message if kind == "value_error" else f"{last}: {message[:1].lower()}{message[1:]}"
 

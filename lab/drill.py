@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
 from anycast_agent.config.types import duration
 from lab import documents
-from lab.documents import Document
+from lab.documents import Document, OneOf
 from lab.scene import Expected, Scene
 from lab.topology import Topology
 
@@ -22,7 +22,7 @@ def _by_variant(value: Any) -> Any:
     return value if isinstance(value, dict) else {"": value}
 
 
-Bound = Annotated[dict[str, Seconds], BeforeValidator(_by_variant)]
+Bound = Annotated[dict[str, Seconds], Field(min_length=1), BeforeValidator(_by_variant)]
 """One duration, or one for each variant."""
 
 
@@ -41,6 +41,8 @@ class Selection(Document):
     def _some(self) -> Selection:
         if not (self.nodes or self.site or self.group):
             raise ValueError("say which: nodes, site or group")
+        if self.nodes and (self.site or self.group):
+            raise ValueError("nodes by name, or all of a site and group: not both")
         return self
 
     def of(self, topology: Topology) -> list[str]:
@@ -58,8 +60,18 @@ class PowerOff(Selection):
     """Up: a switch is between, and no neighbor's port sees anything."""
 
 
-class Process(Selection):
-    process: str
+KEPT = {
+    "agent": "anycast-agent", "speaker": "exabgp", "unbound": "unbound", "nginx": "nginx", "bird": "bird",
+}  # fmt: skip
+"""What an edge's start-up keeps running → what its process is called."""
+
+
+def _kept(name: str) -> str:
+    if name not in KEPT:
+        raise ValueError(
+            f"an edge does not keep {name!r} running{did_you_mean(name, KEPT)}; it keeps {', '.join(KEPT)}"
+        )
+    return name
 
 
 class MaybeProcess(Selection):
@@ -67,11 +79,16 @@ class MaybeProcess(Selection):
     """None: the node as a whole."""
 
 
-class Kill(Process):
+class Kill(Selection):
+    process: str
     signal: Literal["KILL", "TERM", "HUP", "USR2"] = "KILL"
 
 
-class Stop(Process):
+class Start(Selection):
+    process: Annotated[str, AfterValidator(_kept)]
+
+
+class Stop(Start):
     signal: Literal["KILL", "TERM"] = "TERM"
 
 
@@ -87,7 +104,7 @@ class Run(Selection):
     command: tuple[str, ...] = Field(min_length=1)
 
 
-class Act(Document):
+class Act(OneOf):
     """One thing that is done to the lab. Exactly one key."""
 
     power_off: PowerOff | None = None
@@ -97,44 +114,32 @@ class Act(Document):
     kill: Kill | None = None
     stop: Stop | None = None
     """End what an edge's start-up keeps running (agent, speaker, unbound, nginx, bird), until `start`."""
-    start: Process | None = None
+    start: Start | None = None
     cut: LinkOnly | None = None
     mend: LinkOnly | None = None
     lossy: Lossy | None = None
     clean: LinkOnly | None = None
     run: Run | None = None
 
-    @model_validator(mode="after")
-    def _one(self) -> Act:
-        if len(self.model_fields_set) != 1:
-            raise ValueError(f"one of: {', '.join(type(self).model_fields)}")
-        return self
-
     @property
     def verb(self) -> str:
-        return next(iter(self.model_fields_set))
+        return self.key
 
     @property
     def what(self) -> Any:
         return getattr(self, self.verb)
 
 
-class Step(Document):
+class Step(OneOf):
     """One line of a drill. Exactly one key."""
 
     fault: Act | None = None
     recover: Act | None = None
     wait: Seconds | None = None
-    tables: Expected | None = None
+    tables: Annotated[Expected, Field(min_length=1)] | None = None
     """They have to be so, within `patience`; what is not named may be anything."""
     steady: Seconds | None = None
     """All tables have to be as they are while nothing is wrong, within so long."""
-
-    @model_validator(mode="after")
-    def _one(self) -> Step:
-        if len(self.model_fields_set) != 1:
-            raise ValueError(f"one of: {', '.join(type(self).model_fields)}")
-        return self
 
 
 class Who(Document):
@@ -151,12 +156,12 @@ class Loss(Who):
 
 
 class AnsweredBy(Who):
-    only: tuple[str, ...]
+    only: tuple[str, ...] = Field(min_length=1)
     after: Seconds = 0.3
     """From so long after the last fault, and after the tables are as expected of it, until something recovers."""
 
 
-class Expect(Document):
+class Expect(OneOf):
     """One thing that is expected. Exactly one key."""
 
     no_loss: Who | None = None
@@ -168,19 +173,13 @@ class Expect(Document):
     flaps: int | None = Field(None, ge=0)
     """No more changes of a table and back than this."""
 
-    @model_validator(mode="after")
-    def _one(self) -> Expect:
-        if len(self.model_fields_set) != 1:
-            raise ValueError(f"one of: {', '.join(type(self).model_fields)}")
-        return self
-
 
 class Traffic(Document):
     """Requests a second, of each client and family."""
 
     dns: float = Field(200, ge=0, le=1000)
     http: float = Field(20, ge=0, le=200)
-    timeout: Seconds = 1.0
+    timeout: Seconds = Field(1.0, gt=0, le=10)
 
 
 class Objective(Document):
@@ -226,9 +225,9 @@ def act(text: str, topology: Topology) -> Act:
 
 
 def _problems(drill: Drill, topology: Topology, scene: Scene) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    for key, variant in [*(("variants", v) for v in drill.variants), *(("ci", v) for v in drill.ci)]:
-        if variant not in scene.variants:
-            yield (key,), f"there is no variant {variant!r}{did_you_mean(variant, scene.variants)}"
+    for key, variants in (("variants", drill.variants), ("ci", drill.ci)):
+        for text in _variants(dict.fromkeys(variants, 0.0), scene):
+            yield (key,), text
     for number, step in enumerate(drill.steps):
         where = ("steps", number)
         for text in scene.problems(step.tables or {}, topology):
@@ -237,13 +236,26 @@ def _problems(drill: Drill, topology: Topology, scene: Scene) -> Iterator[tuple[
         if act is not None:
             for text in _unknown(act.what, topology):
                 yield where, text
+    if drill.objective is not None:
+        for text in _variants(drill.objective.restore, scene):
+            yield ("objective",), text
     for number, expect in enumerate(drill.expect):
+        bounds = (expect.loss and expect.loss.within, expect.detected, expect.withdrawn, expect.table)
+        for text in (text for limits in bounds for text in _variants(limits or {}, scene)):
+            yield ("expect", number), text
         for who in (expect.no_loss, expect.loss, expect.answered_by):
             if who is not None and who.client and who.client not in scene.clients:
                 yield ("expect", number), f"there is no client {who.client!r}{did_you_mean(who.client, scene.clients)}"
         for name in expect.answered_by.only if expect.answered_by else ():
             if name not in topology.nodes:
                 yield ("expect", number), f"there is no node {name!r}{did_you_mean(name, topology.nodes)}"
+
+
+def _variants(limits: Bound, scene: Scene) -> Iterator[str]:
+    """Of a variant that nobody runs, a bound would hold for nobody."""
+    for variant in limits:
+        if variant and variant not in scene.variants:
+            yield f"there is no variant {variant!r}{did_you_mean(variant, scene.variants)}"
 
 
 def _unknown(what: Any, topology: Topology) -> Iterator[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
+from anycast_agent.config.source import Where
 from lab import documents, judge
 from lab.conduct import Conductor
 from lab.documents import Document
@@ -18,14 +20,16 @@ from lab.result import Expectation
 from lab.scene import Expected, Scene
 from lab.topology import Topology
 
+Text = Annotated[str, StringConstraints(min_length=1)]
+
 
 class Says(Document):
     """A command in a node, and text that has to be in what it prints, or must not be."""
 
     node: str
     command: tuple[str, ...] = Field(min_length=1)
-    has: tuple[str, ...] = ()
-    lacks: tuple[str, ...] = ()
+    has: tuple[Text, ...] = ()
+    lacks: tuple[Text, ...] = ()
 
     @model_validator(mode="after")
     def _some(self) -> Says:
@@ -54,16 +58,27 @@ class Exercise(Document):
 def load(path: Path, topology: Topology, scene: Scene) -> Exercise:
     """Raises ConfigError."""
     exercise, places = documents.load(path, Exercise)
-    problems = [*scene.problems(exercise.tables, topology)]
-    for name in (*(says.node for says in exercise.says), *(n for a in exercise.answered_by for n in a.only)):
-        if name not in topology.nodes:
-            problems.append(f"there is no node {name!r}{did_you_mean(name, topology.nodes)}")
-    for answered in exercise.answered_by:
-        if answered.client and answered.client not in scene.clients:
-            problems.append(f"there is no client {answered.client!r}{did_you_mean(answered.client, scene.clients)}")
+    problems = [
+        Problem(*documents.place(places, where, str(path)), text)
+        for where, text in _problems(exercise, topology, scene)
+    ]
     if problems:
-        raise ConfigError(Problem(*documents.place(places, (), str(path)), text) for text in problems)
+        raise ConfigError(problems)
     return exercise
+
+
+def _problems(exercise: Exercise, topology: Topology, scene: Scene) -> Iterator[tuple[Where, str]]:
+    for text in scene.problems(exercise.tables, topology):
+        yield ("tables",), text
+    named = [(("says", number), says.node) for number, says in enumerate(exercise.says)]
+    named += [(("answered_by", n), name) for n, answered in enumerate(exercise.answered_by) for name in answered.only]
+    for where, name in named:
+        if name not in topology.nodes:
+            yield where, f"there is no node {name!r}{did_you_mean(name, topology.nodes)}"
+    for number, answered in enumerate(exercise.answered_by):
+        client = answered.client
+        if client and client not in scene.clients:
+            yield ("answered_by", number), f"there is no client {client!r}{did_you_mean(client, scene.clients)}"
 
 
 def load_all(folder: Path, topology: Topology, scene: Scene) -> Mapping[str, Exercise]:

@@ -27,13 +27,13 @@ def _address(text: str) -> str:
     return str(ipaddress.ip_address(text))
 
 
-Expected = dict[str, dict[str, tuple[str, ...]]]
+Expected = dict[str, Annotated[dict[str, tuple[str, ...]], Field(min_length=1)]]
 """By node and set of prefixes, the next nodes."""
 
 
 class Scene(Document):
     variants: tuple[str, ...] = Field(min_length=1)
-    prefixes: dict[str, tuple[Annotated[str, AfterValidator(_prefix)], ...]]
+    prefixes: dict[str, Annotated[tuple[Annotated[str, AfterValidator(_prefix)], ...], Field(min_length=1)]]
     clients: tuple[str, ...] = Field(min_length=1)
     targets: dict[str, Annotated[str, AfterValidator(_address)]]
     steady: Expected
