@@ -14,6 +14,7 @@ import errno
 import heapq
 import json
 import os
+import re
 import selectors
 import signal
 import socket
@@ -27,6 +28,9 @@ FLOWS = 32
 
 EVERY = 0.05
 OUTSTANDING_MOST = 5000
+"""More than this, and what would be sent is told as lost: nobody answers, and memory is not without end."""
+
+ANSWER_MOST = 65536
 
 _QUESTION = b"\x06whoami\x07example\x00" + struct.pack("!HH", 16, 1)  # TXT IN
 
@@ -46,6 +50,17 @@ def who_of_dns(data: bytes) -> tuple[int, str | None]:
     at += 2 if data[at] & 0xC0 else len(_QUESTION) - 4  # the owner: a pointer, or the name again
     length = data[at + 10]  # after type, class, TTL and the record's length: the text's
     return number, data[at + 11 : at + 11 + length].decode("ascii", "replace")
+
+
+def who_of_http(data: bytes) -> tuple[str, str]:
+    """(what is wrong with the answer, its body)."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?im)^content-length: *(\d+)", head)
+    if head.split(b" ")[1:2] != [b"200"] or len(data) > ANSWER_MOST:
+        return "wrong answer", ""
+    if length and len(body) < int(length[1]):
+        return "cut short", ""
+    return "", body.decode("ascii", "replace").strip()
 
 
 class Stream:
@@ -105,7 +120,11 @@ class Http(Stream):
     """A connection for each request: what is in flight when a path moves is what users lose."""
 
     def send(self, now: float) -> None:
-        sock = socket.socket(self.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            sock = socket.socket(self.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:  # so many wait already
+            self.traffic.lost(now, self, errno.errorcode.get(error.errno or 0, "error"))
+            return
         code = sock.connect_ex((self.address, 80))
         if code not in (0, errno.EINPROGRESS):
             sock.close()
@@ -123,10 +142,8 @@ class Http(Stream):
                 return
             data = sock.recv(4096)
             state["data"] += data
-            if not data or len(state["data"]) > 65536:
-                head, _, body = state["data"].partition(b"\r\n\r\n")
-                good = head.split(b" ")[1:2] == [b"200"]
-                self.end(sock, state, "" if good else "wrong answer", body.decode("ascii", "replace").strip())
+            if not data or len(state["data"]) > ANSWER_MOST:
+                self.end(sock, state, *who_of_http(state["data"]))
         except BlockingIOError:
             pass
         except OSError as error:
@@ -149,13 +166,15 @@ class Traffic:
         self.records: list[list[Any]] = []
         self.timers: list[tuple[float, int, Any]] = []
         self.count = 0
-        self.until = time.monotonic() + float(orders["seconds"])
+        self.outstanding = 0
         self.streams = [
             kind(self, f"{name} {family}", orders["targets"][f"{name} {family}"], orders[name], orders["timeout"])
             for name, kind in (("dns", Dns), ("http", Http))
             for family in ("IPv4", "IPv6")
             if orders[name]
         ]
+        self.start = time.monotonic()
+        self.until = self.start + float(orders["seconds"])
 
     def later(self, at: float, what: Any) -> None:
         self.count += 1
@@ -163,41 +182,49 @@ class Traffic:
 
     def answered(self, sent: float, stream: Stream, who: str | None) -> None:
         if who:
+            self.outstanding -= 1
             self.records.append([round(sent, 5), stream.name, who, round(time.monotonic() - sent, 5)])
         else:
             self.lost(sent, stream, "wrong answer")
 
     def lost(self, sent: float, stream: Stream, why: str) -> None:
+        self.outstanding -= 1
         self.records.append([round(sent, 5), stream.name, None, why])
 
     def begin(self, stream: Stream, due: float) -> None:
         if due < self.until:
-            stream.send(time.monotonic())
+            now = time.monotonic()
+            self.outstanding += 1
+            if self.outstanding > OUTSTANDING_MOST:
+                self.lost(now, stream, "not sent")
+            else:
+                stream.send(now)
             self.later(due + stream.gap, lambda: self.begin(stream, due + stream.gap))
 
     def flush(self) -> None:
         if self.records:
-            os.write(1, (json.dumps(self.records, separators=(",", ":")) + "\n").encode())
+            line = (json.dumps(self.records, separators=(",", ":")) + "\n").encode()
             self.records = []
+            while line:  # a signal may come while a pipe is full
+                line = line[os.write(1, line) :]
 
     def stop(self) -> None:
         """Send no more; what is on its way is still waited for."""
         self.until = 0.0
 
     def run(self) -> None:
-        start = time.monotonic()
         for number, stream in enumerate(self.streams):
-            due = start + number * stream.gap / len(self.streams)
+            due = self.start + number * stream.gap / len(self.streams)
             self.later(due, lambda stream=stream, due=due: self.begin(stream, due))
-        flushed = start
-        while self.timers:
+        flushed = self.start
+        while self.outstanding or time.monotonic() < self.until:
             now = time.monotonic()
             while self.timers and self.timers[0][0] <= now:
                 heapq.heappop(self.timers)[2]()
             if now - flushed >= EVERY:
                 self.flush()
                 flushed = now
-            wait = max(0.0, min(self.timers[0][0] - time.monotonic(), EVERY)) if self.timers else 0.0
+            wait = max(0.0, min(self.timers[0][0] - time.monotonic(), EVERY)) if self.timers else EVERY
             for key, events in self.selector.select(wait):
                 key.data(key.fileobj, events)
         self.flush()

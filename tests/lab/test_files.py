@@ -319,9 +319,8 @@ def test_what_is_wrong_in_lab_yaml_is_said_where_it_stands(tmp_path: Path, old: 
     path.write_text(GOOD.replace(old, new, 1))
     with pytest.raises(ConfigError) as error:
         scene.load(path, TOP)
-    assert any(line.startswith("lab.yaml:") and said in line for line in problems(tmp_path, error)), problems(
-        folder, error
-    )
+    found = problems(tmp_path, error)
+    assert any(line.startswith("lab.yaml:") and said in line for line in found), found
 
 
 def test_differences_are_told_by_node_and_prefix() -> None:
