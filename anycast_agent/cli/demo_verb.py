@@ -35,6 +35,7 @@ def add_verbs(subparsers: Any) -> None:
     verb.add_argument("--once", action="store_true", help="run it through and end; exit 1 if a step did not happen")
     verb.add_argument("--listen", default=API, metavar="ADDRESS:PORT", help=f"for the status page ({API})")
     verb.add_argument("--inside", type=int, metavar="FD", help=argparse.SUPPRESS)
+    verb.add_argument("--outside", type=int, metavar="FD", help=argparse.SUPPRESS)
     verb.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     verb.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     verb.set_defaults(func=demo)
@@ -44,7 +45,11 @@ def demo(args: argparse.Namespace) -> int:
     """Up, announced in both families, the service fails, withdrawn, back: a timeline in milliseconds. Then it stays;
     Ctrl-C ends everything. Exit 1: a step did not happen, or the port for the status page is taken."""
     if args.inside is not None:
-        return asyncio.run(_Demo(args.inside, args.folder, once=args.once, isolated=not args.here).run())
+        inside = _Demo(args.inside, args.outside, args.folder, once=args.once, isolated=not args.here)
+        return asyncio.run(inside.run())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not below nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         listener = _listen(args.listen)
     except OSError as error:
@@ -52,14 +57,15 @@ def demo(args: argparse.Namespace) -> int:
         return 1
     # Made and removed out here: whatever becomes of the inside, nothing is left.
     with listener, tempfile.TemporaryDirectory(prefix="anycast-demo-", ignore_cleanup_errors=True) as folder:
-        isolate = _isolation()
-        if isolate is None:
-            print("This kernel lets nobody but root make a network namespace: the demo runs on the host's loopback,\n"
-                  "and its addresses are not put on it (node.addresses: unmanaged).")  # fmt: skip
-        words = [sys.executable, "-m", "anycast_agent.cli.main", "demo", "--inside", str(listener.fileno())]
-        words += ["--folder", folder]
-        words += ["--once"] * args.once + ["--here"] * (isolate is None)
-        return _watch(subprocess.Popen([*(isolate or []), *words], pass_fds=[listener.fileno()]))
+        isolate, why = _isolation()
+        if not isolate:
+            print(f"No network namespace can be made here ({why}): the demo runs on the host's loopback,\n"
+                  "and its addresses are not put on it (node.addresses: unmanaged).", flush=True)  # fmt: skip
+        theirs, ours = os.pipe()
+        words = [*isolate, sys.executable, "-m", "anycast_agent.cli.main", "demo", "--inside", str(listener.fileno())]
+        words += ["--outside", str(theirs), "--folder", folder]
+        words += ["--once"] * args.once + ["--here"] * (not isolate)
+        return _watch(words, ours, theirs, listener.fileno())
 
 
 def _listen(where: str) -> socket.socket:
@@ -79,36 +85,34 @@ def _listen(where: str) -> socket.socket:
     return sock
 
 
-def _isolation() -> list[str] | None:
-    """The command that makes the namespaces; None where the kernel does not let us."""
-    if shutil.which("unshare") is None:
-        return None
+def _isolation() -> tuple[list[str], str]:
+    """The command that makes the namespaces; none, and why, where that cannot be done."""
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        return [], "there is no unshare, or no ip"
     words = _UNSHARE if os.geteuid() == 0 else [*_UNSHARE, "--user", "--map-root-user"]
-    tried = subprocess.run([*words, "true"], capture_output=True, check=False, timeout=10)
-    return words if tried.returncode == 0 else None
+    try_it = [*words, "ip", "link", "set", "lo", "up"]
+    tried = subprocess.run(try_it, capture_output=True, check=False, timeout=10, text=True)
+    return (words, "") if tried.returncode == 0 else ([], tried.stderr.strip().removeprefix("unshare: "))
 
 
-def _watch(inside: subprocess.Popen[bytes]) -> int:
-    """Wait for the demo; after Ctrl-C, or SIGTERM, it has two seconds."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _watch(words: list[str], ours: int, theirs: int, listener: int) -> int:
+    """Wait for the demo; after Ctrl-C, SIGTERM or a terminal that has gone, it has two seconds.
+
+    It has a session of its own and hears of the end by one way only, the pipe: also of one that nobody can announce.
+    """
+    inside = subprocess.Popen(words, pass_fds=[listener, theirs], start_new_session=True)
+    os.close(theirs)
     try:
         return inside.wait()
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _interrupt(inside.pid)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        os.close(ours)
         with contextlib.suppress(subprocess.TimeoutExpired):
             return inside.wait(timeout=1.7)
         inside.kill()  # the namespace goes with it, and all that runs in it
         inside.wait()
         return 1
-
-
-def _interrupt(pid: int) -> None:
-    """``unshare`` passes no signal on: its child is told, too."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for number in [pid, *map(int, children)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(number, signal.SIGINT)
 
 
 # --- inside -------------------------------------------------------------------------------------------------
@@ -119,8 +123,9 @@ class StepError(Exception):
 
 
 class _Demo:
-    def __init__(self, listener: int, folder: Path, *, once: bool, isolated: bool) -> None:
+    def __init__(self, listener: int, outside: int, folder: Path, *, once: bool, isolated: bool) -> None:
         self._listener = listener
+        self._outside = outside
         self._once = once
         self._isolated = isolated
         host, port = socket.socket(fileno=os.dup(listener)).getsockname()[:2]
@@ -139,6 +144,7 @@ class _Demo:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_reader(self._outside, self._outside_ends)
         story = asyncio.create_task(self._story())
         stop = asyncio.create_task(self._stopping.wait())
         try:
@@ -153,6 +159,11 @@ class _Demo:
             story.cancel()
             stop.cancel()
             await self._end()
+            shutil.rmtree(self._dir, ignore_errors=True)  # who made it may have been killed
+
+    def _outside_ends(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._outside)
+        self._stopping.set()
 
     async def _story(self) -> None:
         if self._isolated:
@@ -173,7 +184,11 @@ class _Demo:
         self._failing = False
         await self._step("announced again, both families", lambda: self._table == {V4, V6}, back)
         if not self._once:
-            print(f"\nThe status page: {self._page}\nCtrl-C ends everything.", flush=True)
+            tool = Path(sys.executable).with_name("anycast-agent")
+            tool = tool.relative_to(Path.cwd()) if tool.is_relative_to(Path.cwd()) else tool
+            print(f"\nThe status page: {self._page}\n"
+                  f"In words: {tool} why {V4.partition('/')[0]} --socket {self._dir}/control.sock\n"
+                  "Ctrl-C ends everything.", flush=True)  # fmt: skip
             await asyncio.Event().wait()
 
     # --- the timeline ---
