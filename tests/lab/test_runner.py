@@ -209,7 +209,7 @@ def test_nothing_is_left_after_down_or_after_a_start_that_failed(pair: Path) -> 
         Lab(topology.load(pair, {}), name(), "bfd").up()
     assert leftovers(name()) == []
     pair.write_text(PAIR.replace("net.ipv4.ip_forward", "net.ipv4.no_such_thing"))
-    with pytest.raises(NodeError, match="a: failed: .*sysctl net.ipv4.no_such_thing=1"):
+    with pytest.raises(NodeError, match="a: .*sysctl net.ipv4.no_such_thing=1"):
         Lab(topology.load(pair, {}), name(), "bfd").up()
     assert leftovers(name()) == []
 
