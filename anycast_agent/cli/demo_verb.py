@@ -65,7 +65,7 @@ def demo(args: argparse.Namespace) -> int:
         words = [*isolate, sys.executable, "-m", "anycast_agent.cli.main", "demo", "--inside", str(listener.fileno())]
         words += ["--outside", str(theirs), "--folder", folder]
         words += ["--once"] * args.once + ["--here"] * (not isolate)
-        return _watch(words, ours, theirs, listener.fileno())
+        return _watch(words, ours, theirs, listener.fileno(), isolated=bool(isolate))
 
 
 def _listen(where: str) -> socket.socket:
@@ -92,10 +92,12 @@ def _isolation() -> tuple[list[str], str]:
     words = _UNSHARE if os.geteuid() == 0 else [*_UNSHARE, "--user", "--map-root-user"]
     try_it = [*words, "ip", "link", "set", "lo", "up"]
     tried = subprocess.run(try_it, capture_output=True, check=False, timeout=10, text=True)
-    return (words, "") if tried.returncode == 0 else ([], tried.stderr.strip().removeprefix("unshare: "))
+    why = tried.stderr.strip().removeprefix("unshare: ")
+    why = why.replace(os.strerror(errno.ENOSPC), "no more of them are allowed, see sysctl user")  # unshare(2)
+    return (words, "") if tried.returncode == 0 else ([], why)
 
 
-def _watch(words: list[str], ours: int, theirs: int, listener: int) -> int:
+def _watch(words: list[str], ours: int, theirs: int, listener: int, *, isolated: bool) -> int:
     """Wait for the demo; after Ctrl-C, SIGTERM or a terminal that has gone, it has two seconds.
 
     It has a session of its own and hears of the end by one way only, the pipe: also of one that nobody can announce.
@@ -109,8 +111,9 @@ def _watch(words: list[str], ours: int, theirs: int, listener: int) -> int:
             signal.signal(number, signal.SIG_IGN)
         os.close(ours)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return inside.wait(timeout=1.7)
-        inside.kill()  # the namespace goes with it, and all that runs in it
+            # Killed, it takes what runs in its namespace along. On loopback it has to end that itself, and does.
+            return inside.wait(timeout=1.7 if isolated else 10.0)
+        inside.kill()
         inside.wait()
         return 1
 
