@@ -33,7 +33,7 @@ def add_verbs(subparsers: Any) -> None:
         verb.add_argument("--output", choices=("text", "json"), default="text")
         verb.set_defaults(func=func)
         if name == "why":
-            verb.add_argument("prefix", help="a prefix, or its address")
+            verb.add_argument("prefix", help="a prefix that is configured, or its address: 192.0.2.53")
         if name == "reload":
             verb.add_argument("--force", action="store_true", help="also where more than half would be withdrawn")
         if name == "handover":
@@ -53,6 +53,8 @@ def ask(path: Path, within: float = SHOWN_WITHIN, **request: object) -> dict[str
         raise Unreachable(f"no agent listens on {path}: is it running? (--socket names another)") from None
     except ConnectionRefusedError:
         raise Unreachable(f"no agent listens on {path}: the one that made it has ended") from None
+    except (ConnectionResetError, BrokenPipeError):
+        line = b""  # closed before it read what we asked
     except PermissionError:
         raise Unreachable(f"{path}: permission denied; use sudo, or join the socket's group") from None
     except (TimeoutError, BlockingIOError):  # the second: its queue of connections is full
@@ -142,7 +144,8 @@ def reload(args: argparse.Namespace) -> int:
 
 def handover(args: argparse.Namespace) -> int:
     """The agent ends, and systemd does not start it again: that is yours to do. No route changes; the speaker waits so
-    long for the next agent before it withdraws."""
+    long for the next agent, at least bgp.dead_man, before it withdraws. Exit 1: refused; 3: the agent cannot be
+    reached."""
     from anycast_agent.config.types import duration
 
     try:

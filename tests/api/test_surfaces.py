@@ -503,6 +503,19 @@ async def test_an_answer_that_is_none_is_said_in_a_line(tmp_path: Path, answer: 
     assert message in err
 
 
+async def test_who_is_turned_away_is_told_so(tmp_path: Path) -> None:
+    """An agent that does not permit it closes before it reads: a reset connection, and the reason all the same."""
+
+    async def turn_away(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    path = tmp_path / "control.sock"
+    async with await asyncio.start_unix_server(turn_away, str(path)):
+        code, out, err = await run("status", "--socket", str(path))
+    assert (code, out) == (3, "")
+    assert err == f"anycast-agent: the agent closed {path} without an answer: not permitted, or it is ending\n"
+
+
 async def test_a_socket_that_was_left_is_told_from_none(tmp_path: Path) -> None:
     """Exit 3: no agent, one that has ended, and a file that is no socket."""
     path = tmp_path / "control.sock"
