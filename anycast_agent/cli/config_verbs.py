@@ -24,8 +24,10 @@ def add_verbs(subparsers: Any) -> None:
         "validate", help="say what is wrong with a configuration", description=validate_.__doc__
     )
     _common(validate)
+    validate.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the same as --config")
     validate.set_defaults(func=validate_)
-    schema_verb = subparsers.add_parser("schema", help="print the JSON Schema of the configuration")
+    says = "print the JSON Schema of the configuration"
+    schema_verb = subparsers.add_parser("schema", help=says, description="For an editor.")
     schema_verb.add_argument("--output", choices=("json",), default="json")
     schema_verb.set_defaults(func=lambda _: print(json.dumps(schema(), indent=2)) or 0)
     plan = subparsers.add_parser("plan", help="say what a new configuration would change", description=plan_.__doc__)
@@ -56,8 +58,9 @@ def _load(path: Path, output: str) -> Loaded | None:
 
 
 def validate_(args: argparse.Namespace) -> int:
-    """Exit 0: valid; 1: not, and every problem is named with its file, line and column."""
-    loaded = _load(args.config, args.output)
+    """Whether a configuration, with conf.d/*.yaml beside it, can be run. Exit 0: valid; 1: not, and every problem is
+    named with its file, line and column."""
+    loaded = _load(args.file or args.config, args.output)
     if loaded is None:
         return 1
     prefixes = sum(len(s.prefixes) for s in loaded.config.services.values())
@@ -71,8 +74,8 @@ def validate_(args: argparse.Namespace) -> int:
 
 def plan_(args: argparse.Namespace) -> int:
     """What a new configuration would change against what the running agent has; where none can be asked, against the
-    installed file. Exit 0: nothing is withdrawn; 1: routes are withdrawn, or a file is not valid; 3: no agent can be
-    asked, and the new one is the installed file itself."""
+    installed file. A line that begins with ! takes something away. Exit 0: nothing is withdrawn; 1: routes are
+    withdrawn, or a file is not valid; 3: no agent can be asked, and the new one is the installed file itself."""
     path = args.new or args.config
     new = _load(path, args.output)
     if new is None:

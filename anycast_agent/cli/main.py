@@ -37,7 +37,8 @@ def parser(verbs: Sequence[str]) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="anycast-agent",
         description="Announces anycast host routes while, and only while, the service behind them really works.",
-        epilog="Exit codes: 0 yes, or done; 1 no, or failed; 2 wrong usage; 3 the agent cannot be reached.",
+        epilog="Exit codes: 0 yes, or done; 1 no, or failed; 2 wrong usage; 3 the agent cannot be reached. "
+        "`run` has its own: VERB --help.",
     )
     top.add_argument("--version", action="version", version=f"anycast-agent {__version__}")
     subparsers = top.add_subparsers(dest="verb", metavar="VERB", required=True)

@@ -19,15 +19,18 @@ from anycast_agent.core.model import Check, Outcome, Scope
 
 def add_verbs(subparsers: Any) -> None:
     verb = subparsers.add_parser("probe", help="run a service's checks once", description=probe.__doc__)
-    verb.add_argument("service")
+    verb.add_argument("service", help="its name in the configuration")
     verb.add_argument("check", nargs="?", help="only this one")
-    verb.add_argument("--config", type=Path, default=Path("/etc/anycast-agent/agent.yaml"), metavar="PATH")
+    verb.add_argument("--config", type=Path, default=Path("/etc/anycast-agent/agent.yaml"), metavar="PATH",
+                      help="/etc/anycast-agent/agent.yaml")  # fmt: skip
     verb.add_argument("--output", choices=("text", "json"), default="text")
     verb.set_defaults(func=probe)
 
 
 def probe(args: argparse.Namespace) -> int:
-    """Needs no agent. Exit 0: every local check is ok; 1: one is not, or there is no such service."""
+    """From here, once, and with what came of it; no agent is asked, and nothing is announced. A check without a target
+    of its own needs the service's address on this node. Exit 0: every local check is ok; 1: one is not, or there is no
+    such service or check."""
     try:
         config = load(args.config).config
     except ConfigError as error:

@@ -23,9 +23,10 @@ def add_verbs(subparsers: Any) -> None:
         help="run the agent",
         description="Check, decide and announce until SIGTERM (withdraws) or SIGUSR2 (hands over). "
         "Exit: 0 stopped or handed over; 1 something was left behind or failed; 2 the configuration is not valid; "
-        "75 handed over by the verb, to an agent that somebody starts.",
+        "75 handed over by the verb `handover`, to an agent that somebody starts.",
     )
-    verb.add_argument("--config", type=Path, default=Path("/etc/anycast-agent/agent.yaml"), metavar="PATH")
+    verb.add_argument("--config", type=Path, default=Path("/etc/anycast-agent/agent.yaml"), metavar="PATH",
+                      help="/etc/anycast-agent/agent.yaml")  # fmt: skip
     verb.add_argument(
         "--speaker",
         choices=("child", "external"),
@@ -33,7 +34,7 @@ def add_verbs(subparsers: Any) -> None:
         help="child: start ExaBGP (default); external: attach to the one that another service runs",
     )
     verb.add_argument("--speaker-user", metavar="USER", help="whom ExaBGP runs as, where the agent is root")
-    verb.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    verb.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="info")
     verb.add_argument("--api-fd", type=int, metavar="N", help="serve the pages on this inherited, listening socket")
     verb.set_defaults(func=run)
 

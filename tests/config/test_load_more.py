@@ -229,6 +229,14 @@ def test_validate_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(capsys.readouterr().out)["valid"] is True
 
 
+def test_validate_takes_the_file_as_plan_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --config, or without: one verb is not stricter about it than the other."""
+    assert main(["validate", str(written(tmp_path, BASE))]) == 0
+    assert capsys.readouterr().out.startswith("valid: ")
+    assert main(["validate", str(tmp_path / "none.yaml")]) == 1
+    assert "none.yaml:1:1: cannot be read" in capsys.readouterr().err
+
+
 def test_schema_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     """What an editor reads."""
     assert main(["schema"]) == 0
