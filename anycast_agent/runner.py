@@ -257,7 +257,8 @@ class Runner:
         said = await self._answer(request, answer)
         if not said.ok or extend is None:
             return said
-        return Answer(True, (f"handing over: start the next agent within {extend:g} s, or the routes are withdrawn",))
+        within = max(extend, self._loaded.config.dead_man)
+        return Answer(True, (f"handing over: start the next agent within {within:g} s, or the routes are withdrawn",))
 
     def _request(self) -> tuple[int, asyncio.Future[Answer]]:
         self._last_request += 1

@@ -233,7 +233,9 @@ def show_why(p: dict[str, Any]) -> list[str]:
     )
     lines.append(f"  address   {there}" + (f"; {address['error']}" if address["error"] else ""))
     for r in p["routes"]:
-        sent = {True: "sent", False: "not sent", None: "sent: not known"}[r["sent"]]
+        # What is not sent was taken back then, or never was anything.
+        gone = "not sent" if r["sent_age"] is None else "withdrawal sent"
+        sent = {True: "sent", False: gone, None: "sent: not known"}[r["sent"]]
         taken = ("taken" if r["taken"] is not None else "not taken") + ("" if r["taken_known"] else " when last known")
         facts = ["wanted" if r["wanted"] is not None else "not wanted", taken, sent + _ago(r["sent_age"])]
         facts += ["echoed"] * r["echoed"] + ["adopted"] * r["adopted"] + [f"error: {r['error']}"] * bool(r["error"])
