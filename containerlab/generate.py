@@ -202,7 +202,9 @@ def policy(node: str) -> str:
             + "! Our own ISP before the other site's.\n"
             + match("BACKBONE-IN", 10, "DEFAULT", "set local-preference 90")
             + match("BACKBONE-IN", 20, "CUSTOMERS", "set local-preference 90")
-            + anycast_in("BACKBONE-IN", 30)
+            + "! One way, whichever of their leaves is behind it. FRR 10 would hand the kernel the same next hop with two\n"
+            + "! weights, and Linux refuses that for IPv6.\n"
+            + anycast_in("BACKBONE-IN", 30, "set extcommunity none")
             + match("BACKBONE-OUT", 10, "DEFAULT", "match as-path FROM-ISP")
             + match("BACKBONE-OUT", 20, "CUSTOMERS", "match as-path FROM-ISP")
             + match("BACKBONE-OUT", 30, "ANYCAST", "match community OWN-SITE")
