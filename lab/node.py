@@ -63,7 +63,7 @@ class Node:
         try:
             self.in_network(lambda: set_sysctls(self._sysctls(of_network=True)))
         except OSError as error:
-            raise NodeError(f"{self.name}: {error}") from error
+            raise NodeError(f"{self.name}: failed: {error}") from error
 
     def start(self) -> None:
         """Begin to start; ``ready`` waits."""

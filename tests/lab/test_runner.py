@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ name: t
 topology:
   defaults: {kind: linux, network-mode: none, cmd: sh /lab/hello, binds: [hello:/lab/hello:ro]}
   nodes:
-    a: {exec: ["ip addr add 192.0.2.1/31 dev eth1"], sysctls: {net.ipv4.ip_forward: 1}, env: {GREETING: hello}}
+    a: {exec: ["ip addr add 192.0.2.1/31 dev eth1"], sysctls: {net.ipv4.ip_forward: 1, net.ipv6.conf.default.accept_dad: 0}, env: {GREETING: hello}}
     b: {exec: ["ip addr add 192.0.2.0/31 dev eth1"]}
   links:
     - endpoints: ["a:eth1", "b:eth1"]
@@ -103,6 +104,44 @@ def test_a_node_has_its_name_file_system_environment_and_neighbor(lab: Lab) -> N
         a.run(["sh", "-c", "echo x >> /lab/hello"])
     assert reaches(lab, "a", "192.0.2.0") and reaches(lab, "b", "192.0.2.1")
     assert a.run(["ps", "-o", "pid=", "-p", "1"]).strip() == "1"
+
+
+def test_what_is_set_for_new_interfaces_holds_for_those_of_the_links(lab: Lab) -> None:
+    """Also after a cold boot, where they come into a new network namespace."""
+    a = lab.nodes["a"]
+    assert a.run(["cat", "/proc/sys/net/ipv6/conf/eth1/accept_dad"]).strip() == "0"
+    lab.power_off(["a"])
+    lab.power_on(["a"])
+    assert a.run(["cat", "/proc/sys/net/ipv6/conf/eth1/accept_dad"]).strip() == "0"
+
+
+def test_a_root_file_system_of_its_own(pair: Path, tmp_path: Path) -> None:
+    """It has no Python, its users have other numbers, and what the lab asks with is still at hand."""
+    root = tmp_path / "root"
+    (root / "usr").mkdir(parents=True)
+    for program in ("sh", "sleep", "hostname", "touch", "stat", "ip"):
+        path = shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")
+        assert path
+        libraries = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout.split()
+        for file in (path, *(word for word in libraries if word.startswith("/"))):
+            (root / file[1:]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, root / file[1:])
+    (root / "etc").mkdir()
+    (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nfrr:x:4321:1::/:/bin/sh\n")
+    (root / "etc/group").write_text("root:x:0:\nfrr:x:1234:\n")
+    text = pair.read_text().replace("  nodes:", "  groups: {own: {}}\n  nodes:").replace("b: {", "b: {group: own, ")
+    pair.write_text(text)
+    lab = Lab(topology.load(pair, {}), name("-root"), "bfd", {"own": str(root)})
+    lab.up()
+    try:
+        b = lab.nodes["b"]
+        assert b.run(["stat", "-c", "%u %g", "/run/frr"]).split() == ["4321", "1234"]
+        assert reaches(lab, "a", "192.0.2.0")
+        words = b.tool([sys.executable, "-c", "import socket; print(socket.if_nameindex()[-1][1])"])
+        assert subprocess.run(words, capture_output=True, text=True).stdout.strip() == "eth1"
+        assert not (root / "run/frr").exists(), "what the node writes is not written into the tree"
+    finally:
+        lab.down()
 
 
 def test_a_command_that_fails_says_where_and_what(lab: Lab) -> None:
