@@ -116,11 +116,12 @@ class Tables:
                 names = {
                     m["index"]: str(m.get_attr("IFLA_IFNAME")) for m in self._dump(eye, nl.RTM_GETLINK, "=BxHiII", 5)
                 }
-                found: dict[str, Hops] = {}
+                found: dict[str, dict[int, Hops]] = {}
                 for family in (socket.AF_INET, socket.AF_INET6):
                     for message in nl.dump_on(eye.asking, nl.RTM_GETROUTE, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
                         self._add(found, eye.node, names, family, message)
-                return {prefix: tuple(sorted(set(hops))) for prefix, hops in found.items()}
+                # Of several routes to a prefix, the kernel uses that of the lowest metric.
+                return {prefix: tuple(sorted(set(ways[min(ways)]))) for prefix, ways in found.items()}
             except nl.InterruptedDumpError:
                 continue
         return eye.table  # it changes all the while: the next change is heard of, and read again
@@ -129,7 +130,9 @@ class Tables:
         body = struct.pack(form, *([0] * numbers))
         return [nl.parse(message) for message in nl.dump_on(eye.asking, request, body)]
 
-    def _add(self, found: dict[str, Hops], node: str, names: Mapping[int, str], family: int, message: bytes) -> None:
+    def _add(
+        self, found: dict[str, dict[int, Hops]], node: str, names: Mapping[int, str], family: int, message: bytes
+    ) -> None:
         _, length, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(message, 16)
         if table != RT_TABLE_MAIN or kind not in (RTN_UNICAST, RTN_BLACKHOLE):
             return
@@ -144,7 +147,8 @@ class Tables:
                 far = self._topology.far_end(node, names.get(leg["oif"], ""))
                 hops.append(far.node if far is not None else "here")
         if hops:
-            found[prefix] = (*found.get(prefix, ()), *hops)
+            ways, metric = found.setdefault(prefix, {}), route.get_attr("RTA_PRIORITY") or 0
+            ways[metric] = (*ways.get(metric, ()), *hops)
 
 
 def _name(destination: str | None, length: int, family: int) -> str:
