@@ -28,7 +28,7 @@ from lab import scene as scenes
 from lab.conduct import Conductor, Teller
 from lab.judge import judge
 from lab.lab import Lab, LabError, alone, check_host, take_down
-from lab.node import NodeError, variables
+from lab.node import Node, NodeError, variables
 from lab.result import Result
 from lab.scene import Scene
 from lab.tables import Tables
@@ -36,6 +36,10 @@ from lab.topology import Topology
 
 HOME = Path(__file__).resolve().parent.parent / "containerlab"
 CONVERGES_WITHIN = 30.0
+
+
+class UsageError(Exception):
+    """What was typed cannot be meant: what to type instead."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return func(args)
     except ConfigError as error:
         print(error, file=sys.stderr)
+        return 2
+    except UsageError as error:
+        print(f"anycast-lab: {error}", file=sys.stderr)
         return 2
     except (LabError, NodeError, LookupError, TimeoutError, OSError) as error:
         if isinstance(error, BrokenPipeError):
@@ -132,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
 def _name(args: argparse.Namespace) -> str:
     name = args.name or topology.load(args.topology).name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name):
-        raise LabError(f"--name has letters, digits, '-' and '_', 32 at most, not {name!r}")
+        raise UsageError(f"--name has letters, digits, '-' and '_', 32 at most, not {name!r}")
     return str(name)
 
 
@@ -140,12 +147,22 @@ def _scene(top: Topology) -> Scene:
     return scenes.load(top.path.parent / "lab.yaml", top)
 
 
-def _rootfs(args: argparse.Namespace) -> dict[str, str]:
+def _variant(args: argparse.Namespace, scene: Scene) -> str:
+    """The one asked for, or none. Raises UsageError."""
+    if args.variant and args.variant not in scene.variants:
+        raise UsageError(f"there is no variant {args.variant!r}{did_you_mean(args.variant, scene.variants)}")
+    return str(args.variant)
+
+
+def _rootfs(args: argparse.Namespace, top: Topology) -> dict[str, str]:
+    groups = {node.group for node in top.nodes.values() if node.group}
     found = {}
     for text in args.rootfs:
         group, _, folder = text.partition("=")
         if not folder or not Path(folder, "usr").is_dir():
-            raise LabError(f"--rootfs reads GROUP=DIR, and DIR holds a root file system, not {text!r}")
+            raise UsageError(f"--rootfs reads GROUP=DIR, and DIR holds a root file system, not {text!r}")
+        if group not in groups:
+            raise UsageError(f"--rootfs: there is no group {group!r}{did_you_mean(group, groups)}")
         found[group] = str(Path(folder).resolve())
     return found
 
@@ -158,14 +175,12 @@ def _started(args: argparse.Namespace, name: str, variant: str) -> Lab:
     """A lab of that name, up and converged; whatever goes wrong or interrupts, nothing is left of it."""
     top = topology.load(args.topology, variables(variant))
     scene = _scene(top)
-    if variant not in scene.variants:
-        raise LabError(f"there is no variant {variant!r}{did_you_mean(variant, scene.variants)}")
     begun = time.monotonic()
 
     def tell(text: str) -> None:
         _say(f"{time.monotonic() - begun:5.1f} s  {text}")
 
-    lab = Lab(top, name, variant, _rootfs(args))
+    lab = Lab(top, name, variant, _rootfs(args, top))
     lab.up(tell)
     try:
         asyncio.run(_converge(lab, scene, tell))
@@ -198,8 +213,11 @@ async def _converge(lab: Lab, scene: Scene, tell: Callable[[str], None]) -> None
 def _up(args: argparse.Namespace) -> int:
     check_host()
     name = _name(args)
+    top = topology.load(args.topology)
+    scene = _scene(top)
+    variant, _ = _variant(args, scene) or scene.variants[0], _rootfs(args, top)
     with alone(name):
-        _started(args, name, args.variant or "bfd")
+        _started(args, name, variant)
     _say(
         "try: anycast-lab traffic; anycast-lab drill --list; anycast-lab exec ams-leaf1 vtysh -c 'show ip bgp'; "
         "anycast-lab down"
@@ -264,17 +282,26 @@ def _exec(args: argparse.Namespace) -> int:
     check_host()
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not words:
-        raise LabError("which command? anycast-lab exec NODE COMMAND…")
-    process = Lab.running(_name(args)).node(args.node).popen(words)
+        raise UsageError("which command? anycast-lab exec NODE COMMAND…")
+    process = _node(args).popen(words)
     try:
         return int(process.wait())
     except KeyboardInterrupt:
         return int(process.wait())
 
 
+def _node(args: argparse.Namespace) -> Node:
+    lab = Lab.running(_name(args))
+    try:
+        lab.topology.node(args.node)
+    except LookupError as error:
+        raise UsageError(str(error)) from None
+    return lab.nodes[args.node]
+
+
 def _shell(args: argparse.Namespace) -> int:
     check_host()
-    node = Lab.running(_name(args)).node(args.node)
+    node = _node(args)
     environment = {**node.environment(), "TERM": os.environ.get("TERM", "dumb"), "PS1": f"{node.name}# "}
     words = node.command(["bash", "--norc"])
     node.join()
@@ -306,11 +333,13 @@ def _drill(args: argparse.Namespace) -> int:
             print(f"{name:{width}}  {drill.title}{ci}")
         return 0
     chosen = _chosen(args, known, top, scene)
+    variants = [v for v in [_variant(args, scene)] if v] or scene.variants
+    _rootfs(args, top)
     check_host()
     results: list[Result] = []
     name = _name(args)
     with alone(name):
-        for variant in [args.variant] if args.variant else scene.variants:
+        for variant in variants:
             wanted = {n: d for n, d in chosen.items() if _wanted(args, d, variant, scene)}
             if wanted:
                 results += _run_all(args, name, variant, wanted, scene)
@@ -334,9 +363,9 @@ def _chosen(
         elif name in known:
             found[name] = known[name]
         else:
-            raise LookupError(f"there is no drill {name!r}{did_you_mean(name, known)}; anycast-lab drill --list")
+            raise UsageError(f"there is no drill {name!r}{did_you_mean(name, known)}; anycast-lab drill --list")
     if not found:
-        raise LookupError("which drill? anycast-lab drill --list, or --all")
+        raise UsageError("which drill? anycast-lab drill --list, or --all")
     return found
 
 
@@ -463,7 +492,7 @@ def _check(args: argparse.Namespace) -> int:
             print(f"{name:{width}}  {exercise.title}")
         return 0 if args.list else 2
     if args.exercise not in known:
-        raise LookupError(f"there is no exercise {args.exercise!r}{did_you_mean(args.exercise, known)}")
+        raise UsageError(f"there is no exercise {args.exercise!r}{did_you_mean(args.exercise, known)}")
     check_host()
     lab = Lab.running(_name(args))
     exercise = known[args.exercise]

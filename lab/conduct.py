@@ -64,7 +64,7 @@ class Story:
     seen: list[Seen] = field(default_factory=list)
     met: list[Expectation] = field(default_factory=list)
     settled: list[float] = field(default_factory=list)
-    """When the tables were seen to be as a step expects. Monotonic."""
+    """When the tables were seen to be as a step expects of a fault: not when all is steady again. Monotonic."""
     problem: str = ""
 
 
@@ -130,19 +130,19 @@ class Conductor:
         elif step.wait is not None:
             await asyncio.sleep(step.wait)
         elif step.tables is not None:
-            await self._expected(step.tables, self._drill.patience, "the tables are as expected")
+            if await self._expected(step.tables, self._drill.patience, "the tables are as expected"):
+                self.story.settled.append(time.monotonic())
         elif step.steady is not None:
             await self._expected(self._scene.steady, step.steady, "every table is as before")
 
-    async def _expected(self, expected: Expected, patience: float, text: str) -> None:
+    async def _expected(self, expected: Expected, patience: float, text: str) -> bool:
         begun = time.monotonic()
         wrong = await self._wait(expected, patience)
-        if not wrong:
-            self.story.settled.append(time.monotonic())
         found = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         found = found or f"after {time.monotonic() - begun:.2f} s"
         self.story.met.append(Expectation(f"{text} within {patience:g} s", not wrong, found))
         self._tell(self._since(time.monotonic()), f"{text}: {found}" if not wrong else f"NOT {text}: {found}")
+        return not wrong
 
     async def _until(self, expected: Expected, patience: float, when: str) -> None:
         wrong = await self._wait(expected, patience)

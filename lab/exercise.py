@@ -106,11 +106,12 @@ async def check(lab: Lab, scene: Scene, exercise: Exercise) -> list[Expectation]
 
 def _said(lab: Lab, exercise: Exercise) -> Iterator[Expectation]:
     for says in exercise.says:
+        line = f"{says.node}: {' '.join(says.command)}"
         try:
             text = lab.node(says.node).run(says.command, check=False)
-        except NodeError as error:
-            text = str(error)
-        line = f"{says.node}: {' '.join(says.command)}"
+        except NodeError as error:  # which has said nothing, and does not lack a thing for that
+            yield Expectation(f"{line}: says", False, str(error))
+            continue
         for part in says.has:
             yield Expectation(f"{line}: says {part!r}", part in text, "yes" if part in text else _first(text))
         for part in says.lacks:

@@ -205,8 +205,12 @@ def alone(name: str) -> Iterator[None]:
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who has just finished has removed it: another than this may be locked by now.
+            ours = lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino
         except BlockingIOError:
-            raise LabError(f"another anycast-lab is at work on {name}: wait for it, or give another --name") from None
+            ours = False
+        if not ours:
+            raise LabError(f"another anycast-lab is at work on {name}: wait for it, or give another --name")
         try:
             yield
         finally:

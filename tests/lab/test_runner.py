@@ -311,7 +311,7 @@ def test_bad_input_is_a_clear_message(pair: Path, lab: Lab) -> None:
     done = anycast_lab("--topology", str(pair), "--name", name("-none"), "exec", "a", "true")
     assert done.returncode == 1 and f"no lab named {name('-none')} is up; there is: " in done.stderr
     done = anycast_lab("--topology", str(pair), "--name", "../x", "down")
-    assert done.returncode == 1 and "--name has letters" in done.stderr
+    assert done.returncode == 2 and "--name has letters" in done.stderr
     bad = pair.parent / "bad.yaml"
     bad.write_text("title: x\nsteps:\n  - fault: {power_off: {nodes: [c]}}\n  - wiat: 3s\n")
     done = anycast_lab(*at, "drill", str(bad))

@@ -1,0 +1,264 @@
+"""``anycast-lab``, as it is typed: what it says, and what it exits with, where there is no lab or the words are wrong."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab import exercise, scene, topology
+from lab.cgroups import PREFIX, mounted
+from lab.lab import ROOT
+from tests.support.netns import needs_root
+
+REPO = Path(__file__).parents[2]
+CLAB = REPO / "containerlab"
+NAME = f"test-cli-{os.getpid()}"
+
+TINY = """
+name: tiny
+topology:
+  defaults: {kind: linux, network-mode: none, cmd: sleep 1000, group: all}
+  nodes: {a: {}, b: {}}
+  links:
+    - endpoints: ["a:eth1", "b:eth1"]
+"""
+SCENE = """
+variants: [one, two]
+prefixes: {x: [192.0.2.53/32]}
+clients: [a]
+steady: {}
+targets: {dns IPv4: 192.0.2.0, dns IPv6: "2001:db8::", http IPv4: 192.0.2.0, http IPv6: "2001:db8::"}
+"""
+
+
+def typed(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """With a name that no lab bears, unless the words give one."""
+    return subprocess.run(
+        [sys.executable, "-m", "lab.cli", *words], cwd=REPO, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "ANYCAST_LAB_NAME": NAME, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A topology of two nodes, with a scene, a drill and an exercise."""
+    (tmp_path / "drills").mkdir()
+    (tmp_path / "exercises").mkdir()
+    (tmp_path / "lab.yaml").write_text(SCENE)
+    (tmp_path / "drills" / "wait.yaml").write_text("title: Nothing happens\nsteps: [{wait: 1s}]\nci: [two]\n")
+    (tmp_path / "drills" / "look.yaml").write_text("title: Somebody looks\nsteps: [{steady: 1s}]\n")
+    (tmp_path / "exercises" / "say.yaml").write_text(
+        "title: It says so\nsays: [{node: a, command: [hostname], has: [a], lacks: [c]}]\n"
+    )
+    path = tmp_path / "t.clab.yml"
+    path.write_text(TINY)
+    return path
+
+
+# --- what is asked without a lab ---
+
+
+def test_drills_and_exercises_are_listed_by_name_with_their_titles() -> None:
+    """Every one, and in which variants the tests make a drill; for which nothing has to run."""
+    done = typed("drill", "--list")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert set(lines) == {path.stem for path in (CLAB / "drills").glob("*.yaml")}
+    assert lines["site-power"] == "A whole datacenter loses power  [ci: bfd, hold]"
+    assert lines["backbone-cut"] == "The backbone between the sites is cut"
+    done = typed("check", "--list")
+    assert (done.returncode, done.stderr) == (0, "")
+    top = topology.load(CLAB / "anycast.clab.yml", {})
+    known = exercise.load_all(CLAB / "exercises", top, scene.load(CLAB / "lab.yaml", top))
+    assert dict(line.split(maxsplit=1) for line in done.stdout.splitlines()) == {n: e.title for n, e in known.items()}
+
+
+def test_a_topology_without_drills_lists_none(tiny: Path) -> None:
+    """That is no error."""
+    shutil.rmtree(tiny.parent / "drills")
+    shutil.rmtree(tiny.parent / "exercises")
+    for verb in ("drill", "check"):
+        done = typed("--topology", str(tiny), verb, "--list")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_check_without_an_exercise_says_which_there_are() -> None:
+    """As wrong usage."""
+    done = typed("check")
+    assert done.returncode == 2 and done.stdout == typed("check", "--list").stdout
+
+
+def test_the_graph_is_an_svg_on_standard_output_or_in_a_file(tmp_path: Path) -> None:
+    """The same."""
+    done, path = typed("graph"), tmp_path / "g.svg"
+    assert done.returncode == 0 and done.stdout.startswith("<svg")
+    assert typed("graph", "--out", str(path)).returncode == 0
+    assert path.read_text().strip() == done.stdout.strip()
+    done = typed("graph", "--out", str(tmp_path / "none" / "g.svg"))
+    assert done.returncode == 1 and "anycast-lab: " in done.stderr and "Traceback" not in done.stderr
+
+
+# --- wrong words: 2 ---
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "required: VERB"),
+        (["dril"], "invalid choice: 'dril'"),
+        (["drill", "--output", "xml"], "invalid choice: 'xml'"),
+        (["drill", "--slack", "much"], "invalid float value: 'much'"),
+        (["drill"], "which drill? anycast-lab drill --list, or --all"),
+        (["drill", "site-pwer"], "there is no drill 'site-pwer' (did you mean 'site-power'?)"),
+        (["drill", "no-such.yaml"], "no-such.yaml:1:1: there is no such file"),
+        (["drill", "site-power", "--variant", "hodl"], "there is no variant 'hodl' (did you mean 'hold'?)"),
+        (["drill", "site-power", "--rootfs", "router"], "--rootfs reads GROUP=DIR"),
+        (["check", "backbnoe"], "there is no exercise 'backbnoe' (did you mean 'backbone'?)"),
+        (["do"], "required: ACT"),
+        (["do", "explode: {}"], "ACT:1:1: unknown key 'explode'"),
+        (["do", "power_off: {nodes: [ams-leaf9]}"], "there is no node 'ams-leaf9' (did you mean 'ams-leaf"),
+        (["--topology", "no-such.yml", "graph"], "no-such.yml:1:1: there is no such file"),
+    ],
+)  # fmt: skip
+def test_wrong_words_exit_with_2_and_say_what_is_right(words: list[str], said: str) -> None:
+    """Without root, and without a lab."""
+    done = typed(*words)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert done.stdout == ""
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--name", "../x", "down"], "--name has letters, digits, '-' and '_', 32 at most, not '../x'"),
+        (["--name", "x" * 33, "status"], "--name has letters"),
+        (["--name", "-x y", "up"], "--name has letters"),
+        (["--name", "x y", "drill", "site-power"], "--name has letters"),
+        (["up", "--variant", "hodl"], "there is no variant 'hodl' (did you mean 'hold'?)"),
+        (["up", "--rootfs", "router"], "--rootfs reads GROUP=DIR, and DIR holds a root file system, not 'router'"),
+        (["up", "--rootfs", "router=/etc"], "--rootfs reads GROUP=DIR, and DIR holds a root file system, not 'router=/etc'"),
+        (["up", "--rootfs", "router="], "--rootfs reads GROUP=DIR"),
+        (["up", "--rootfs", "ruoter=/"], "--rootfs: there is no group 'ruoter' (did you mean 'router'?)"),
+        (["exec", "ams-edge1"], "which command? anycast-lab exec NODE COMMAND…"),
+    ],
+)  # fmt: skip
+def test_words_that_nothing_can_be_started_with_exit_with_2_and_start_nothing(words: list[str], said: str) -> None:
+    """They are read before the first node is."""
+    done = typed(*words)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert not (ROOT / NAME).exists() and not (mounted() / f"{PREFIX}{NAME}").exists()
+
+
+def test_a_file_that_is_wrong_exits_with_2_whatever_is_asked(tiny: Path) -> None:
+    """With the place; also where another drill was asked for."""
+    (tiny.parent / "drills" / "bad.yaml").write_text("title: x\nsteps:\n  - wiat: 3s\n")
+    (tiny.parent / "exercises" / "bad.yaml").write_text("title: x\n")
+    for words, said in (
+        (["drill", "wait"], "bad.yaml:3:5: unknown key 'wiat'"), (["drill", "--list"], "bad.yaml:3:5: unknown key 'wiat'"),
+        (["check", "say"], "bad.yaml:1:1: an exercise whose check asks for nothing cannot fail"),
+    ):  # fmt: skip
+        done = typed("--topology", str(tiny), *words)
+        assert done.returncode == 2 and said in done.stderr and done.stdout == "", done.stderr
+    (tiny.parent / "lab.yaml").unlink()
+    done = typed("--topology", str(tiny), "drill", "--list")
+    assert done.returncode == 2 and "lab.yaml:1:1: there is no such file" in done.stderr
+
+
+# --- no lab, or another's: 1 ---
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status"], ["status", "--output", "json"], ["exec", "ams-edge1", "true"], ["shell", "ams-edge1"],
+        ["do", "power_off: {site: ams}"], ["check", "node"], ["traffic", "--seconds", "1"],
+    ],
+)  # fmt: skip
+def test_what_needs_a_lab_says_that_none_of_that_name_is_up(words: list[str]) -> None:
+    """And which there are, or how to get one."""
+    done = typed(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"anycast-lab: no lab named {NAME} is up" in done.stderr
+    assert "there is: " in done.stderr or done.stderr.endswith(": anycast-lab up\n")
+
+
+@needs_root
+def test_down_of_what_is_not_there_is_done_already() -> None:
+    """By the name of the environment, or of the command; and no lock is left behind."""
+    done = typed("down")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"no lab named {NAME} was up\n")
+    done = typed("--name", f"{NAME}-2", "down")
+    assert done.returncode == 0 and f"no lab named {NAME}-2 was up" in done.stderr
+    assert not list(Path("/run").glob(f"{PREFIX}{NAME}*"))
+
+
+@needs_root
+def test_a_state_that_cannot_be_read_is_said_with_what_to_do() -> None:
+    """As after a disk that was full; `down` clears it away."""
+    folder = ROOT / NAME
+    folder.mkdir(parents=True)
+    try:
+        (folder / "state.json").write_text("{")
+        done = typed("status")
+        assert done.returncode == 1 and "state.json cannot be read" in done.stderr
+        assert f"anycast-lab --name {NAME} down" in done.stderr
+    finally:
+        done = typed("down")
+    assert done.returncode == 0 and not folder.exists()
+
+
+@needs_root
+@pytest.mark.parametrize("words", [["up"], ["down"], ["drill", "wait"], ["do", "power_off: {nodes: [a]}"]])
+def test_two_are_not_at_work_on_one_name(tiny: Path, words: list[str]) -> None:
+    """The second is told; the lock stays the first's, and another name is free."""
+    lock = Path("/run") / f"{PREFIX}{NAME}.lock"
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            done = typed("--topology", str(tiny), *words)
+            assert done.returncode == 1 and done.stdout == ""
+            assert f"another anycast-lab is at work on {NAME}: wait for it, or give another --name" in done.stderr
+            assert lock.exists() and typed("--name", f"{NAME}-2", "down").returncode == 0
+        finally:
+            lock.unlink()
+    assert typed("down").returncode == 0
+
+
+@needs_root
+def test_a_lab_of_one_variant_is_not_drilled_as_another(tiny: Path, tmp_path: Path) -> None:
+    """Up, looked at, drilled, checked and taken down, with what each exits with."""
+    at = ["--topology", str(tiny)]
+    try:
+        assert typed(*at, "up", "--variant", "two").returncode == 0
+        done = typed(*at, "status", "--output", "json")
+        assert done.returncode == 0 and json.loads(done.stdout)["variant"] == "two"
+        done = typed(*at, "drill", "look")
+        assert done.returncode == 1
+        assert f"{NAME} is up as two, and this runs as one: --variant two, or down first" in done.stderr
+        done = typed(*at, "exec", "c", "true")
+        assert done.returncode == 2 and "there is no node 'c' in t.clab.yml" in done.stderr
+        assert typed(*at, "exec", "a", "--", "sh", "-c", "exit 7").returncode == 7
+        done = typed(*at, "check", "say")
+        assert (done.returncode, done.stdout) == (
+            0,
+            "ok      a: hostname: says 'a': yes\nok      a: hostname: does not say 'c': no\n",
+        )
+        done = typed(*at, "do", "power_off: {nodes: [a]}")
+        assert (done.returncode, done.stdout) == (0, "a: power off\n")
+        done = typed(*at, "check", "say", "--output", "json")
+        assert done.returncode == 1
+        assert json.loads(done.stdout) == [{"text": "a: hostname: says", "met": False, "found": "a is off"}]
+        done = typed(*at, "exec", "a", "true")
+        assert done.returncode == 1 and "anycast-lab: a is off" in done.stderr
+    finally:
+        assert typed(*at, "down").returncode == 0
+    assert not (ROOT / NAME).exists()
