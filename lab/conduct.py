@@ -9,10 +9,10 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lab import acts
@@ -210,8 +210,9 @@ class Conductor:
 
 # --- logs ---
 
-_AGENT = re.compile(r"(\d\d:\d\d:\d\d\.\d{3}) \w+ +(.+)")
-_FRR = re.compile(r"\d{4}/\d\d/\d\d (\d\d:\d\d:\d\d\.\d{3}) BGP: .*%ADJCHANGE: (.* Down.*)")
+_LINE = re.compile(r"(?:\d{4}/\d\d/\d\d )?(\d\d:\d\d:\d\d\.\d{3}) (.+)")
+_AGENT = re.compile(r"\w+ +(.+)")
+_FRR = re.compile(r"BGP: .*%ADJCHANGE: (.* Down.*)")
 _NOTICED = re.compile(r"^\S+/(32|128): (?!announce)|: session (down|closed)|: down")
 
 
@@ -220,27 +221,31 @@ def noticed(lab: Lab, since: float) -> list[Seen]:
     found: list[Seen] = []
     for node in lab.nodes.values():
         for log, pattern in (("/var/log/agent.log", _AGENT), ("/var/log/frr/frr.log", _FRR)):
-            for line in _lines(node, log):
+            for at, line in _lines(node, log, since):
                 match = pattern.match(line)
-                if match and (pattern is _FRR or _NOTICED.search(match[2])):
-                    at = _monotonic(match[1])
-                    if at >= since:
-                        found.append(Seen(at, node.name, match[2][:200]))
+                if match and (pattern is _FRR or _NOTICED.search(match[1])):
+                    found.append(Seen(at, node.name, match[1][:200]))
     return found
 
 
-def _lines(node: Node, log: str) -> list[str]:
+def _lines(node: Node, log: str, since: float) -> Iterator[tuple[float, str]]:
+    """From the last back to the first since then: what comes before an older line was written yesterday, not today."""
     if not node.init:
-        return []
+        return
     try:
-        return node.path(log).read_text(errors="replace").splitlines()[-5000:]
+        lines = node.path(log).read_text(errors="replace").splitlines()
     except OSError:
-        return []  # it has none
+        return  # it has none
+    now, now_utc = time.monotonic(), datetime.now(UTC)
+    for line in reversed(lines):
+        if match := _LINE.match(line):
+            at = now - ago(match[1], now_utc)
+            if at < since:
+                return
+            yield at, match[2]
 
 
-def _monotonic(clock: str) -> float:
-    """Of today's wall time: the logs say no more."""
-    now = datetime.now()
-    then = datetime.combine(now.date(), datetime.strptime(clock, "%H:%M:%S.%f").time())
-    ago = (now - then).total_seconds() % 86400
-    return time.monotonic() - ago
+def ago(clock: str, now: datetime) -> float:
+    """Seconds since a clock last showed that: the logs say no more, and nodes' clocks are UTC, whatever ours are."""
+    then = datetime.combine(now.date(), datetime.strptime(clock, "%H:%M:%S.%f").time(), now.tzinfo)
+    return (now - then).total_seconds() % 86400

@@ -137,7 +137,7 @@ class Node:
             "/sbin",
             "/bin",
         ]
-        return {"PATH": ":".join(path), "LANG": "C.UTF-8", "HOME": "/root", **self.spec.env}
+        return {"PATH": ":".join(path), "LANG": "C.UTF-8", "TZ": "UTC", "HOME": "/root", **self.spec.env}
 
     def command(self, words: Sequence[str]) -> list[str]:
         """The words that run a command inside."""
