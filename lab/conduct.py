@@ -182,6 +182,9 @@ class Conductor:
     async def _read(self, client: str, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None and process.stderr is not None  # noqa: S101 -- asked for with PIPE
         async for line in process.stdout:
+            if not line.endswith(b"\n"):
+                self.story.problem = f"{client}: the traffic was cut off"
+                break
             for sent, stream, who, took in json.loads(line):
                 lost = who is None
                 self.story.requests.append(

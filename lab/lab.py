@@ -18,11 +18,13 @@ from lab.topology import Link, Topology
 
 ROOT = Path("/run/anycast-lab")
 
-NEEDED = {
-    "ip": "iproute2", "nft": "nftables", "nsenter": "util-linux", "unshare": "util-linux",
+HOST = {"ip": "iproute2", "nft": "nftables", "nsenter": "util-linux", "unshare": "util-linux"}
+"""What the runner itself needs: program → Debian's package."""
+
+NEEDED = HOST | {
     "/usr/lib/frr/frrinit.sh": "frr", "bird": "bird2", "unbound": "unbound", "nginx": "nginx-light",
 }  # fmt: skip
-"""Program → Debian's package."""
+"""With what the nodes run, where they have no root file system of their own."""
 
 
 class LabError(RuntimeError):
@@ -149,6 +151,10 @@ class Lab:
         temporary = self.folder / "state.json.new"
         temporary.write_text(json.dumps(state))
         temporary.rename(self.folder / "state.json")
+
+    @staticmethod
+    def is_up(name: str) -> bool:
+        return _state(name) is not None
 
     @classmethod
     def running(cls, name: str) -> Lab:

@@ -7,10 +7,20 @@ import sys
 import time
 from collections import Counter
 
-from lab.conduct import Story
+from lab.conduct import Conductor, Story
 from lab.scene import Scene
 
 EVERY = 0.5
+
+
+async def alongside(conductor: Conductor, scene: Scene) -> Story:
+    """Run it, with the table beside it."""
+    watcher = asyncio.create_task(show(conductor.story, scene))
+    try:
+        return await conductor.run()
+    finally:
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
 
 
 async def show(story: Story, scene: Scene) -> None:

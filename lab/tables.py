@@ -24,7 +24,11 @@ Hops = tuple[str, ...]
 Table = Mapping[str, Hops]
 """By prefix; ``default`` and ``default6`` for the routes of length 0."""
 
-RT_TABLE_MAIN, RTN_UNICAST, RTN_BLACKHOLE = 254, 1, 6
+RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
+RTN_UNICAST, RTN_LOCAL, RTN_BLACKHOLE = 1, 2, 6
+CONSIDERED = {(RT_TABLE_MAIN, RTN_UNICAST), (RT_TABLE_MAIN, RTN_BLACKHOLE), (RT_TABLE_LOCAL, RTN_LOCAL)}
+"""What a packet is forwarded by, or where it ends: table and type of a route."""
+
 _RTMSG = struct.Struct("=BBBBBBBBI")
 SETTLE = 0.002
 """Netlink tells of a change in several messages: so long after the first, the table is read. Seconds."""
@@ -134,20 +138,21 @@ class Tables:
         self, found: dict[str, dict[int, Hops]], node: str, names: Mapping[int, str], family: int, message: bytes
     ) -> None:
         _, length, _, _, table, _, _, kind, _ = _RTMSG.unpack_from(message, 16)
-        if table != RT_TABLE_MAIN or kind not in (RTN_UNICAST, RTN_BLACKHOLE):
+        if (table, kind) not in CONSIDERED:
             return
         route = nl.parse(message)
         prefix = _name(route.get_attr("RTA_DST"), length, family)
         if not self._concerns(prefix):
             return
         legs = route.get_attr("RTA_MULTIPATH") or [{"oif": route.get_attr("RTA_OIF"), "flags": route["flags"]}]
-        hops = ["here"] if kind == RTN_BLACKHOLE else []
+        hops = [] if kind == RTN_UNICAST else ["here"]
         for leg in legs if kind == RTN_UNICAST else ():
             if not leg["flags"] & 0x11:  # RTNH_F_DEAD, RTNH_F_LINKDOWN: not used
                 far = self._topology.far_end(node, names.get(leg["oif"], ""))
                 hops.append(far.node if far is not None else "here")
         if hops:
             ways, metric = found.setdefault(prefix, {}), route.get_attr("RTA_PRIORITY") or 0
+            metric = metric if table == RT_TABLE_MAIN else -1  # the local table is asked first
             ways[metric] = (*ways.get(metric, ()), *hops)
 
 

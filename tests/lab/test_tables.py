@@ -59,6 +59,7 @@ def tables(lab: Lab) -> Iterator[Tables]:
     for family in ("-4", "-6"):
         lab.nodes["r"].run(["ip", family, "route", "flush", "proto", "boot"], check=False)
         lab.nodes["r"].run(["ip", family, "route", "flush", "table", "100"], check=False)
+        lab.nodes["r"].run(["ip", family, "route", "flush", "table", "local", "proto", "boot"], check=False)
 
 
 def ip(lab: Lab, words: str, node: str = "r") -> None:
@@ -91,6 +92,7 @@ def moves(tables: Tables, prefix: str = P4) -> list[tuple[Hops | None, Hops | No
         ([f"default {BOTH}", "-6 default via 2001:db8:2::1"], {"default": ("a", "b"), "default6": ("b",)}),
         ([f"blackhole {P4}", f"blackhole {P6}"], {P4: ("here",), P6: ("here",)}),
         ([f"{P4} dev lo"], {P4: ("here",)}),
+        ([f"local {P4} dev lo", f"{P4} via 192.0.2.1"], {P4: ("here",)}),  # an address of the node's own
         ([f"unreachable {P4}"], {}),
         (["198.51.100.54/32 via 192.0.2.1", "198.51.100.0/24 via 192.0.2.1"], {}),
         ([f"{P4} via 192.0.2.1 table 100"], {}),
