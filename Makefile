@@ -29,7 +29,7 @@ lab: venv
 	@scripts/needs lab
 	@$(BIN)/anycast-lab drill site-power --live --report build/lab $(ARGS)
 
-# Every drill, in every variant: half an hour.
+# Every drill, in every variant: a quarter of an hour.
 drills: venv
 	@scripts/needs lab
 	@$(BIN)/anycast-lab drill --all --report build/drills $(ARGS)

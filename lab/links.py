@@ -11,15 +11,19 @@ import pyroute2
 from lab.node import Node, NodeError
 from lab.topology import End, Link
 
+INDEX_FIRST = 1000
+"""One end of each pair is numbered from here, so that the numbers of two ends never coincide: where they do, the kernel
+takes a lost carrier for one that is in no hurry, and tells the routing up to a second later."""
+
 
 def plug_in(links: Iterable[Link], nodes: Mapping[str, Node]) -> None:
     """Every link, up at both ends."""
     links = tuple(links)
     with pyroute2.IPRoute() as host:
-        for link in links:
+        for number, link in enumerate(links, INDEX_FIRST):
             a, b = link.ends
             host.link(
-                "add", kind="veth", ifname=a.interface, net_ns_pid=nodes[a.node].keeper, mtu=link.mtu,
+                "add", kind="veth", ifname=a.interface, index=number, net_ns_pid=nodes[a.node].keeper, mtu=link.mtu,
                 peer={"ifname": b.interface, "net_ns_pid": nodes[b.node].keeper, "mtu": link.mtu},
             )  # fmt: skip
     by_node: dict[str, list[str]] = {}

@@ -189,6 +189,17 @@ def test_a_node_without_power_says_no_goodbye(lab: Lab) -> None:
         lab.power_off(["b"])
 
 
+def test_a_lost_carrier_is_in_a_hurry(lab: Lab) -> None:
+    """It is for the kernel where the numbers of the two ends differ; also of a node that has booted again."""
+    for again in (False, True):
+        if again:
+            lab.power_off(["b"])
+            lab.power_on(["b"])
+        for node in lab.nodes.values():
+            numbers = node.run(["cat", "/sys/class/net/eth1/ifindex", "/sys/class/net/eth1/iflink"]).split()
+            assert len(set(numbers)) == 2
+
+
 def test_a_node_whose_cables_go_with_it_takes_the_carrier(lab: Lab) -> None:
     """And gives it back."""
     lab.power_off(["a"], links_up=False)
