@@ -6,6 +6,7 @@ resolver does not answer, that took ten seconds; and the resolver may be the ver
 
 from __future__ import annotations
 
+import contextlib
 import runpy
 import socket
 from pathlib import Path
@@ -16,7 +17,10 @@ def _name_without_asking(name: str = "") -> str:
 
 
 def main() -> None:
-    Path("/proc/self/comm").write_text("exabgp", encoding="ascii")  # what `ps`, `top` and `pgrep` call it
+    # What `ps`, `top` and `pgrep` call it. ExaBGP runs without that, too: in a container /proc may be read-only; and it
+    # is not ours where Python has capabilities of its own (setcap), for port 179.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text("exabgp", encoding="ascii")
     socket.getfqdn = _name_without_asking
     runpy.run_module("exabgp", run_name="__main__", alter_sys=True)
 

@@ -25,7 +25,8 @@ def serve():
         asked += 1
         server.sendto(query[:2] + bytes([0x81, 0x82]) + query[4:], client)  # SERVFAIL
 threading.Thread(target=serve, daemon=True).start()
-subprocess.run([sys.executable, "-m", *sys.argv[2:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+ran = subprocess.run([sys.executable, "-m", *sys.argv[2:]], capture_output=True, timeout=60)
+assert b"is not an exabgp config file" in ran.stderr, ran.stderr  # it came as far as that
 print(asked)
 """
 
@@ -45,3 +46,12 @@ def test_the_resolver_is_not_asked(tmp_path: Path) -> None:
     if not asks(tmp_path, "exabgp"):
         pytest.fail("ExaBGP no longer asks for its name: anycast_agent/speaker/launch.py is not needed")
     assert asks(tmp_path, "anycast_agent.speaker.launch") == 0
+
+
+@needs_root
+def test_exabgp_starts_where_its_process_cannot_be_named(tmp_path: Path) -> None:
+    """With a read-only /proc `ps` shows another name, and that is all."""
+    closed = 'mount -o remount,bind,ro /proc && ! echo x 2>/dev/null >/proc/self/comm && exec "$@"'
+    words = ["unshare", "--mount", "sh", "-c", closed, "sh", sys.executable, "-m", "anycast_agent.speaker.launch"]
+    done = subprocess.run([*words, str(tmp_path / "missing.conf")], capture_output=True, text=True, timeout=60)
+    assert "is not an exabgp config file" in done.stderr, done
