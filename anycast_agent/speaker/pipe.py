@@ -672,7 +672,9 @@ def _path_fields(path: codec.ReceivedPath) -> dict[str, object]:
 
 
 def _say(text: str) -> None:
-    print(f"anycast-pipe: {text}", file=sys.stderr, flush=True)
+    # Who read this may have gone, like a logger behind the agent; what it is about is done all the same.
+    with contextlib.suppress(OSError):
+        print(f"anycast-pipe: {text}", file=sys.stderr, flush=True)
 
 
 def _notify(text: str) -> None:

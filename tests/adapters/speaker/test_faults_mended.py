@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import random
 import signal
 import socket
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -322,3 +328,44 @@ async def test_ipv6_paths_of_others_are_seen(tmp_path: Path) -> None:
         await agent.until(lambda: any(isinstance(e, ev.PathSeen) and e.prefix == V6[3] for e in agent.posted))
         peer.drop()
         await agent.until(lambda: any(isinstance(e, ev.PathGone) and e.prefix == V6[3] for e in agent.posted))
+
+
+def test_the_switch_works_where_nobody_reads_what_the_pipe_says(tmp_path: Path) -> None:
+    """Standard error is a pipe whose reader has ended, as a logger's: the dead agent's route is withdrawn all the same."""
+    path, settings = tmp_path / "s", tmp_path / "pipe.json"
+    settings.write_text(json.dumps({"dead_man": 0.5, "adopt_for": 30, "allow": [V4[0]], "owned": False}))
+    nobody, said = os.pipe()
+    os.close(nobody)
+    words = [sys.executable, "-m", "anycast_agent.speaker.pipe", str(path), str(settings)]
+    helper = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, bufsize=0)
+    os.close(said)
+    heard: list[bytes] = []
+
+    def exabgp_says_done() -> None:
+        assert helper.stdin is not None and helper.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            for line in helper.stdout:
+                heard.append(line)
+                helper.stdin.write(b"done\n")
+
+    def until_heard(word: bytes) -> None:
+        end = time.monotonic() + 10
+        while not any(word in line for line in heard):
+            assert time.monotonic() < end and helper.poll() is None, (helper.poll(), heard)
+            time.sleep(0.01)
+
+    exabgp = threading.Thread(target=exabgp_says_done)
+    exabgp.start()
+    try:
+        until_heard(b"show adj-rib in")
+        with socket.socket(socket.AF_UNIX) as agent:
+            agent.connect(str(path))
+            put = {"op": "put", "id": 1, "neighbor": "127.0.0.2", "head": HEAD, "will": "withdraw", "prefixes": [V4[0]]}
+            for request in ({"op": "hello", "versions": [1], "agent": "a"}, put):
+                agent.sendall(json.dumps(request).encode() + b"\n")
+            until_heard(b" announce ")
+        until_heard(b" withdraw ")
+    finally:
+        helper.kill()
+        exabgp.join()
+        helper.communicate()
