@@ -41,6 +41,10 @@ RECEIVE_BUFFER = 1 << 20
 HEARD_AT_ONCE = 10_000
 """So many messages while the whole is being read, or in one go, are an overrun: what they add up to is read instead."""
 
+HEARD_IN_A_ROW = 100
+"""So many messages, then the loop has its turn: what is at hand is had without waiting, and when a routing daemon fills
+the table something always is."""
+
 KernelAction = act.AddAddress | act.RemoveAddress | act.WatchKernel | act.Resync
 Change = tuple[nl.SeenAddress | nl.SeenLink, bool]
 """What was heard of, and whether it is there now."""
@@ -116,10 +120,12 @@ class Kernel:
     async def _hear(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            try:
-                self._take(await loop.sock_recv(sock, 1 << 16))
-            except OSError as error:
-                self._overrun(error)
+            for _ in range(HEARD_IN_A_ROW):
+                try:
+                    self._take(await loop.sock_recv(sock, 1 << 16))
+                except OSError as error:
+                    self._overrun(error)
+            await asyncio.sleep(0)
 
     def _drain(self) -> None:
         """Hear now what has happened up to now: what follows rests on it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import socket
+import struct
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -188,6 +190,35 @@ def test_after_an_overrun_the_report_is_right(tmp_path: Path) -> None:
     inside(tmp_path, config(), work, receive_buffer=2048)
 
 
+class _Endless:
+    """A socket at which there is always one more route."""
+
+    taken = 0
+
+    def recv(self, _: int) -> bytes:
+        self.taken += 1
+        if self.taken > 100_000:
+            raise ConnectionError("nobody else had a turn")
+        route = struct.pack("=BBBBBBBBI", socket.AF_INET, 24, 0, 0, 254, 0, 0, 1, 0)
+        return struct.pack("=IHHII", 16 + len(route), 24, 0, 0, 0) + route
+
+
+def test_a_flood_of_routes_lets_go_of_the_loop(tmp_path: Path) -> None:
+    """A routing daemon that fills the table does not keep the agent from its turns: the pipe would withdraw all."""
+
+    async def work(watcher: Watcher, name: str) -> None:
+        endless: Any = _Endless()
+        hearing = asyncio.create_task(watcher.kernel._hear(endless))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not hearing.done()
+        assert 0 < endless.taken < 10_000
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+
+    inside(tmp_path, config(), work)
+
+
 def test_a_monitor_that_ends_is_an_error(tmp_path: Path) -> None:
     """run() never ends in silence, and the next call reports in full."""
 
@@ -199,8 +230,6 @@ def test_a_monitor_that_ends_is_an_error(tmp_path: Path) -> None:
 
 
 def _closed() -> Any:
-    import socket
-
     one, other = socket.socketpair()
     one.setblocking(False)
     other.close()
