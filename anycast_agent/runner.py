@@ -39,8 +39,11 @@ EXIT_HANDED_OVER = 75
 REPLY_WITHIN = 40.0
 """How long a person's request may take before it is answered with that. Seconds."""
 
-_BACKOFF_FIRST, _BACKOFF_MOST, _BACKOFF_FORGOTTEN = 0.1, 10.0, 60.0
+TELL_AGAIN = 1.0
+"""systemd that could not be told is told again after so long. Seconds."""
+
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_BACKOFF_FIRST, _BACKOFF_MOST, _BACKOFF_FORGOTTEN = 0.1, 10.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ class Runner:
         self._ready_by = time.monotonic() + READY_AT_THE_LATEST
         self._said_ready, self._said_status = False, ""
         self._watchdog = systemd.watchdog_interval()
-        self._fed_at = float("-inf")
+        self._fed_at = self._tell_at = float("-inf")
+        self._deaf = False
 
     # --- the life of the process ---
 
@@ -107,7 +111,7 @@ class Runner:
         try:
             await self._turn_until_exit()
         finally:
-            systemd.notify("STOPPING=1")
+            self._notify("STOPPING=1")
             await self._close(adapters)
         if self._exit is None:
             return 1
@@ -171,9 +175,9 @@ class Runner:
     def _next_turn(self) -> float | None:
         times = [at for at in (self._engine.deadline(),) if at is not None]
         if self._watchdog is not None:
-            times.append(self._fed_at + self._watchdog / 3)
+            times.append(max(self._tell_at, self._fed_at + self._watchdog / 3))
         if not self._said_ready:
-            times.append(self._ready_by)
+            times.append(max(self._tell_at, self._ready_by))
         return min(times) if times else None
 
     def _submit(self, action: act.Action) -> None:
@@ -191,19 +195,31 @@ class Runner:
 
     def _tell_systemd(self, now: float) -> None:
         """The watchdog is fed by the engine's own turn: it proves that deciding works."""
-        said = []
-        if not self._said_ready and (self._engine.ready or now >= self._ready_by):
-            self._said_ready = True
-            said.append("READY=1")
-        if self._watchdog is not None and now >= self._fed_at + self._watchdog / 3:
-            self._fed_at = now
-            said.append("WATCHDOG=1")
-        if (status := self._status()) != self._said_status:
-            self._said_status = status
-            said.append(f"STATUS={status}")
-        if said:
+        if now < self._tell_at:
+            return
+        ready = not self._said_ready and (self._engine.ready or now >= self._ready_by)
+        feed = self._watchdog is not None and now >= self._fed_at + self._watchdog / 3
+        status = self._status()
+        news = status != self._said_status
+        said = [*["READY=1"] * ready, *["WATCHDOG=1"] * feed, *[f"STATUS={status}"] * news]
+        if said and not self._notify(*said):
+            self._tell_at = now + TELL_AGAIN
+            return
+        self._said_ready, self._said_status = self._said_ready or ready, status
+        self._fed_at = now if feed else self._fed_at
+
+    def _notify(self, *said: str) -> bool:
+        """A systemd that is deaf is no reason to leave the routes to the dead-man's switch."""
+        try:
             systemd.notify(*said)
 
+        except OSError as error:
+            if not self._deaf:
+                log.warning("systemd cannot be told (%s); tried again every second: who reads NOTIFY_SOCKET?", error)
+            self._deaf = True
+            return False
+        self._deaf = False
+        return True
     def _status(self) -> str:
         """The line that ``systemctl status`` shows."""
         waits, refused = self._engine.not_ready(), self._engine.record.errors

@@ -7,14 +7,14 @@ import socket
 
 
 def notify(*assignments: str) -> bool:
-    """Send assignments such as ``READY=1``; False where nobody listens. Raises OSError where systemd is there and
-    cannot be told."""
+    """Send assignments such as ``READY=1``; False where nobody listens. Never waits. Raises OSError where systemd is
+    there and cannot be told: BlockingIOError where it does not read."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return False
     if address.startswith("@"):  # an abstract socket
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as client:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as client:
         client.sendto("\n".join(assignments).encode(), address)
     return True
 

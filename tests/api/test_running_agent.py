@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -94,3 +95,37 @@ async def test_systemd_is_told_where_it_stands(tmp_path: Path) -> None:
             await until("STOPPING=1")
         finally:
             await running.close()
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_systemd_that_does_not_listen_ends_nobody(tmp_path: Path, gone: bool) -> None:
+    """Nothing is where it should listen, or nothing is read: the agent says so and works; later, it is told all."""
+    where = tmp_path / "notify"
+    running = Agent(tmp_path, environment={"NOTIFY_SOCKET": str(where)})
+    running.write(values(tmp_path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as server:
+        if not gone:
+            server.bind(str(where))
+            _fill(where)
+        running.start()
+        try:
+            await running.until(lambda s: s["ready"], 30)
+            assert running.log().count("systemd cannot be told (") == 1
+            if gone:
+                server.bind(str(where))
+            async with asyncio.timeout(30):
+                while b"READY=1" not in await asyncio.get_running_loop().sock_recv(server, 4096):
+                    await asyncio.sleep(0)
+            running.kill(signal.SIGTERM)
+            assert await running.ends() == 0
+        finally:
+            await running.close()
+
+
+def _fill(where: Path) -> None:
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as client,
+        contextlib.suppress(BlockingIOError),
+    ):
+        while True:
+            client.sendto(b"X=1", str(where))

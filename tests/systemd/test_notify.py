@@ -27,6 +27,16 @@ def test_notify_sends_to_the_socket_that_is_named(
     assert not notify("READY=1")
 
 
+def test_notify_waits_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what was said before is not read, that is an error: to wait would end in the dead-man's switch."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "notify"))
+        with pytest.raises(BlockingIOError):
+            for _ in range(100_000):
+                notify("STATUS=well")
+
+
 def test_the_watchdog_is_ours_only_by_our_process_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """WATCHDOG_PID names whom systemd means."""
     monkeypatch.setenv("WATCHDOG_USEC", "5000000")
