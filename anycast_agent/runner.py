@@ -27,6 +27,7 @@ from anycast_agent.inbox import Inbox
 from anycast_agent.kernel import Kernel
 from anycast_agent.metrics import Shell
 from anycast_agent.speaker.client import SpeakerClient
+from anycast_agent.speaker.pipe import EXTEND_MOST
 
 log = logging.getLogger("anycast_agent")
 
@@ -42,8 +43,8 @@ REPLY_WITHIN = 40.0
 TELL_AGAIN = 1.0
 """systemd that could not be told is told again after so long. Seconds."""
 
-_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _BACKOFF_FIRST, _BACKOFF_MOST, _BACKOFF_FORGOTTEN = 0.1, 10.0, 60.0
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,6 @@ class Runner:
         """A systemd that is deaf is no reason to leave the routes to the dead-man's switch."""
         try:
             systemd.notify(*said)
-
         except OSError as error:
             if not self._deaf:
                 log.warning("systemd cannot be told (%s); tried again every second: who reads NOTIFY_SOCKET?", error)
@@ -220,6 +220,7 @@ class Runner:
             return False
         self._deaf = False
         return True
+
     def _status(self) -> str:
         """The line that ``systemctl status`` shows."""
         waits, refused = self._engine.not_ready(), self._engine.record.errors
@@ -267,6 +268,9 @@ class Runner:
         self._inbox.post(ev.Warned("process settings", text))
 
     async def hand_over(self, extend: float | None) -> Answer:
+        if extend is not None and extend > EXTEND_MOST:
+            most = f"the speaker keeps the routes for {EXTEND_MOST:g} s at the most"
+            return Answer(False, (f"{most}, not for {extend:g} s; nothing was done",))
         request, answer = self._request()
         self._asked_to_end = True
         self._inbox.post(ev.HandOverAsked("asked for", extend, request))

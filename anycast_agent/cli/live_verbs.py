@@ -38,7 +38,7 @@ def add_verbs(subparsers: Any) -> None:
             verb.add_argument("--force", action="store_true", help="also where more than half would be withdrawn")
         if name == "handover":
             verb.add_argument("--for", dest="seconds", default="30s", metavar="DURATION",
-                              help="how long the routes wait for the next agent (30s)")  # fmt: skip
+                              help="how long the routes wait for the next agent (30s; 1h at the most)")  # fmt: skip
 
 
 class Unreachable(Exception):  # noqa: N818  # a state of the agent, not an error of ours
@@ -144,7 +144,7 @@ def reload(args: argparse.Namespace) -> int:
 
 def handover(args: argparse.Namespace) -> int:
     """The agent ends, and systemd does not start it again: that is yours to do. No route changes; the speaker waits so
-    long for the next agent, at least bgp.dead_man, before it withdraws. Exit 1: refused; 3: the agent cannot be
+    long for the next agent, at least agent.dead_man, before it withdraws. Exit 1: refused; 3: the agent cannot be
     reached."""
     from anycast_agent.config.types import duration
 

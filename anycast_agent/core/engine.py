@@ -104,6 +104,7 @@ class Engine:
         self.life_since = self.started_at = now
         self.warnings: dict[str, str] = {}
         self.adapter_failures: dict[str, int] = {}
+        self._hand_over_request: int | None = None
         self._actions: list[Action] = []
         self._changes: list[Change] = []
         self._pictures = Pictures(self)
@@ -241,7 +242,7 @@ class Engine:
             case ConfigureSpeaker() | RestartSpeaker():
                 self._speaker_configured(action, "no answer from the speaker", now)
             case ExtendDeadMan():
-                self._finish(now, 1, "the speaker did not confirm the longer wait", hand_over=True)
+                self._handed_over("", "the speaker did not confirm the longer wait", now)
         if action is not None:
             self._say(type(action).__name__, f"did not end in time: {action}"[:300], "warning")
 
@@ -533,16 +534,15 @@ class Engine:
             self.prefixes.touch_all()
 
     def _on_hand_over_asked(self, event: ev.HandOverAsked, now: float) -> None:
-        moved = self._live(LifeEvent.HAND_OVER_ASKED, now, event.why)
-        if event.request is not None:
-            text = "handing over" if moved else f"not now: the agent is {self.life}"
-            self._actions.append(Reply(event.request, moved, (text,)))
-        if not moved:
+        if not self._live(LifeEvent.HAND_OVER_ASKED, now, event.why):
+            if event.request is not None:
+                self._actions.append(Reply(event.request, False, (f"not now: the agent is {self.life}",)))
             return
         self._answer_waiting("the agent is handing over")
         self.probing.stopped = True
+        self._hand_over_request = event.request
         if event.extend is None or self.link.state is Link.ABSENT:
-            self._finish(now, 0, event.why, hand_over=True)
+            self._handed_over(event.why, None, now)
             return
         extend = ExtendDeadMan(self.opened.new_id(), event.extend)
         self.opened.begin(extend.id, extend, now + EXTEND_DUE)
@@ -551,7 +551,16 @@ class Engine:
     def _on_dead_man_extended(self, event: ev.DeadManExtended, now: float) -> None:
         if isinstance(self.opened.get(event.action), ExtendDeadMan):
             self.opened.end(event.action)
-            self._finish(now, 0 if event.error is None else 1, event.error or "handed over", hand_over=True)
+            self._handed_over("handed over", event.error, now)
+
+    def _handed_over(self, why: str, error: str | None, now: float) -> None:
+        """Who asked is told only now, when it is known how long the routes wait."""
+        if self._hand_over_request is not None:
+            text = f"the agent ends, and its routes wait no longer than dead_man for the next one: {error}"
+            self._actions.append(
+                Reply(self._hand_over_request, error is None, ("handing over" if error is None else text,))
+            )
+        self._finish(now, 0 if error is None else 1, error or why, hand_over=True)
 
     def _on_adapter_failed(self, event: ev.AdapterFailed, now: float) -> None:
         self.adapter_failures[event.name] = self.adapter_failures.get(event.name, 0) + 1

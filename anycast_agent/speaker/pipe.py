@@ -53,6 +53,8 @@ SETTLES_WITHIN = 0.1
 """After the end of its first turn through the routes (End-of-RIB), what ExaBGP was told goes out at once. Seconds."""
 MISSED_MOST = 3
 """Round trips in a row that show fewer peers than are configured, before ExaBGP is ended for it."""
+EXTEND_MOST = 3600.0
+"""How long an agent that hands over may have the routes kept without one. Seconds."""
 END_AFTER = 10.0
 """How long an ExaBGP that the agent started outlives it, once it carries nothing. Seconds."""
 
@@ -596,7 +598,7 @@ class Pipe:
 
     def _on_extend(self, agent: Agent, number: int, request: dict[str, Any]) -> None:
         seconds = float(request["seconds"])
-        if not 0 <= seconds <= 3600:
+        if not 0 <= seconds <= EXTEND_MOST:
             raise RefusedError("an hour at the most")
         self._ledger.extend(seconds, time.monotonic())
         self._tell(agent, op="done", id=number, error=None)

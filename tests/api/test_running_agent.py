@@ -129,3 +129,11 @@ def _fill(where: Path) -> None:
     ):
         while True:
             client.sendto(b"X=1", str(where))
+
+
+async def test_a_hand_over_for_too_long_is_refused_before_anything_is_done(agent: Agent) -> None:
+    """The speaker would not wait that long: the agent would have ended, and its routes with it."""
+    code, out, err = await run("handover", "--for", "2h", "--socket", str(agent.folder / "control.sock"))
+    assert (code, out) == (1, "")
+    assert err == "the speaker keeps the routes for 3600 s at the most, not for 7200 s; nothing was done\n"
+    assert (await agent.status())["life"] == "running"

@@ -134,6 +134,22 @@ def test_a_hand_over_may_take_longer_when_that_was_asked_for() -> None:
     world.until(lambda w: not w.router, 2.0)
 
 
+@pytest.mark.parametrize("silent", [True, False])
+def test_who_asks_for_a_hand_over_hears_whether_the_routes_wait(silent: bool) -> None:
+    """Not before the pipe has said so; where it does not, the answer is no."""
+    world = announced()
+    world.silent |= {"extended"} if silent else set()
+    at = len(world.actions)
+    world.post(ev.HandOverAsked("upgrade", extend=30.0, request=1))
+    world.until(lambda w: w.exit is not None, 5.0)
+    said = [a for _, a in world.actions[at:] if isinstance(a, act.ExtendDeadMan | act.Reply)]
+    assert [type(a) for a in said] == [act.ExtendDeadMan, act.Reply]
+    assert isinstance(said[1], act.Reply)
+    assert (said[1].request, said[1].ok) == (1, not silent)
+    assert world.exit is not None
+    assert world.exit.code == silent
+
+
 def test_once_the_wait_was_extended_no_beat_shortens_it() -> None:
     """The last word to the pipe is the extension."""
     world = announced()
