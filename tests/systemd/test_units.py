@@ -54,6 +54,12 @@ def test_restart_hands_over_and_stop_has_its_time() -> None:
     assert int(stop[1]) > 20
 
 
+def test_what_hangs_is_killed_at_once() -> None:
+    """A stopped process does not take SIGABRT, which is systemd's own; it would wait for TimeoutStopSec then."""
+    for unit in UNITS.glob("*.service"):
+        assert "\nWatchdogSignal=SIGKILL\n" in unit.read_text(), unit.name
+
+
 def test_no_unit_is_given_up() -> None:
     """However often a start fails: systemd's own limit would leave the node down after a fault that has passed."""
     for unit in UNITS.glob("*.service"):
