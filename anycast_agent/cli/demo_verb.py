@@ -244,6 +244,8 @@ class _Demo:
     # --- the router ---
 
     async def _start_router(self, port: int) -> None:
+        from anycast_agent.speaker.exabgp import user_name
+
         path = self._dir / "router.sock"
         self._servers.append(await asyncio.start_unix_server(self._listen_to_router, str(path), limit=1 << 20))
         conf = self._dir / "router.conf"
@@ -253,9 +255,11 @@ class _Demo:
             f"  hold-time 9; passive true; listen {port}; family {{ ipv4 unicast; ipv6 unicast; }}\n"
             "  api { processes [ demo ]; neighbor-changes; receive { parsed; update; } } }\n"
         )
-        env = {**os.environ, "exabgp_log_level": "WARNING", "exabgp_daemon_user": _me(), "exabgp_api_cli": "false",
-               "exabgp_tcp_bind": "127.0.0.2", "exabgp_tcp_port": str(port), "exabgp_reactor_speed": "0.1"}  # fmt: skip
-        await self._spawn([sys.executable, "-m", "anycast_agent.speaker.launch", str(conf)], "router.log", env=env)
+        env = {**os.environ, "exabgp_log_level": "WARNING", "exabgp_daemon_user": user_name(),
+               "exabgp_api_cli": "false", "exabgp_tcp_bind": "127.0.0.2", "exabgp_tcp_port": str(port),
+               "exabgp_reactor_speed": "0.1"}  # fmt: skip
+        words = [sys.executable, "-P", "-m", "anycast_agent.speaker.launch", str(conf)]
+        await self._spawn(words, "router.log", env=env)
 
     async def _listen_to_router(self, reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         from anycast_agent.speaker import codec
@@ -363,9 +367,3 @@ def _free() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
-
-
-def _me() -> str:
-    import pwd
-
-    return pwd.getpwuid(os.geteuid()).pw_name

@@ -160,7 +160,7 @@ def environment(config: Config) -> dict[str, str]:
     values = {
         # ExaBGP drops to this user by itself, after it has started its helper the first time: then it could neither
         # start it again nor read its configuration again. We start it as whom it is to be; this keeps it that.
-        "exabgp_daemon_user": pwd.getpwuid(os.geteuid()).pw_name,
+        "exabgp_daemon_user": user_name(),
         "exabgp_daemon_daemonize": "false",
         "exabgp_log_level": "WARNING",
         "exabgp_log_destination": "stderr",
@@ -174,6 +174,15 @@ def environment(config: Config) -> dict[str, str]:
     if listen:
         values["exabgp_tcp_port"] = str(listen[0].port)
     return {**os.environ, **values}
+
+
+def user_name() -> str:
+    """As whom we run. A container's user may be a number without a name, and ExaBGP wants one that exists: any will do,
+    as it changes its user only where it is root."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return "root"
 
 
 def command(paths: Paths) -> list[str]:
