@@ -62,8 +62,8 @@ def demo(args: argparse.Namespace) -> int:
             print(f"No network namespace can be made here ({why}): the demo runs on the host's loopback,\n"
                   "and its addresses are not put on it (node.addresses: unmanaged).", flush=True)  # fmt: skip
         theirs, ours = os.pipe()
-        words = [*isolate, sys.executable, "-m", "anycast_agent.cli.main", "demo", "--inside", str(listener.fileno())]
-        words += ["--outside", str(theirs), "--folder", folder]
+        words = [*isolate, sys.executable, "-P", "-m", "anycast_agent.cli.main", "demo"]
+        words += ["--inside", str(listener.fileno()), "--outside", str(theirs), "--folder", folder]
         words += ["--once"] * args.once + ["--here"] * (not isolate)
         return _watch(words, ours, theirs, listener.fileno(), isolated=bool(isolate))
 
@@ -281,7 +281,7 @@ class _Demo:
     async def _start_agent(self, ports: dict[str, int]) -> None:
         conf = self._dir / "agent.yaml"
         conf.write_text(self._configuration(ports))
-        words = [sys.executable, "-m", "anycast_agent.cli.main", "run", "--config", str(conf),
+        words = [sys.executable, "-P", "-m", "anycast_agent.cli.main", "run", "--config", str(conf),
                  "--api-fd", str(self._listener)]  # fmt: skip
         await self._spawn(words, "agent.log", pass_fds=[self._listener])
 

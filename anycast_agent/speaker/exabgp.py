@@ -186,7 +186,8 @@ def user_name() -> str:
 
 
 def command(paths: Paths) -> list[str]:
-    return [sys.executable, "-m", "anycast_agent.speaker.launch", str(paths.configuration)]
+    # -P: by -m alone, modules would first be looked for where the agent was started, be that /tmp.
+    return [sys.executable, "-P", "-m", "anycast_agent.speaker.launch", str(paths.configuration)]
 
 
 _DYNAMIC = range(61184, 65520)

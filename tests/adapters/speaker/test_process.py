@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+from anycast_agent.speaker.exabgp import Paths, command
 from tests.support.netns import needs_root
 
 NAMELESS = """
@@ -24,3 +26,11 @@ def test_a_user_without_a_name_can_run_exabgp() -> None:
     """Containers run programs as numbers that /etc/passwd does not know; ExaBGP takes what it is told to run as."""
     done = subprocess.run([sys.executable, "-c", NAMELESS], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_nothing_is_imported_from_where_the_agent_was_started(tmp_path: Path) -> None:
+    """In a folder that anybody may write to, a file with the name of a module would be run as root."""
+    (tmp_path / "socket.py").write_text("raise SystemExit('planted')")
+    words = command(Paths(tmp_path))
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    assert "is not an exabgp config file" in done.stderr, done.stderr
