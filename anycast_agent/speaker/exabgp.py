@@ -254,6 +254,8 @@ class Process:
         self._paths = paths
         self._child: asyncio.subprocess.Process | None = None
         self._pid: int | None = None
+        self._since = ""
+        """When it started: another process may have its number later."""
 
     async def start(self, config: Config, user: User | None) -> None:
         """Raises OSError where it cannot be started."""
@@ -270,7 +272,8 @@ class Process:
             extra_groups=None if user is None else [],
         )
         self._pid = self._child.pid
-        write(self._paths.pid, f"{self._pid} {_started(self._pid)}\n")
+        self._since = _started(self._pid)
+        write(self._paths.pid, f"{self._pid} {self._since}\n")
 
     def attach(self) -> bool:
         """Take over the ExaBGP that an earlier agent left; False where there is none alive."""
@@ -280,14 +283,19 @@ class Process:
             return False
         if _started(int(pid)) != started:
             return False  # the number is another process's by now
-        self._pid = int(pid)
+        self._pid, self._since = int(pid), started
         return True
 
     @property
     def alive(self) -> bool:
         if self._child is not None:
             return self._child.returncode is None
-        return self._pid is not None and bool(_started(self._pid))
+        return self._pid is not None and _started(self._pid) == self._since
+
+    @property
+    def _is_another(self) -> bool:
+        """Its number is another process's by now: that one is not ours to end."""
+        return self._pid is not None and _started(self._pid) not in ("", self._since)
 
     def describe_end(self) -> str:
         code = self._child.returncode if self._child is not None else None
@@ -296,6 +304,9 @@ class Process:
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL for all of its group; a frozen one goes too. Bounded by ``KILL_AFTER``."""
         if self._pid is None:
+            return
+        if self._is_another:
+            self._forget()
             return
         _signal(self._pid, signal.SIGTERM)
         _signal(self._pid, signal.SIGCONT)
@@ -309,7 +320,8 @@ class Process:
         """For one that does not answer."""
         if self._pid is None:
             return
-        _signal_group(self._pid, signal.SIGKILL)
+        if not self._is_another:
+            _signal_group(self._pid, signal.SIGKILL)
         await self._gone_within(KILL_AFTER)
         self._forget()
 
