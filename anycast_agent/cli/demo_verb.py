@@ -323,7 +323,8 @@ class _Demo:
                 process.terminate()
         waiting = [asyncio.create_task(process.wait()) for process in self._processes]
         if waiting:
-            await asyncio.wait(waiting, timeout=1.4)
+            # What is killed in the namespace takes all along with it; on loopback, the agent has to end its ExaBGP.
+            await asyncio.wait(waiting, timeout=1.4 if self._isolated else 9.0)
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -83,6 +83,18 @@ def test_whatever_ends_the_demo_nothing_of_it_is_left(folder: Path, number: sign
     until(lambda: not list(folder.glob("anycast-demo-*")), "the folder is still there")
 
 
+def test_a_frozen_exabgp_does_not_outlive_the_demo(folder: Path) -> None:
+    """On loopback no namespace takes it along: the agent gets the time to end it."""
+    with started(folder, isolated=False) as demo:
+        try:
+            told(demo, "Ctrl-C")
+            (pid,) = folder.glob("anycast-demo-*/run/exabgp.pid")
+            os.kill(int(pid.read_text().split()[0]), signal.SIGSTOP)
+        finally:
+            demo.send_signal(signal.SIGINT)
+    assert not of_the_demo(folder)
+
+
 @pytest.mark.parametrize("after", [0.0, 0.1, 0.3, 0.6, 1.0])
 def test_ctrl_c_is_good_at_any_time(folder: Path, after: float) -> None:
     """At the very start, too: no complaint, and nothing left."""
