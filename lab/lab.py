@@ -114,12 +114,15 @@ class Lab:
             if node.init:
                 raise NodeError(f"{node.name} is on already")
             interfaces = [end.interface for end in self._ends(node.name)]
-            before, old = node.keeper, node
+            before, old = node.keeper, node.network
             node.plug()
-            moved, node.keeper = node.keeper, before
-            links.move(interfaces, old, moved)
-            node.unplug()
-            node.keeper = moved
+            try:
+                links.move(interfaces, old, node.keeper)
+            except BaseException:
+                node.keeper = before
+                raise
+            self._save()
+            node.unplug(before)
             links.set_up(node, interfaces)
         self._boot(nodes)
 
@@ -167,8 +170,10 @@ class Lab:
             )
         top = topology.load(Path(state["topology"]), variables(state["variant"]))
         lab = cls(top, name, state["variant"], state["rootfs"])
+        if set(state["nodes"]) != set(lab.nodes):
+            raise LabError(f"{top.path} has other nodes than {name} was started with: anycast-lab --name {name} down")
         for node, (keeper, init) in state["nodes"].items():
-            lab.nodes[node].keeper, lab.nodes[node].init = keeper, init
+            lab.nodes[node].recall(keeper, init)
         return lab
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyroute2
 
-from lab.node import Node, NodeError
+from lab.node import Node, NodeError, in_network
 from lab.topology import End, Link
 
 INDEX_FIRST = 1000
@@ -44,7 +44,7 @@ def set_up(node: Node, interfaces: Iterable[str], up: bool = True) -> None:
     node.in_network(work)
 
 
-def move(interfaces: Iterable[str], node: Node, to: int) -> None:
+def move(interfaces: Iterable[str], network: str, to: int) -> None:
     """Take ends of links into another network namespace, a process's: they lose their addresses, as at a boot."""
 
     def work() -> None:
@@ -52,7 +52,7 @@ def move(interfaces: Iterable[str], node: Node, to: int) -> None:
             for interface in interfaces:
                 netlink.link("set", index=_index(netlink, interface), net_ns_pid=to)
 
-    node.in_network(work)
+    in_network(network, work)
 
 
 def cut(link: Link, nodes: Mapping[str, Node]) -> None:
@@ -84,7 +84,7 @@ def silence(node: Node, ends: Iterable[End]) -> None:
 
 def _nft(node: Node, script: str) -> None:
     done = subprocess.run(
-        ["nsenter", f"--net=/proc/{node.keeper}/ns/net", "nft", "-f", "-"], input=script, capture_output=True, text=True
+        ["nsenter", f"--net={node.network}", "nft", "-f", "-"], input=script, capture_output=True, text=True
     )
     if done.returncode != 0:
         raise NodeError(f"{node.name}: nft: {done.stderr.strip()}")

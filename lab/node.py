@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -71,7 +72,7 @@ class Node:
         self._folder.mkdir(parents=True, exist_ok=True)
         command = shlex.split(self.spec.cmd) or _of_image(self.spec.image)
         self._process = subprocess.Popen(
-            ["nsenter", f"--net=/proc/{self.keeper}/ns/net", "unshare", "--uts", "--mount", "--pid", "--ipc", "--fork",
+            ["nsenter", f"--net={self.network}", "unshare", "--uts", "--mount", "--pid", "--ipc", "--fork",
              "--kill-child", sys.executable, "-I", str(HERE / "init.py")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             preexec_fn=self._group.join, start_new_session=True,
@@ -114,11 +115,16 @@ class Node:
     def freeze(self, frozen: bool) -> None:
         self._group.freeze(frozen)
 
-    def unplug(self) -> None:
-        """Let go of the network namespace: with its last process, it and its ends of links are gone."""
-        if self.keeper:
-            os.kill(self.keeper, 9)
-            self.keeper = 0
+    def unplug(self, keeper: int) -> None:
+        """Let go of a network namespace: with its last process, it and its ends of links are gone."""
+        with suppress(ProcessLookupError):
+            os.kill(keeper, signal.SIGKILL)
+
+    def recall(self, keeper: int, init: int) -> None:
+        """Take up what another process has written down. Numbers are used again: one that is not in our control groups
+        any more is somebody else's, and what is done to the node must not be done to the host."""
+        self.keeper = keeper if keeper in self._keeper_group.processes() else 0
+        self.init = init if init in self._group.processes() else 0
 
     def reap(self, patience: float = 5.0) -> None:
         """Take leave of killed children: a zombie would still be seen in the lab's control group."""
@@ -186,21 +192,28 @@ class Node:
         """Processes of the node of that name: their program, script or Python module; the host's numbers."""
         return [pid for pid in self._group.processes() if name in _names(pid)]
 
+    @property
+    def network(self) -> str:
+        """The node's network namespace, as a file. Raises NodeError."""
+        if not self.keeper:
+            raise NodeError(f"{self.name}: what held its network has been killed: anycast-lab down, and up again")
+        return f"/proc/{self.keeper}/ns/net"
+
     def in_network(self, work: Callable[[], T]) -> T:
         """Run a function in the node's network namespace, in a thread that ends with it."""
-        return in_network(self.keeper, work)
+        return in_network(self.network, work)
 
 
-def in_network(pid: int, work: Callable[[], T]) -> T:
+def in_network(network: str, work: Callable[[], T]) -> T:
     found: list[T] = []
     failed: list[BaseException] = []
 
     def body() -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         try:
-            with Path(f"/proc/{pid}/ns/net").open() as file:
+            with Path(network).open() as file:
                 if libc.setns(file.fileno(), CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), f"setns {pid}")
+                    raise OSError(ctypes.get_errno(), f"setns {network}")
             found.append(work())
         except BaseException as error:
             failed.append(error)

@@ -293,6 +293,47 @@ def test_what_a_killed_run_left_is_taken_down_by_name(pair: Path) -> None:
     assert not take_down(name())
 
 
+def test_a_number_that_is_somebody_elses_by_now_is_no_nodes(lab: Lab) -> None:
+    """Whoever had it has died: what is done to the node must not be done to the host, whose network is not silenced."""
+    state = lab.folder / "state.json"
+    values = json.loads(state.read_text())
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        values["nodes"]["a"] = [stranger.pid, stranger.pid]
+        state.write_text(json.dumps(values))
+        found = Lab.running(name())
+        a = found.nodes["a"]
+        with pytest.raises(NodeError, match="a is off"):
+            a.run(["true"])
+        for do in (found.power_off, found.power_on):
+            with pytest.raises(NodeError, match="a: what held its network has been killed: anycast-lab down"):
+                do(["a"])
+        assert stranger.poll() is None and found.nodes["b"].run(["hostname"]).strip() == "b"
+        stranger.kill()
+    del values["nodes"]["b"]
+    state.write_text(json.dumps(values))
+    with pytest.raises(
+        LabError, match=f"has other nodes than {name()} was started with: anycast-lab --name {name()} down"
+    ):
+        Lab.running(name())
+
+
+def test_a_run_that_is_killed_between_a_power_cut_and_its_note_leaves_a_node_that_is_off(lab: Lab) -> None:
+    """It can be switched on again."""
+    code = (
+        "import sys, os; from lab.lab import Lab\n"
+        "lab = Lab.running(sys.argv[1])\n"
+        "lab._save = lambda: os.kill(os.getpid(), 9)\n"
+        "lab.power_off(['a'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, name()], cwd=REPO, timeout=30)
+    assert done.returncode == -9 and json.loads((lab.folder / "state.json").read_text())["nodes"]["a"][1]
+    found = Lab.running(name())
+    assert not found.nodes["a"].init
+    found.power_on(["a"])
+    until(lambda: reaches(found, "b", "192.0.2.1"))
+    found.down()
+
+
 # --- the command ---
 
 
