@@ -69,6 +69,7 @@ class Node:
     def start(self) -> None:
         """Begin to start; ``ready`` waits."""
         self._group.make()
+        self._group.freeze(False)  # its power may have been cut while it was frozen: whoever joins it would be, too
         self._folder.mkdir(parents=True, exist_ok=True)
         command = shlex.split(self.spec.cmd) or _of_image(self.spec.image)
         self._process = subprocess.Popen(
@@ -113,6 +114,8 @@ class Node:
         self._children = [child for child in self._children if child.poll() is None]
 
     def freeze(self, frozen: bool) -> None:
+        if not self.init:
+            raise NodeError(f"{self.name} is off")
         self._group.freeze(frozen)
 
     def unplug(self, keeper: int) -> None:

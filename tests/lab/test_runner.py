@@ -244,6 +244,18 @@ def test_a_frozen_node_runs_nothing_until_it_thaws(lab: Lab) -> None:
     assert a.run(["echo", "back"]).strip() == "back"
 
 
+def test_a_node_whose_power_is_cut_while_it_is_frozen_boots_as_any_other(lab: Lab) -> None:
+    """And one that is off cannot be frozen."""
+    a = lab.nodes["a"]
+    a.freeze(True)
+    lab.power_off(["a"])
+    for frozen in (True, False):
+        with pytest.raises(NodeError, match="a is off"):
+            a.freeze(frozen)
+    lab.power_on(["a"])
+    assert a.run(["echo", "back"]).strip() == "back"
+
+
 # --- what is left ---
 
 
