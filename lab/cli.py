@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--within", type=float, metavar="SECONDS", help="so long the tables may take; 0: look once")
     check.add_argument("--output", choices=("text", "json"), default="text")
     traffic = verb("traffic", _traffic, "ask as the clients do, and show who answers")
-    traffic.add_argument("--seconds", type=float, default=0.0, help="0: until interrupted")
+    traffic.add_argument("--seconds", type=float, default=0.0, help="0: until interrupted; ten minutes at the most")
     graph = verb("graph", _graph, "draw the topology (SVG on standard output)")
     graph.add_argument("--out", type=Path, metavar="FILE")
     verb("down", _down, "take the lab down: nothing is left of it")

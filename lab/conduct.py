@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +22,8 @@ from lab.scene import Expected, Scene
 from lab.tables import Change, Tables
 
 TRAFFIC = Path(__file__).resolve().parent / "traffic.py"
-LONGEST = 600.0
-"""No drill's traffic goes on for longer. Seconds."""
+LONGEST = 660.0
+"""No drill's traffic goes on for longer; a drill that does could not be judged. Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +74,7 @@ class Conductor:
     def __init__(self, lab: Lab, scene: Scene, name: str, drill: Drill, tell: Teller) -> None:
         self._lab, self._scene, self._drill, self._tell = lab, scene, drill, tell
         self._tables = Tables(lab.topology, lab.nodes, scene.concerns)
+        self._ending = False
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         self.story = Story(name, lab.variant, now, time.monotonic())
 
@@ -193,12 +192,14 @@ class Conductor:
         error = (await process.stderr.read(4096)).decode(errors="replace").strip()
         if error:
             self.story.problem = f"{client}: the traffic ended: {error.splitlines()[-1]}"
+        elif not self._ending:  # whoever asks nothing loses nothing: that must not look well
+            self.story.problem = f"{client}: the traffic ended before the drill, with status {await process.wait()}"
 
     async def _end(self, traffic: list[asyncio.subprocess.Process], readers: list[asyncio.Task[None]]) -> None:
-        for client in self._scene.clients:
-            for pid in self._lab.nodes[client].processes(TRAFFIC.name):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
+        self._ending = True
+        for process in traffic:  # ours alone: somebody may look on with traffic of his own
+            with suppress(ProcessLookupError):
+                process.terminate()
         try:
             async with asyncio.timeout(self._drill.traffic.timeout + 5):
                 await asyncio.gather(*readers)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from lab import topology
-from lab.conduct import ago, noticed
+from lab.conduct import TRAFFIC, Conductor, Story, ago, noticed
+from lab.drill import Drill, Step, Traffic
 from lab.lab import Lab
+from lab.scene import STREAMS, Scene
 from tests.support.netns import needs_root
 
 AGENT, FRR = "/var/log/agent.log", "/var/log/frr/frr.log"
@@ -116,6 +120,54 @@ def test_a_nodes_clock_is_read_right_wherever_we_are(lab: Lab, monkeypatch: pyte
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+# --- traffic ---
+
+SCENE = Scene(
+    variants=("bfd",), prefixes={}, clients=("a",), steady={},
+    targets={stream: "::1" if stream.endswith("6") else "127.0.0.1" for stream in STREAMS},
+)  # fmt: skip
+
+
+def conducted(lab: Lab, seconds: float) -> Coroutine[None, None, Story]:
+    """A drill in which nothing is done: node a asks itself, and nobody answers."""
+    traffic = Traffic(dns=50, http=5, timeout=0.2)
+    drill = Drill(title="x", before=0, after=0, traffic=traffic, steps=(Step(wait=seconds),))
+    return Conductor(lab, SCENE, "x", drill, lambda *_: None).run()
+
+
+@needs_root
+def test_a_drill_ends_its_own_traffic_alone(lab: Lab) -> None:
+    """Who looks on in a second terminal goes on asking, and none of it is left afterwards."""
+
+    async def both() -> tuple[Story, Story]:
+        return await asyncio.gather(conducted(lab, 0.5), conducted(lab, 2.5))
+
+    short, long = asyncio.run(both())
+    assert (short.problem, long.problem) == ("", "") and short.requests
+    assert max(r.sent for r in long.requests) > short.end + 1
+    assert lab.nodes["a"].processes(TRAFFIC.name) == []
+
+
+@needs_root
+def test_traffic_that_is_gone_before_the_drill_ends_is_a_problem(lab: Lab) -> None:
+    """As by the kernel, for want of memory: nothing is lost any more, because nothing is asked."""
+
+    async def killed() -> Story:
+        drill = asyncio.create_task(conducted(lab, 1.5))
+        while not (found := lab.nodes["a"].processes(TRAFFIC.name)):
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        return await drill
+
+    story = asyncio.run(killed())
+    assert story.problem == "a: the traffic ended before the drill, with status -9"
+
+
+# --- a node that is off ---
 
 
 @needs_root
