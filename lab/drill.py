@@ -150,7 +150,7 @@ class Who(Document):
 
 class Loss(Who):
     within: Bound
-    """The longest stretch in which requests were lost."""
+    """The longest stretch in which requests were lost; it has to end before the drill does."""
     share: float | None = Field(None, gt=0, le=1)
     """So much of what was sent in such a stretch may be lost at the most."""
 

@@ -236,8 +236,8 @@ def _loss(loss: Loss, story: Story, streams: Sequence[Stream], slack: float) -> 
     if not concerned:
         return Expectation(text, False, NOTHING_ASKED)
     windows = [w for s in concerned for w in s.windows]
-    longest = _longest(windows, story)
-    met, found = longest <= limit * slack, _seconds(longest)
+    longest, lasting = _longest(windows, story), any(w.end is None for w in windows)
+    met, found = longest <= limit * slack and not lasting, _seconds(longest) + (", and to the end" if lasting else "")
     if loss.share is not None and windows:
         lost, sent = _lost_since_fault(loss, story, windows)
         met = met and lost <= loss.share * sent

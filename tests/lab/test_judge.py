@@ -236,6 +236,8 @@ LOSES = asked(lost((2.1, 2.5)))
         ({"loss": {"within": "1s"}}, story((), CUT), False),
         ({"loss": {"within": "1s", "client": "c2"}}, story(asked(lost()), CUT), False),
         ({"loss": {"within": "2s"}}, story(asked(lost((7, 99))), CUT), False),
+        ({"loss": {"within": "9s"}}, story(asked(lost((7, 99))), CUT), False),  # it did not end
+        ({"loss": {"within": "9s"}}, story(asked(lost((7, 9.9))), CUT), True),
         ({"loss": {"within": "1s", "client": "c2"}}, story(asked(lost((2, 9))) + asked(lost(), "c2"), CUT), True),
         ({"detected": "200ms"}, story((), CUT, (), [seen(2.2)]), True),
         ({"detected": "200ms"}, story((), CUT, (), [seen(2.3)]), False),
