@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -63,6 +64,15 @@ def test_a_process_that_can_be_stopped_is_one_that_an_edge_keeps() -> None:
     text = (CLAB / "edge" / "start").read_text()
     kept = [line.split()[1] for line in text.splitlines() if line.startswith("keep ")]
     assert kept and set(kept) == set(drills.KEPT)
+
+
+def test_unbound_reads_and_writes_where_the_distributions_let_it() -> None:
+    """Where AppArmor is on, as on Debian and Ubuntu by default, their profile of unbound holds in a node as well."""
+    text = (CLAB / "edge" / "unbound.conf").read_text()
+    included = re.findall(r'^ *include: "(.*)"', text, re.M)
+    assert included and all(path.startswith("/etc/unbound/") for path in included)
+    assert re.findall(r"^ *control-interface: (.*)", text, re.M) == ["/run/unbound.ctl"]
+    assert all(path in (CLAB / "edge" / "start").read_text() for path in included)
 
 
 # --- what our drills expect can fail, and can be met ---
