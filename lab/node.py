@@ -38,7 +38,7 @@ class Node:
     def __init__(self, spec: topology.Node, folder: Path, group: Group, lower: str = "/") -> None:
         self.spec, self.name = spec, spec.name
         self._folder, self._group, self._lower = folder / spec.name, group.below(spec.name), lower
-        self._keeper_group = group.below("keepers")
+        self._keeper_group = group.below(".keepers")  # no node can be called that
         self.keeper = 0
         """A process that holds the network namespace."""
         self.init = 0

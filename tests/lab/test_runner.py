@@ -170,6 +170,19 @@ def test_a_power_cut_leaves_the_neighbors_link_up_and_a_boot_is_cold(lab: Lab) -
         lab.power_on(["a"])
 
 
+def test_a_node_may_be_called_what_the_lab_calls_things_of_its_own(pair: Path) -> None:
+    """Its power is its own: the networks of the others stay."""
+    pair.write_text(PAIR.replace("a: {", "keepers: {").replace('"a:', '"keepers:'))
+    lab = Lab(topology.load(pair, {}), name("-names"), "bfd")
+    lab.up()
+    try:
+        lab.power_off(["keepers"])
+        lab.power_on(["keepers"])
+        assert reaches(lab, "keepers", "192.0.2.0")
+    finally:
+        lab.down()
+
+
 def test_a_node_without_power_says_no_goodbye(lab: Lab) -> None:
     """The kernel closes the connections of whom it kills; the neighbor must hear nothing of that."""
     a, b = lab.nodes["a"], lab.nodes["b"]
