@@ -17,7 +17,7 @@ def mounted() -> Path:
         words = line.split()
         if words[2] == "cgroup2":
             return Path(words[1])
-    raise LookupError("cgroup2 is not mounted: mount -t cgroup2 none /sys/fs/cgroup")
+    raise LookupError("cgroup2 is not mounted: mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2")
 
 
 class Group:

@@ -419,6 +419,21 @@ def test_what_the_host_lacks_is_said_with_what_to_type(pair: Path) -> None:
     assert done.returncode == 1 and "root is needed" in done.stderr
 
 
+def test_without_cgroup2_it_says_how_to_have_it_and_that_works() -> None:
+    """Beside version 1, and not on top of it: the host's own control groups stay in reach."""
+    script = (
+        "while read -r _ at kind _; do [ $kind != cgroup2 ] || umount -l $at; done < /proc/self/mounts\n"
+        "mount -t tmpfs none /run && words=$($0 -c 'from lab.cgroups import mounted; mounted()' 2>&1) && exit 1\n"
+        'echo "$words" | tail -1; eval "${words##*not mounted: }"; exec $0 -c "from lab.cgroups import *; print(mounted())"'
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, sys.executable],
+        cwd=REPO, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1:] == ["/run/cgroup2"], done.stdout + done.stderr
+    assert "cgroup2 is not mounted: " in done.stdout
+
+
 def test_an_interrupted_start_leaves_nothing(pair: Path) -> None:
     """SIGINT while it waits for routes that never come."""
     (pair.parent / "lab.yaml").write_text(
