@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lab import drill, links
@@ -62,7 +63,7 @@ def kill(lab: Lab, what: drill.Kill) -> str:
 def stop(lab: Lab, what: drill.Stop) -> str:
     names = _names(lab, what)
     for name in names:
-        (lab.nodes[name].path("/run/lab") / f"{what.process}.off").touch()
+        _off(lab, name, what.process).touch()
     _signal(lab, names, drill.KEPT[what.process], signal.Signals[f"SIG{what.signal}"])
     return f"{_say(names)}: {what.process} is {'killed' if what.signal == 'KILL' else 'stopped'}"
 
@@ -70,8 +71,16 @@ def stop(lab: Lab, what: drill.Stop) -> str:
 def start(lab: Lab, what: drill.Start) -> str:
     names = _names(lab, what)
     for name in names:
-        (lab.nodes[name].path("/run/lab") / f"{what.process}.off").unlink(missing_ok=True)
+        _off(lab, name, what.process).unlink(missing_ok=True)
     return f"{_say(names)}: {what.process} starts"
+
+
+def _off(lab: Lab, name: str, process: str) -> Path:
+    """What holds back the start-up of an edge: while the file is there, it does not start that process."""
+    folder = lab.nodes[name].path("/run/lab")
+    if not folder.is_dir():
+        raise LabError(f"{name} keeps no {process} running: only an edge does")
+    return folder / f"{process}.off"
 
 
 def cut(lab: Lab, what: drill.LinkOnly) -> str:

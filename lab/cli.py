@@ -203,9 +203,10 @@ def _exec(args: argparse.Namespace) -> int:
         raise UsageError("which command? anycast-lab exec NODE COMMAND…")
     process = _node(args).popen(words)
     try:
-        return int(process.wait())
+        status = process.wait()
     except KeyboardInterrupt:
-        return int(process.wait())
+        status = process.wait()
+    return status if status >= 0 else 128 - status  # as a shell tells a signal
 
 
 def _node(args: argparse.Namespace) -> Node:

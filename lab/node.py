@@ -188,7 +188,9 @@ class Node:
         return str(out)
 
     def path(self, inside: str) -> Path:
-        """A file of the node, as the host reaches it."""
+        """A file of the node, as the host reaches it. Raises NodeError."""
+        if not self.init:
+            raise NodeError(f"{self.name} is off")
         return Path(f"/proc/{self.init}/root") / inside.lstrip("/")
 
     def processes(self, name: str) -> list[int]:

@@ -247,6 +247,9 @@ def test_a_lab_of_one_variant_is_not_drilled_as_another(tiny: Path, tmp_path: Pa
         done = typed(*at, "exec", "c", "true")
         assert done.returncode == 2 and "there is no node 'c' in t.clab.yml" in done.stderr
         assert typed(*at, "exec", "a", "--", "sh", "-c", "exit 7").returncode == 7
+        assert typed(*at, "exec", "a", "--", "sh", "-c", "kill -9 $$").returncode == 137
+        done = typed(*at, "do", "stop: {nodes: [a], process: agent}")
+        assert done.returncode == 1 and "anycast-lab: a keeps no agent running: only an edge does" in done.stderr
         done = typed(*at, "check", "say")
         assert (done.returncode, done.stdout) == (
             0,
@@ -257,8 +260,9 @@ def test_a_lab_of_one_variant_is_not_drilled_as_another(tiny: Path, tmp_path: Pa
         done = typed(*at, "check", "say", "--output", "json")
         assert done.returncode == 1
         assert json.loads(done.stdout) == [{"text": "a: hostname: says", "met": False, "found": "a is off"}]
-        done = typed(*at, "exec", "a", "true")
-        assert done.returncode == 1 and "anycast-lab: a is off" in done.stderr
+        for words in (["exec", "a", "true"], ["do", "stop: {nodes: [a], process: agent}"]):
+            done = typed(*at, *words)
+            assert done.returncode == 1 and "anycast-lab: a is off" in done.stderr
     finally:
         assert typed(*at, "down").returncode == 0
     assert not (ROOT / NAME).exists()
