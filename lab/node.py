@@ -90,9 +90,9 @@ class Node:
             "command": command,
             "env": self.environment(),
         }
-        stdin = _stream(self._process.stdin)
-        stdin.write(json.dumps(orders))
-        stdin.close()
+        # A broken pipe: it has ended already, and `ready` says what it said.
+        with suppress(BrokenPipeError), _stream(self._process.stdin) as stdin:
+            stdin.write(json.dumps(orders))
 
     def _sysctls(self, of_network: bool) -> dict[str, str]:
         return {name: value for name, value in self.spec.sysctls.items() if name.startswith("net.") is of_network}

@@ -289,6 +289,24 @@ def test_nothing_is_left_after_down_or_after_a_start_that_failed(pair: Path) -> 
     assert leftovers(name()) == []
 
 
+def test_a_node_that_ends_before_it_has_read_its_orders_says_why(
+    pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where no mount namespace may be made; its environment fills the pipe, so that it is not read for sure."""
+    program = tmp_path / "bin" / "unshare"
+    program.parent.mkdir()
+    real = shutil.which("unshare")
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *--mount*) echo "unshare: not permitted"; exit 1 ;; *) exec {real} "$@" ;; esac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    pair.write_text(PAIR.replace("GREETING: hello", f"GREETING: {'x' * 100_000}"))
+    with pytest.raises(NodeError, match="a: unshare: not permitted"):
+        Lab(topology.load(pair, {}), name("-deaf"), "bfd").up()
+    assert leftovers(name("-deaf")) == []
+
+
 def test_two_labs_run_side_by_side_and_a_name_is_used_once(pair: Path, lab: Lab) -> None:
     """The second does not disturb the first."""
     other = Lab(topology.load(pair, {}), name("-2"), "bfd")
