@@ -66,20 +66,25 @@ def mend(link: Link, nodes: Mapping[str, Node]) -> None:
 
 def lose(end: End, node: Node, percent: int) -> None:
     """Drop so much of what comes in at an end: at 100, everything, ARP too, with the link up. 0 ends it."""
-    table = f"lab_{end.interface.replace('-', '_').replace('.', '_')}"
-    _nft(node, f"add table netdev {table}\ndelete table netdev {table}\n")
-    if percent:
-        chance = f"numgen random mod 100 < {percent} " if percent < 100 else ""
-        hook = f"type filter hook ingress device {end.interface} priority 0;"
-        _nft(node, f"table netdev {table} {{\n chain in {{\n  {hook}\n  {chance}drop\n }}\n}}\n")
+    _nft(node, _losing(end, percent))
 
 
 def silence(node: Node, ends: Iterable[End]) -> None:
-    """Nothing comes in any more, and nothing goes out: the kernel closes the TCP connections of whom it kills, and a
-    machine without power sends no FIN."""
-    for end in ends:
-        lose(end, node, 100)
-    _nft(node, "table inet lab_silence {\n chain out {\n  type filter hook output priority raw;\n  drop\n }\n}\n")
+    """From one moment on, nothing comes in, and nothing goes out: the kernel closes the connections of whom it kills;
+    a machine without power sends no FIN."""
+    deaf = "".join(_losing(end, 100) for end in ends)
+    dumb = "table inet lab_silence {\n chain out {\n  type filter hook output priority raw;\n  drop\n }\n}\n"
+    _nft(node, deaf + dumb)
+
+
+def _losing(end: End, percent: int) -> str:
+    table = f"lab_{end.interface.replace('-', '_').replace('.', '_')}"
+    script = f"add table netdev {table}\ndelete table netdev {table}\n"
+    if percent:
+        chance = f"numgen random mod 100 < {percent} " if percent < 100 else ""
+        hook = f"type filter hook ingress device {end.interface} priority 0;"
+        script += f"table netdev {table} {{\n chain in {{\n  {hook}\n  {chance}drop\n }}\n}}\n"
+    return script
 
 
 def _nft(node: Node, script: str) -> None:
