@@ -43,11 +43,16 @@ def drill(args: argparse.Namespace) -> int:
     results: list[Result] = []
     routers: set[str] = set()
     name = name_of(args)
-    with alone(name):
-        for variant in variants:
-            wanted = {n: d for n, d in chosen.items() if _wanted(args, d, variant, scene)}
-            if wanted:
-                results += _run_all(args, name, variant, wanted, scene, routers)
+    try:
+        with alone(name):
+            for variant in variants:
+                wanted = {n: d for n, d in chosen.items() if _wanted(args, d, variant, scene)}
+                if wanted:
+                    _run_all(args, name, variant, wanted, scene, results, routers)
+    except BaseException:
+        if results:  # of half an hour, what was seen until then
+            say(f"the drills that ended are in {_written(args, top, results, routers)}")
+        raise
     return _report(args, top, results, routers)
 
 
@@ -90,10 +95,10 @@ def _run_all(
     variant: str,
     wanted: dict[str, drills.Drill],
     scene: Scene,
+    results: list[Result],
     routers: set[str],
-) -> list[Result]:
+) -> None:
     """In the lab that is up, where one of this variant is; else in one of its own, which goes again."""
-    results = []
     with _lab_for(args, name, variant) as lab_of:
         routers.add(_frr(lab_of()))
         for drill_name, drill in wanted.items():
@@ -105,7 +110,6 @@ def _run_all(
             _say_result(result)
             if not result.passed:
                 lab_of(fresh=True)  # what it left must not be the next one's fault
-    return results
 
 
 @contextmanager
@@ -153,11 +157,15 @@ def _say_result(result: Result) -> None:
     say(f"{result.drill}: {'passed' if result.passed else 'FAILED'}")
 
 
-def _report(args: argparse.Namespace, top: Topology, results: list[Result], routers: set[str]) -> int:
+def _written(args: argparse.Namespace, top: Topology, results: list[Result], routers: set[str]) -> Path:
     from lab.graph import svg
     from lab.report import write
 
-    path = write(results, args.report, svg(top), _about(routers))
+    return write(results, args.report, svg(top), _about(routers))
+
+
+def _report(args: argparse.Namespace, top: Topology, results: list[Result], routers: set[str]) -> int:
+    path = _written(args, top, results, routers)
     if args.output == "json":
         print(json.dumps([result.to_json() for result in results]))
     else:

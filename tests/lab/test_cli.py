@@ -234,6 +234,24 @@ def test_two_are_not_at_work_on_one_name(tiny: Path, words: list[str]) -> None:
 
 
 @needs_root
+def test_what_was_seen_is_reported_also_where_the_lab_cannot_go_on(tiny: Path, tmp_path: Path) -> None:
+    """The second drill breaks what the next lab would be started with; nothing is left of either."""
+    (tmp_path / "boot").write_text("true\n")
+    tiny.write_text(TINY.replace("group: all}", "group: all, binds: ['boot:/lab/boot'], exec: [sh /lab/boot]}"))
+    (tmp_path / "drills" / "zap.yaml").write_text(
+        "title: It breaks\nbefore: 0s\nafter: 0s\npatience: 0s\nsteps:\n"
+        "  - fault: {run: {nodes: [a], command: [sh, -c, 'echo exit 3 > /lab/boot']}}\n  - tables: {a: {x: [b]}}\n"
+    )
+    report = tmp_path / "report"
+    done = typed("--topology", str(tiny), "drill", "look", "zap", "--report", str(report))
+    assert done.returncode == 1 and "sh /lab/boot: status 3" in done.stderr, done.stderr
+    assert f"the drills that ended are in {report}/report.html" in done.stderr
+    results = json.loads((report / "results.json").read_text())["results"]
+    assert [(r["drill"], r["passed"]) for r in results] == [("look", True), ("zap", False)]
+    assert not (ROOT / NAME).exists() and not (mounted() / f"{PREFIX}{NAME}").exists()
+
+
+@needs_root
 def test_a_lab_of_one_variant_is_not_drilled_as_another(tiny: Path, tmp_path: Path) -> None:
     """Up, looked at, drilled, checked and taken down, with what each exits with."""
     at = ["--topology", str(tiny)]
