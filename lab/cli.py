@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # An interrupted run cleans up like one that failed, also one that a script has put into the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupted)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # the terminal has gone; nohup ignores that
+        signal.signal(signal.SIGHUP, _interrupted)
     try:
         func: Callable[[argparse.Namespace], int] = args.func
         return func(args)

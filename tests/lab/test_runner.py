@@ -452,8 +452,9 @@ def test_without_cgroup2_it_says_how_to_have_it_and_that_works() -> None:
     assert "cgroup2 is not mounted: " in done.stdout
 
 
-def test_an_interrupted_start_leaves_nothing(pair: Path) -> None:
-    """SIGINT while it waits for routes that never come."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_an_interrupted_start_leaves_nothing(number: int, pair: Path) -> None:
+    """While it waits for routes that never come; also where the terminal has gone."""
     (pair.parent / "lab.yaml").write_text(
         json.dumps(
             {
@@ -471,7 +472,7 @@ def test_an_interrupted_start_leaves_nothing(pair: Path) -> None:
     )  # fmt: skip
     assert process.stderr is not None
     until(lambda: "still to come" in process.stderr.readline(), 20)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130 and "interrupted" in err
     assert leftovers(name()) == []
