@@ -66,6 +66,11 @@ def test_a_process_that_can_be_stopped_is_one_that_an_edge_keeps() -> None:
     assert kept and set(kept) == set(drills.KEPT)
 
 
+def test_no_node_writes_into_the_repository() -> None:
+    """`write memory` on a router would, and under containerlab an image that gives its files to a user of its own."""
+    assert [bind for node in TOP.nodes.values() for bind in node.binds if not bind[2]] == []
+
+
 def test_unbound_reads_and_writes_where_the_distributions_let_it() -> None:
     """Where AppArmor is on, as on Debian and Ubuntu by default, their profile of unbound holds in a node as well."""
     text = (CLAB / "edge" / "unbound.conf").read_text()
