@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from lab.conduct import Request, Story
 from lab.drill import AnsweredBy, Drill, Expect, Loss, Who, bound
 from lab.result import BUCKET, Expectation, Figures, Mark, Result, Stream, Window
+from lab.tables import Change
 
 JOINS = 0.25
 """Losses that are no further apart are one window: with ECMP, other flows are answered in between. Seconds."""
@@ -111,17 +112,23 @@ def _figures(story: Story, streams: Sequence[Stream]) -> Figures:
     recovery = next((m.at for m in story.marks if m.kind == "recovery" and m.at > fault), story.end)
     detected = next((s.at for s in story.seen if fault <= s.at < recovery), None)
     changes = sorted(c.at for c in story.changes if fault <= c.at < recovery)
+    withdrawals = [c.at for c in story.changes if fault <= c.at < recovery and _a_way_less(c)]
     lost = [w for w in windows if w.end is None or w.end + story.begin > fault]
     open_end = any(w.end is None for w in lost)
     ends = [w.end + story.begin for w in lost if w.end is not None and w.begin + story.begin < recovery]
     return Figures(
         detected=_ago(detected, fault),
-        withdrawn=_ago(changes[0] if changes else None, fault),
+        withdrawn=_ago(min(withdrawals, default=None), fault),
         table=_ago(_burst_end(changes), fault),
         loss=_longest(windows, story),
         restored=_ago(max(ends) if ends and not open_end else None, fault),
         flaps=_flaps(story),
     )
+
+
+def _a_way_less(change: Change) -> bool:
+    """A table leaves a next hop of a service's prefix; an edge's own way out says nothing of the service."""
+    return not change.prefix.startswith("default") and bool(set(change.before or ()) - set(change.after or ()))
 
 
 def _ago(at: float | None, since: float) -> float | None:

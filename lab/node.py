@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -28,6 +29,9 @@ IMAGES = {"frrouting/frr": ["/usr/lib/frr/frrinit.sh", "start"]}
 
 FOLDERS = [("/var/log/frr", "frr"), ("/run/frr", "frr"), ("/var/run/frr", "frr")]
 """What the packages' own start-up makes, on file systems that are empty at boot: (path, owner)."""
+
+READY_WITHIN = 20.0
+"""A node that has not made its root file system by then never will. Seconds."""
 
 
 class NodeError(RuntimeError):
@@ -100,6 +104,8 @@ class Node:
     def ready(self) -> None:
         """Wait until PID 1 has started its command. Raises NodeError."""
         stdout = _stream(self._process.stdout)
+        if not select.select([stdout], [], [], READY_WITHIN)[0]:
+            raise NodeError(f"{self.name}: PID 1 has not started its command after {READY_WITHIN:g} s")
         said = stdout.readline().strip()
         if said != "ready":
             raise NodeError(f"{self.name}: {said} {stdout.read().strip()}".strip())
@@ -132,7 +138,10 @@ class Node:
     def reap(self, patience: float = 5.0) -> None:
         """Take leave of killed children: a zombie would still be seen in the lab's control group."""
         for child in self._children:
-            child.wait(patience)
+            try:
+                child.wait(patience)
+            except subprocess.TimeoutExpired:
+                raise NodeError(f"{self.name}: process {child.pid} was killed, and does not end") from None
 
     # --- inside ---
 

@@ -242,8 +242,9 @@ def test_what_was_seen_is_reported_also_where_the_lab_cannot_go_on(tiny: Path, t
         "title: It breaks\nbefore: 0s\nafter: 0s\npatience: 0s\nsteps:\n"
         "  - fault: {run: {nodes: [a], command: [sh, -c, 'echo exit 3 > /lab/boot']}}\n  - tables: {a: {x: [b]}}\n"
     )
+    shutil.copy(tmp_path / "drills" / "zap.yaml", tmp_path / "drills" / "zip.yaml")
     report = tmp_path / "report"
-    done = typed("--topology", str(tiny), "drill", "look", "zap", "--report", str(report))
+    done = typed("--topology", str(tiny), "drill", "look", "zap", "zip", "--report", str(report))
     assert done.returncode == 1 and "sh /lab/boot: status 3" in done.stderr, done.stderr
     assert f"the drills that ended are in {report}/report.html" in done.stderr
     results = json.loads((report / "results.json").read_text())["results"]
