@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -674,9 +675,10 @@ def _path_fields(path: codec.ReceivedPath) -> dict[str, object]:
 
 
 def _say(text: str) -> None:
-    # Who read this may have gone, like a logger behind the agent; what it is about is done all the same.
+    # Who reads this may have gone, like a logger behind the agent, or stand still: what it is about is done anyway.
     with contextlib.suppress(OSError):
-        print(f"anycast-pipe: {text}", file=sys.stderr, flush=True)
+        if select.select([], [2], [], 0)[1]:
+            print(f"anycast-pipe: {text}", file=sys.stderr, flush=True)
 
 
 def _notify(text: str) -> None:

@@ -142,6 +142,8 @@ class Agent:
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    stderr: int | None = None
+    """In place of the log."""
     _run_number: int = 0
 
     @property
@@ -157,7 +159,11 @@ class Agent:
         words = [sys.executable, "-m", "anycast_agent.cli.main", "run", "--config", str(self.config)]
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **self.environment}
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=self.stderr or log,
+                env={**os.environ, **self.environment},
             )
 
     def log(self) -> str:
@@ -303,3 +309,13 @@ def addresses_of(s: Scene) -> str:
     """The namespace's addresses, as iproute2 shows them."""
     done = subprocess.run(["ip", "-n", s.namespace, "-o", "addr"], capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def fill(pipe: int) -> None:
+    """Until a pipe takes nothing more; who else writes to it waits."""
+    own = os.open(f"/proc/self/fd/{pipe}", os.O_WRONLY | os.O_NONBLOCK)
+    for size in (4096, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(own, b"x" * size)
+    os.close(own)

@@ -22,6 +22,7 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.model import Attributes, RouteKey, SessionState, Will
 from tests.adapters.speaker.harness import LEAF, V4, V6, Agent, BgpPeer, config, leaf, replace, speaking
 from tests.adapters.speaker.test_faults import HEAD, exabgp, pipe, raw
+from tests.support.agent import fill
 
 
 async def test_an_agent_that_hands_over_may_take_its_time(tmp_path: Path) -> None:
@@ -330,12 +331,16 @@ async def test_ipv6_paths_of_others_are_seen(tmp_path: Path) -> None:
         await agent.until(lambda: any(isinstance(e, ev.PathGone) and e.prefix == V6[3] for e in agent.posted))
 
 
-def test_the_switch_works_where_nobody_reads_what_the_pipe_says(tmp_path: Path) -> None:
-    """Standard error is a pipe whose reader has ended, as a logger's: the dead agent's route is withdrawn all the same."""
+@pytest.mark.parametrize("stands_still", [False, True])
+def test_the_switch_works_where_nobody_reads_what_the_pipe_says(tmp_path: Path, stands_still: bool) -> None:
+    """The reader of standard error has ended, or takes no more: the dead agent's route is withdrawn all the same."""
     path, settings = tmp_path / "s", tmp_path / "pipe.json"
     settings.write_text(json.dumps({"dead_man": 0.5, "adopt_for": 30, "allow": [V4[0]], "owned": False}))
     nobody, said = os.pipe()
-    os.close(nobody)
+    if stands_still:
+        fill(said)
+    else:
+        os.close(nobody)
     words = [sys.executable, "-m", "anycast_agent.speaker.pipe", str(path), str(settings)]
     helper = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, bufsize=0)
     os.close(said)
@@ -369,3 +374,5 @@ def test_the_switch_works_where_nobody_reads_what_the_pipe_says(tmp_path: Path) 
         helper.kill()
         exabgp.join()
         helper.communicate()
+        if stands_still:
+            os.close(nobody)
