@@ -6,13 +6,17 @@ import argparse
 import asyncio
 import logging
 import os
+import select
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from anycast_agent.config import ConfigError, load
 
 EXIT_FAILED, EXIT_CONFIG = 1, 2
+
+MESSAGE_MOST = 2000
+"""Bytes of a message in the log: a pipe that takes anything takes 4096, and the one before this may be told as well."""
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
@@ -62,6 +66,35 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_FAILED
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """To standard error, and waits for nobody: a terminal that was stopped (Ctrl-S), or a logger that stands still,
+    would hold up the agent until the dead-man's switch takes its routes."""
+
+    _lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not _takes_more(self.stream):
+            self._lost += 1
+            return
+        if self._lost:
+            text, self._lost = f"{self._lost} messages before this one were lost: nobody read them", 0
+            super().emit(logging.makeLogRecord({"levelno": logging.WARNING, "levelname": "WARNING", "msg": text}))
+        super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if len(text) <= 1000 else text.encode()[:MESSAGE_MOST].decode(errors="ignore")
+
+
+def _takes_more(stream: TextIO) -> bool:
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), select.POLLOUT)
+    except (AttributeError, ValueError, OSError):
+        return True  # closed, by who started us: logging knows what to do, which is nothing
+    return bool(poll.poll(0))
+
+
 class _JournalFormatter(logging.Formatter):
     """systemd reads the priority from the front of the line, and knows the time itself."""
 
@@ -70,7 +103,7 @@ class _JournalFormatter(logging.Formatter):
 
 
 def set_up_logging(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     if "JOURNAL_STREAM" in os.environ:
         handler.setFormatter(_JournalFormatter("%(message)s"))
     else:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.api.test_surfaces import run
-from tests.support.agent import V4, V6, Agent, configuration
+from tests.support.agent import V4, V6, Agent, configuration, fill
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -137,3 +140,42 @@ async def test_a_hand_over_for_too_long_is_refused_before_anything_is_done(agent
     assert (code, out) == (1, "")
     assert err == "the speaker keeps the routes for 3600 s at the most, not for 7200 s; nothing was done\n"
     assert (await agent.status())["life"] == "running"
+
+
+async def test_without_standard_error_it_works(tmp_path: Path) -> None:
+    """Closed by who started it."""
+    values_file = tmp_path / "agent.yaml"
+    values_file.write_text(json.dumps(values(tmp_path)))
+    words = [sys.executable, "-m", "anycast_agent.cli.main", "run", "--config", str(values_file)]
+    running = Agent(tmp_path)
+    running.process = subprocess.Popen(["sh", "-c", 'exec "$@" 2>&-', "sh", *words], stdin=subprocess.DEVNULL)
+    try:
+        await running.until(lambda s: s["life"] != "starting" or s["warnings"], 30)
+        assert (await running.ask(verb="reload"))["data"] == {}
+        assert running.process.poll() is None
+    finally:
+        await running.close()
+
+
+async def test_who_reads_the_log_and_stands_still_holds_nobody_up(tmp_path: Path) -> None:
+    """A terminal after Ctrl-S, or a logger that hangs: the agent works on, and says later that messages were lost."""
+    reader, writer = os.pipe()
+    running = Agent(tmp_path, stderr=writer)
+    running.write(values(tmp_path))
+    running.start()
+    try:
+        await running.until(lambda s: s["ready"], 30)
+        fill(writer)
+        assert (await running.ask(verb="reload"))["ok"]
+        assert (await running.status())["configuration"]["reloads_ok"] == 1
+        with open(reader, "rb", buffering=0) as log:
+            os.set_blocking(reader, False)
+            while log.read(1 << 16):
+                pass
+            assert (await running.ask(verb="reload"))["ok"]
+            said = log.read(1 << 16).decode()
+            assert " messages before this one were lost: nobody read them\n" in said
+            assert "configuration: reloaded" in said
+    finally:
+        os.close(writer)
+        await running.close()
