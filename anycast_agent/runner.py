@@ -43,6 +43,9 @@ REPLY_WITHIN = 40.0
 TELL_AGAIN = 1.0
 """systemd that could not be told is told again after so long. Seconds."""
 
+PAGES_AGAIN = 2.0
+"""A port for the pages that is taken is asked for again after so long. Seconds."""
+
 _BACKOFF_FIRST, _BACKOFF_MOST, _BACKOFF_FORGOTTEN = 0.1, 10.0, 60.0
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -101,7 +104,6 @@ class Runner:
 
     async def run(self) -> int:
         """Until the engine says Exit. Raises what the engine or the start of a surface raised."""
-        await self._server.start()
         await self._control.start()
         self._handle_signals()
         self._inbox.post(ev.ConfigOffered(self._loaded.config))
@@ -109,15 +111,33 @@ class Runner:
             asyncio.create_task(self._supervise(ev.Source.KERNEL, self._kernel.run)),
             asyncio.create_task(self._supervise(ev.Source.SPEAKER, self._speaker.run)),
         ]
+        pages = asyncio.create_task(self._open_pages())
         try:
             await self._turn_until_exit()
         finally:
             self._notify("STOPPING=1")
+            pages.cancel()
+            await asyncio.gather(pages, return_exceptions=True)
             await self._close(adapters)
         if self._exit is None:
             return 1
         for_a_person = self._exit.hand_over and self._asked_to_end
         return EXIT_HANDED_OVER if for_a_person and self._exit.code == 0 else self._exit.code
+
+    async def _open_pages(self) -> None:
+        """A port that is taken is no reason to leave the routes to the dead-man's switch: it is asked for again."""
+        failed = False
+        while True:
+            try:
+                await self._server.start()
+            except OSError as error:
+                failed = True
+                self._inbox.post(ev.Warned("pages", f"{error}; tried again every {PAGES_AGAIN:g} s"))
+                await asyncio.sleep(PAGES_AGAIN)
+            else:
+                if failed:
+                    self._inbox.post(ev.Warned("pages", ""))
+                return
 
     async def _close(self, adapters: list[asyncio.Task[None]]) -> None:
         """Surfaces first, the speaker last: while it ends, nothing may ask or change anything any more."""

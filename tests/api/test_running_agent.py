@@ -179,3 +179,23 @@ async def test_who_reads_the_log_and_stands_still_holds_nobody_up(tmp_path: Path
     finally:
         os.close(writer)
         await running.close()
+
+
+async def test_a_port_that_is_taken_keeps_the_pages_away_and_nothing_else(tmp_path: Path) -> None:
+    """The agent runs, says so, and serves the pages once the port is free."""
+    stranger = socket.create_server(("127.0.0.1", 0))
+    port = stranger.getsockname()[1]
+    running = Agent(tmp_path)
+    found = values(tmp_path)
+    found["agent"]["api"] = {"listen": f"127.0.0.1:{port}"}
+    running.write(found)
+    running.start()
+    try:
+        await running.until(lambda s: s["ready"] and "in use by another" in str(s["warnings"]), 30)
+        stranger.close()
+        await running.until(lambda s: "in use by another" not in str(s["warnings"]), 30)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+    finally:
+        stranger.close()
+        await running.close()
