@@ -108,7 +108,10 @@ class Lab:
         self._save()
 
     def power_on(self, names: Iterable[str]) -> None:
-        """A cold boot: nothing of before is left, in the kernel neither."""
+        """A cold boot: nothing of before is left, in the kernel neither.
+
+        The neighbors lose the carrier for some milliseconds: an interface is closed while it moves to a new namespace.
+        """
         nodes = [self.nodes[name] for name in names]
         for node in nodes:
             if node.init:
