@@ -82,9 +82,9 @@ async def test_a_refresh_leaves_the_reader_where_he_is(tmp_path: Path) -> None:
     """On a narrow screen a table is scrolled to its side: the next refresh does not take it back."""
     script = """(async () => {
       const until = async (what) => { while (!what()) await new Promise((r) => setTimeout(r, 20)); };
-      await until(() => document.querySelector(".wide"));
-      const before = document.querySelector(".wide");
-      before.scrollLeft = 50;
+      let before;
+      // Before its style has come, the table is not one that can be scrolled.
+      await until(() => (before = document.querySelector(".wide")) && ((before.scrollLeft = 50), before.scrollLeft === 50));
       await until(() => !before.isConnected);
       return document.querySelector(".wide").scrollLeft;
     })()"""
