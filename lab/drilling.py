@@ -51,7 +51,7 @@ def drill(args: argparse.Namespace) -> int:
                 if wanted:
                     _run_all(args, name, variant, wanted, scene, results, routers)
     except BaseException:
-        if results:  # of half an hour, what was seen until then
+        if results:  # a long run is not lost for what ended it
             say(f"the drills that ended are in {_written(args, top, results, routers)}")
         raise
     return _report(args, top, results, routers)

@@ -142,7 +142,7 @@ def test_a_service_that_fails_is_withdrawn_and_comes_back(tmp_path: Path, how: s
 
 
 def test_five_hundred_services_at_once(tmp_path: Path) -> None:
-    """All announced; all fail and are withdrawn; all come back; one that fails alone touches no other."""
+    """All announced; all fail and are withdrawn; all come back. That one alone touches no other is promise 9."""
     values = configuration(tmp_path)
     web = values["services"]["web"]
     prefixes = [f"198.18.{n // 250}.{n % 250 + 1}/32" for n in range(500)]
