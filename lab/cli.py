@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -204,11 +205,22 @@ def _exec(args: argparse.Namespace) -> int:
     if not words:
         raise UsageError("which command? anycast-lab exec NODE COMMAND…")
     process = _node(args).popen(words)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: _pass_on(number, process.pid))
     try:
         status = process.wait()
     except KeyboardInterrupt:
         status = process.wait()
     return status if status >= 0 else 128 - status  # as a shell tells a signal
+
+
+def _pass_on(number: int, nsenter: int) -> None:
+    """To the command itself: nsenter would end and leave it behind. A terminal's Ctrl-C reaches it without us."""
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended by itself
+        children = Path(f"/proc/{nsenter}/task/{nsenter}/children").read_text()
+        for pid in map(int, children.split() or [nsenter]):
+            os.kill(pid, number)
 
 
 def _node(args: argparse.Namespace) -> Node:

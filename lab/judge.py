@@ -17,6 +17,7 @@ TABLES_SETTLE = 5.0
 """A change of a table later than this after a fault, with none in between, is not of its making. Seconds."""
 
 MARKS_MOST = 200
+LOSSES_TOLD = 3
 
 NOTHING_ASKED = "nothing was asked"
 
@@ -212,10 +213,7 @@ def _expectations(
 
 def _one(expect: Expect, story: Story, streams: Sequence[Stream], figures: Figures, slack: float) -> Expectation | None:
     if expect.no_loss is not None:
-        concerned = _of(streams, expect.no_loss)
-        lost, sent = sum(s.lost for s in concerned), sum(s.sent for s in concerned)
-        found = f"{lost} of {sent}" if sent else NOTHING_ASKED
-        return Expectation(f"nothing is lost{_for(expect.no_loss)}", bool(sent) and not lost, found)
+        return _no_loss(expect.no_loss, story)
     if expect.loss is not None:
         return _loss(expect.loss, story, streams, slack)
     if expect.answered_by is not None:
@@ -232,6 +230,16 @@ def _one(expect: Expect, story: Story, streams: Sequence[Stream], figures: Figur
             met = value is not None and value <= limit * slack
             return Expectation(f"{name} within {_seconds(limit)}", met, _seconds(value))
     return None  # it says nothing of this variant
+
+
+def _no_loss(who: Who, story: Story) -> Expectation:
+    sent = [r for r in story.requests if _matches(who, r.client, *r.stream.split())]
+    lost = sorted((r for r in sent if r.who is None), key=lambda r: r.sent)
+    found = f"{len(lost)} of {len(sent)}" if sent else NOTHING_ASKED
+    if lost:  # by itself a number says nothing of where to look
+        first = [f"{r.client} {r.stream} at {r.sent - story.begin:+.3f} s: {r.why}" for r in lost[:LOSSES_TOLD]]
+        found += f" ({'; '.join(first)}{'; …' if lost[LOSSES_TOLD:] else ''})"
+    return Expectation(f"nothing is lost{_for(who)}", bool(sent) and not lost, found)
 
 
 def _loss(loss: Loss, story: Story, streams: Sequence[Stream], slack: float) -> Expectation | None:

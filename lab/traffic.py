@@ -21,6 +21,8 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 FLOWS = 32
@@ -31,6 +33,9 @@ OUTSTANDING_MOST = 5000
 """More than this, and what would be sent is told as lost: nobody answers, and memory is not without end."""
 
 ANSWER_MOST = 65536
+
+HELD_UP = 0.1
+"""Whoever looks later than this after a request's time is over was held up: the answer may lie there. Seconds."""
 
 _QUESTION = b"\x06whoami\x07example\x00" + struct.pack("!HH", 16, 1)  # TXT IN
 
@@ -96,7 +101,7 @@ class Dns(Stream):
             self.traffic.lost(now, self, errno.errorcode.get(error.errno or 0, "error"))
             return
         self.waiting[number] = now
-        self.traffic.later(now + self.timeout, lambda: self.give_up(number, now))
+        self.traffic.within(self.timeout, lambda: self.give_up(number, now))
 
     def give_up(self, number: int, sent: float) -> None:
         if self.waiting.get(number) == sent:
@@ -132,7 +137,7 @@ class Http(Stream):
             return
         state: dict[str, Any] = {"sent": now, "data": b"", "open": True}
         self.traffic.selector.register(sock, selectors.EVENT_WRITE, lambda s, events: self.step(s, events, state))
-        self.traffic.later(now + self.timeout, lambda: self.end(sock, state, "timeout"))
+        self.traffic.within(self.timeout, lambda: self.end(sock, state, "timeout"))
 
     def step(self, sock: socket.socket, events: int, state: dict[str, Any]) -> None:
         try:
@@ -164,7 +169,7 @@ class Traffic:
     def __init__(self, orders: dict[str, Any]) -> None:
         self.selector = selectors.DefaultSelector()
         self.records: list[list[Any]] = []
-        self.timers: list[tuple[float, int, Any]] = []
+        self.timers: list[tuple[float, int, Callable[[], None]]] = []
         self.count = 0
         self.outstanding = 0
         self.streams = [
@@ -176,9 +181,22 @@ class Traffic:
         self.start = time.monotonic()
         self.until = self.start + float(orders["seconds"])
 
-    def later(self, at: float, what: Any) -> None:
+    def later(self, at: float, what: Callable[[], None]) -> None:
         self.count += 1
         heapq.heappush(self.timers, (at, self.count, what))
+
+    def within(self, timeout: float, give_up: Callable[[], None]) -> None:
+        """Give up after that time; where we are held up ourselves, after that time once more."""
+        due = time.monotonic() + timeout
+
+        def expire() -> None:
+            late = time.monotonic() - due > HELD_UP
+            if late:
+                self.later(time.monotonic() + timeout, give_up)
+            else:
+                give_up()
+
+        self.later(due, expire)
 
     def answered(self, sent: float, stream: Stream, who: str | None) -> None:
         if who:
@@ -199,7 +217,7 @@ class Traffic:
                 self.lost(now, stream, "not sent")
             else:
                 stream.send(now)
-            self.later(due + stream.gap, lambda: self.begin(stream, due + stream.gap))
+            self.later(due + stream.gap, partial(self.begin, stream, due + stream.gap))
 
     def flush(self) -> None:
         if self.records:
@@ -215,7 +233,7 @@ class Traffic:
     def run(self) -> None:
         for number, stream in enumerate(self.streams):
             due = self.start + number * stream.gap / len(self.streams)
-            self.later(due, lambda stream=stream, due=due: self.begin(stream, due))
+            self.later(due, partial(self.begin, stream, due))
         flushed = self.start
         while self.outstanding or time.monotonic() < self.until:
             now = time.monotonic()

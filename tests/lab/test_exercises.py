@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,3 +61,23 @@ def test_an_exercise_works_as_it_is_written(name: str, up: None, tmp_path: Path)
             ["bash", "-c", script], env=ENVIRONMENT, cwd=REPO, capture_output=True, text=True, timeout=90
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_lab
+@pytest.mark.timeout(120)
+def test_an_ipv6_route_that_changes_is_replaced_in_one_step(up: None, tmp_path: Path) -> None:
+    """Deleted and added again, as zebra does unless told otherwise, what comes in between is lost."""
+    prefixes = ("default", "2001:db8:53::53", "2001:db8:53::80")  # a neighbor has known a second way to each
+    heard = tmp_path / "routes"
+    watch = ["anycast-lab", "exec", "fra-border", "ip", "-6", "monitor", "route"]
+    with heard.open("w") as file, subprocess.Popen(watch, env=ENVIRONMENT, cwd=REPO, stdout=file) as watching:
+        try:
+            deadline = time.monotonic() + 40
+            while not all(f"\n{prefix} " in "\n" + heard.read_text() for prefix in prefixes):
+                assert time.monotonic() < deadline, heard.read_text()
+                for act in ("cut", "mend"):
+                    assert lab("do", f"{act}: {{links: [[ams-border, fra-border]]}}").returncode == 0
+        finally:
+            watching.terminate()
+    told = heard.read_text()
+    assert not any(f"Deleted {prefix} " in told for prefix in prefixes), told

@@ -258,6 +258,15 @@ def test_each_kind_of_expectation_can_be_met_and_not(expect: dict[str, object], 
     assert judge(told, drill(expect)).passed == is_met
 
 
+def test_a_loss_that_may_not_be_is_told_by_name() -> None:
+    """Whose it was, when, and why, in order; of many the first three."""
+    found = one(story(asked(lost((2, 2.01)), "c1", "http IPv6")), {"no_loss": {}})
+    assert found is not None and found.found == "1 of 1000 (c1 http IPv6 at +2.000 s: timeout)"
+    found = one(story(asked(lost((2, 2.05)), "c2") + asked(lost((1, 1.01)))), {"no_loss": {}})
+    assert found is not None and found.found.startswith("6 of 2000 (c1 dns IPv4 at +1.000 s: timeout; c2 dns IPv4 at")
+    assert found.found.endswith("; …)") and found.found.count(" at +") == 3
+
+
 @pytest.mark.parametrize("name", ["loss", "detected", "withdrawn", "table"])
 def test_a_bound_is_by_variant_and_says_nothing_of_another(name: str) -> None:
     """One bound for all; or each its own."""

@@ -425,6 +425,17 @@ def test_exec_gives_the_commands_output_and_status(pair: Path, lab: Lab) -> None
     assert done.stdout == "hello\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_exec_that_is_ended_ends_its_command(pair: Path, lab: Lab, number: int) -> None:
+    """Nothing goes on in the node; the status is a signal's, as a shell tells it."""
+    words = ["--topology", str(pair), "--name", lab.name, "exec", "a", "sleep", "997"]
+    with subprocess.Popen([sys.executable, "-m", "lab.cli", *words], cwd=REPO) as process:
+        until(lambda: len(lab.nodes["a"].processes("sleep")) == 2)  # beside the node's own
+        process.send_signal(number)
+        assert process.wait(20) == 128 + number
+    until(lambda: len(lab.nodes["a"].processes("sleep")) == 1)
+
+
 def test_what_the_host_lacks_is_said_with_what_to_type(pair: Path) -> None:
     """Root, and programs by the package that has them."""
     with pytest.raises(LabError, match=r"not installed: frr x; type: apt-get install .* frr x"):

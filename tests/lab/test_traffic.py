@@ -119,6 +119,21 @@ def test_an_answer_within_its_time_counts_and_takes_its_time(servers: str) -> No
     assert all(took >= SLOW * 0.9 for _, stream, _, took in found if stream.endswith("4"))
 
 
+def test_a_client_that_is_held_up_takes_no_answer_for_a_loss(servers: str) -> None:
+    """On a busy machine it may look only when the time is over: what was answered meanwhile was answered."""
+    with traffic(servers, orders("slow", dns=50, http=50, timeout=1.0, seconds=600)) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)  # longer than a request's time
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=9)
+    assert (err, process.returncode) == ("", 0)
+    found = records(first + out)
+    assert any(took > 1.4 for *_, took in found) and all(who == "a" for _, _, who, _ in found), found
+
+
 def test_the_rate_is_what_was_asked_for(servers: str) -> None:
     """Each stream its own, evenly; zero is none. A busy machine catches up: none is left out."""
     found = asked(servers, orders("well", dns=200, http=50, timeout=5.0, seconds=0.499))
