@@ -219,8 +219,8 @@ def _pass_on(number: int, nsenter: int) -> None:
     """To the command itself: nsenter would end and leave it behind. A terminal's Ctrl-C reaches it without us."""
     with suppress(FileNotFoundError, ProcessLookupError):  # it has ended by itself
         children = Path(f"/proc/{nsenter}/task/{nsenter}/children").read_text()
-        for pid in map(int, children.split() or [nsenter]):
-            os.kill(pid, number)
+        for pid in children.split() or [str(nsenter)]:
+            os.kill(int(pid), number)
 
 
 def _node(args: argparse.Namespace) -> Node:

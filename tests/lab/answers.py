@@ -14,7 +14,7 @@ from typing import Any
 WAYS = (
     "well", "silent", "late", "closed", "slow", "wrong", "empty", "garbage", "short", "reset", "endless", "nobody",
 )  # fmt: skip
-LATE = 0.9
+LATE = 4.0
 SLOW = 0.4
 
 

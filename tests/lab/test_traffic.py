@@ -24,7 +24,7 @@ from tests.support.netns import namespaces, needs_root
 pytestmark = needs_root
 
 Record = tuple[float, str, str | None, Any]
-TIMEOUT = 0.6
+TIMEOUT = 1.5
 
 
 @contextmanager
