@@ -124,7 +124,9 @@ class CheckModel(Model):
         None, description="Over everything. By default 1s, or the interval if that is less."
     )
     fast_interval: Duration | None = Field(
-        None, description="While the verdict is about to change. By default a tenth of the interval, at least 50ms."
+        None,
+        description="While the verdict is about to change; how soon after a change at another of the service's prefixes"
+        " this one is asked, too. By default a tenth of the interval, at least 50ms.",
     )
     rise: int = Field(3, ge=1, le=1000, description="Successes in a row until it is up.")
     fall: int = Field(2, ge=1, le=1000, description="Failures in a row until it is down.")

@@ -12,11 +12,14 @@ from anycast_agent.core.model import Check, Config, Outcome, Prefix
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.timers import Timers
 
-START_SPREAD_PER_CHECK = 0.002
-"""The first probes of N checks are spread over N × 2 ms, so that a start is quick for few and no burst for many."""
+SPREAD_PER_CHECK = 0.002
+"""N checks that could all be probed now are spread over N × 2 ms: quick for few, and no burst for many."""
 
 PROBE_GRACE = 2.0
 """How long after its timeout a probe may still say that it has ended, before it is given up."""
+
+
+_SETTLED = frozenset({Phase.UP, Phase.DOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class Probing:
         self.states: dict[CheckKey, CheckState] = {}
         self._by_prefix: dict[Prefix, list[CheckKey]] = {}
         self._prefixes_of: dict[CheckKey, tuple[Prefix, ...]] = {}
+        self._same: dict[tuple[str, str], list[CheckKey]] = {}
+        """By service and name: the keys of one check, which is made for each prefix by itself."""
         self.stopped = False
 
     def configure(self, config: Config, now: float) -> set[Prefix]:
@@ -73,7 +78,7 @@ class Probing:
         for key in [k for k in self.states if k not in wanted]:
             self._forget(key)
         fresh = [key for key, check in wanted.items() if (s := self.states.get(key)) is None or s.check != check]
-        spread = len(fresh) * START_SPREAD_PER_CHECK
+        spread = len(fresh) * SPREAD_PER_CHECK
         for key in fresh:
             self._forget(key)
             check = wanted[key]
@@ -90,6 +95,9 @@ class Probing:
             for s in config.services.values()
             for c in s.checks
         }
+        self._same = {}
+        for key in wanted:
+            self._same.setdefault((key.service, key.check), []).append(key)
         for prefix in self._by_prefix:
             self.wake(prefix, now)  # whether an address has to be there may have changed, too
         added = set(fresh)
@@ -147,6 +155,8 @@ class Probing:
         state.runs[outcome] = state.runs.get(outcome, 0) + 1
         state.duration_sum += duration
         self._schedule_next(state, now)
+        if before.phase in _SETTLED and state.health.phase is not before.phase:
+            self._ask_alike(probe.key, before.phase, now)
         stale_at = state.health.stale_at(state.check)
         if stale_at is not None and self._timers.get(VerdictStale(probe.key)) is None:
             self._timers.set(VerdictStale(probe.key), stale_at)
@@ -158,6 +168,18 @@ class Probing:
         interval = state.interval()
         early = interval * state.check.jitter * self._share(state.key, state.run)
         self._timers.set(ProbeDue(state.key), max(now, state.started_at + interval - early))
+
+    def _ask_alike(self, key: CheckKey, phase: Phase, now: float) -> None:
+        """What one prefix's check has found is likely to be so for the service's others: they are asked next.
+
+        At their fast interval at the most; and each still has to find by itself what changes its verdict.
+        """
+        alike = [k for k in self._same[key.service, key.check] if k != key and self.states[k].health.phase is phase]
+        for number, other in enumerate(alike):
+            state, due = self.states[other], self._timers.get(ProbeDue(other))
+            soon = max(now + number * SPREAD_PER_CHECK, state.started_at + state.check.fast_interval)
+            if due is not None and soon < due:
+                self._timers.set(ProbeDue(other), soon)
 
     def stale(self, key: CheckKey, now: float) -> bool:
         """The timer came: whether the verdict has expired. The timer is set again where probes came since."""

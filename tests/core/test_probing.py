@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.events import StopAsked
 from anycast_agent.core.model import AddressMode, Config, Outcome
-from anycast_agent.core.probing import PROBE_GRACE, START_SPREAD_PER_CHECK
+from anycast_agent.core.probing import PROBE_GRACE, SPREAD_PER_CHECK, ProbeDue
 from tests.conftest import examples
-from tests.support.world import V4, World, check, config, service
+from tests.support.world import V4, V6, World, check, config, service
 
 
 def started(conf: Config, **changes: object) -> World:
@@ -65,11 +65,11 @@ def test_a_start_is_spread_over_two_milliseconds_a_check() -> None:
     world = started(config(*services, address_mode=AddressMode.UNMANAGED))
     world.run(0.95)
     firsts = sorted({a.key: at for at, a in reversed(world.actions) if isinstance(a, RunProbe)}.values())
-    assert firsts[-1] - 1000.0 <= 500 * START_SPREAD_PER_CHECK
-    assert firsts[-1] - firsts[0] > 0.8 * 500 * START_SPREAD_PER_CHECK
+    assert firsts[-1] - 1000.0 <= 500 * SPREAD_PER_CHECK
+    assert firsts[-1] - firsts[0] > 0.8 * 500 * SPREAD_PER_CHECK
     assert max(sum(1 for at in firsts if begin <= at < begin + 0.1) for begin in firsts) < 100
     world = started(one())
-    world.run(START_SPREAD_PER_CHECK)
+    world.run(SPREAD_PER_CHECK)
     assert len(runs(world)) == 1
 
 
@@ -104,6 +104,72 @@ def test_the_fast_interval_is_used_while_the_verdict_is_about_to_change() -> Non
     world.outcomes["dns"] = Outcome.REFUSED
     world.run(3.0)
     assert [round(g, 3) for g in gaps(world)][before - 1 :] == [1.0, 0.1, 1.0]
+
+
+def runs_of(world: World, key: CheckKey) -> list[float]:
+    return [at for at, a in world.actions if isinstance(a, RunProbe) and a.key == key]
+
+
+@pytest.mark.parametrize("fall", [1, 2])
+@pytest.mark.parametrize("begins", [(Outcome.OK, Outcome.REFUSED), (Outcome.REFUSED, Outcome.OK)])
+def test_what_one_prefix_finds_the_services_others_are_asked_next(begins: tuple[Outcome, Outcome], fall: int) -> None:
+    """A service that has failed is found by the first look of any family; and so is one that is well again.
+
+    Another check of that prefix, and another service, are not meant.
+    """
+    checks = [check(name, prefix, fall=fall, jitter=0.5) for prefix in (V4, V6) for name in ("answers", "other")]
+    beside = service("web", ("192.0.2.80/32",), checks=(check(prefix="192.0.2.80/32", jitter=0.5),))
+    world = started(config(service("dns", checks=tuple(checks)), beside, address_mode=AddressMode.UNMANAGED))
+    names = [f"dns/answers@{prefix.partition('/')[0]}" for prefix in (V4, V6)]
+    world.outcomes = dict.fromkeys(names, begins[0])
+    keys = [CheckKey("dns", "answers", V4), CheckKey("dns", "answers", V6)]
+    rest = [CheckKey("dns", "other", V4), CheckKey("dns", "other", V6), CheckKey("web", "answers", "192.0.2.80/32")]
+
+    def due(key: CheckKey) -> float:
+        assert world.engine is not None
+        at = world.engine.probing._timers.get(ProbeDue(key))
+        return at if at is not None else world.now  # it is being asked
+
+    world.run(8.0)
+    world.until(lambda w: abs(due(keys[0]) - due(keys[1])) > 0.3 and min(map(due, keys)) - w.now > 0.11, 60, 0.005)
+    first, second = sorted(keys, key=due)
+    nexts = {key: due(key) for key in [*keys, *rest]}
+    world.outcomes = dict.fromkeys(names, begins[1])
+    world.run(nexts[first] - world.now + 2 * world.probe_delay)
+    assert nexts[first] < runs_of(world, second)[-1] <= nexts[first] + 2 * world.probe_delay
+    assert {key: due(key) for key in rest if nexts[key] > world.now} == {
+        key: at for key, at in nexts.items() if key in rest and at > world.now
+    }
+
+
+def test_where_many_prefixes_are_asked_next_it_is_no_burst() -> None:
+    """One after the other, as at a start; each that was found failing itself at its fast interval."""
+    prefixes = tuple(f"192.0.2.{n}/32" for n in range(200))
+    world = started(config(service("dns", prefixes), address_mode=AddressMode.UNMANAGED))
+    world.run(4.0)
+    world.outcomes["dns"] = Outcome.REFUSED
+    before = len(runs(world))
+    world.until(lambda w: len(runs(w)) > before, 2, 0.0005)
+    at, before = world.now, len(runs(world))
+    world.run(0.1)
+    assert 40 <= len([t for t in runs(world)[before:] if t < at + 0.1]) <= 110
+    world.run(0.35)
+    assert {a.key for t, a in world.actions if isinstance(a, RunProbe) and t >= at - 0.001} == {
+        CheckKey("dns", "answers", prefix) for prefix in prefixes
+    }
+
+
+@settings(max_examples=examples(40))
+@given(st.lists(st.tuples(st.sampled_from((V4, V6)), st.sampled_from(Outcome), st.floats(0.01, 1.2)), max_size=12))
+def test_nobody_is_asked_more_often_than_at_the_fast_interval(story: list[tuple[str, Outcome, float]]) -> None:
+    """However the families take turns to fail and recover."""
+    world = started(config(service(), address_mode=AddressMode.UNMANAGED))
+    for prefix, outcome, seconds in story:
+        world.outcomes[f"dns/answers@{prefix.partition('/')[0]}"] = outcome
+        world.run(seconds)
+    for prefix in (V4, V6):
+        asked = runs_of(world, CheckKey("dns", "answers", prefix))
+        assert all(b - a >= 0.1 - 0.001 for a, b in itertools.pairwise(asked))
 
 
 def test_a_check_of_an_address_waits_for_it_and_runs_the_moment_it_is_there() -> None:

@@ -574,7 +574,7 @@ def _stories() -> Iterator[tuple[str, str]]:
             yield story, "0"
 
 
-@pytest.mark.parametrize(("story", "compat"), _stories())
+@pytest.mark.parametrize(("story", "compat"), list(_stories()))
 def test_a_default_route_is_lost(tmp_path: Path, story: str, compat: str) -> None:
     """However it goes, it is seen: also where the kernel sends no word of the route itself, and with nexthop objects
     that routes name by number only (nexthop_compat_mode 0)."""
