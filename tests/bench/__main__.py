@@ -120,14 +120,26 @@ async def load(folder: Path, namespace: str, seconds: float = 15.0) -> list[Row]
             await asyncio.sleep(seconds)
             cpu, probes = sum(map(_cpu, pids)) - cpu, await _probes(s.agent) - probes
             rate = probes / (time.monotonic() - began)
+            memory = _memory(pids[0])
+            s.agent.kill(signal.SIGTERM)
+            await s.agent.ends()
+            bare = await _bare(rate, seconds)
             return [
                 figures("HTTP checks a second, sustained", [rate], "1/s", "500"),
                 figures("processor time for 1,000 HTTP checks, all three", [1000 * cpu / probes], "s", "0.5"),
-                figures("memory of the agent, 500 services", [_memory(pids[0])], "MB", "80"),
+                figures("the same requests by aiohttp alone", [bare], "s", ""),
+                figures("memory of the agent, 500 services", [memory], "MB", "80"),
             ]
         finally:
             server.kill()
             server.wait()
+
+
+async def _bare(rate: float, seconds: float) -> float:
+    words = [sys.executable, "-m", "tests.bench.bare", str(rate), str(seconds)]
+    process = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE)
+    out, _ = await process.communicate()
+    return float(out)
 
 
 # --- a failing service --------------------------------------------------------------------------------------
