@@ -127,6 +127,12 @@ class HttpParams(Params):
         return self
 
     @property
+    def may_use_tls(self) -> bool:
+        """At once, or where a redirect leads."""
+        scheme = self.scheme if self.url is None else urlsplit(self.url).scheme
+        return scheme == "https" or self.follow_redirects > 0
+
+    @property
     def sni(self) -> str | None:
         """The name in TLS: a port belongs to the Host header alone."""
         if self.server_name is not None or self.host is None:
@@ -160,7 +166,8 @@ class HttpProber:
 
     async def probe(self, params: HttpParams, target: Target) -> Finding:
         """One request on a connection of its own: that a new one is accepted is part of what is asked."""
-        way = Way(target, params.source, params.verify, params.ca_file, params.cert_file, params.key_file)
+        certificates = (params.ca_file, params.cert_file, params.key_file)
+        way = Way(target, params.source, params.may_use_tls, params.verify, *certificates)
         with ExitStack() as stack:
             try:
                 session = stack.enter_context(self._sessions.use(way))

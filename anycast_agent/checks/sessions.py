@@ -32,6 +32,7 @@ class Way:
 
     target: Target
     source: str | None
+    tls: bool
     verify: bool
     ca_file: str | None
     cert_file: str | None
@@ -39,7 +40,7 @@ class Way:
 
     @property
     def key(self) -> tuple[object, ...]:
-        return (self.target.address, self.source, self.verify, self.ca_file, self.cert_file, self.key_file)
+        return (self.target.address, self.source, self.tls, self.verify, self.ca_file, self.cert_file, self.key_file)
 
 
 _Stamps = tuple[tuple[int, int, int] | None, ...]
@@ -104,7 +105,7 @@ class Sessions:
         task.add_done_callback(self._closing.discard)
 
     def _open(self, way: Way, stamps: _Stamps) -> aiohttp.ClientSession:
-        context = _tls(way.verify, way.ca_file, way.cert_file, way.key_file, stamps)
+        context = _tls(way.verify, way.ca_file, way.cert_file, way.key_file, stamps) if way.tls else True
 
         def make_socket(info: tuple[Any, ...]) -> socket.socket:
             sock = socket.socket(info[0], info[1] | socket.SOCK_CLOEXEC, info[2])
@@ -149,15 +150,17 @@ def _stamp(path: str | None) -> tuple[int, int, int] | None:
 @lru_cache(maxsize=256)
 def _tls(
     verify: bool, ca_file: str | None, cert_file: str | None, key_file: str | None, stamps: _Stamps
-) -> ssl.SSLContext | bool:
-    if verify and ca_file is None and cert_file is None:
-        return True
+) -> ssl.SSLContext:
     if verify:
         context = ssl.create_default_context(cafile=ca_file)
+        # What curl and the users' clients take. Python refuses, from 3.13 on, certificates that lack extensions of
+        # RFC 5280, as private authorities like to write them: an upgrade would withdraw services that work.
+        context.verify_flags = (context.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN) & ~ssl.VERIFY_X509_STRICT
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
     if cert_file is not None:
         context.load_cert_chain(cert_file, key_file, password="")  # nobody is asked for one
     return context

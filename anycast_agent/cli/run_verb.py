@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import logging
 import os
 import select
@@ -14,6 +15,8 @@ from typing import Any, TextIO
 from anycast_agent.config import ConfigError, load
 
 EXIT_FAILED, EXIT_CONFIG = 1, 2
+
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, CAP_NET_ADMIN = 47, 3, 12
 
 MESSAGE_MOST = 2000
 """Bytes of a message in the log: a pipe that takes anything takes 4096, and the one before this may be told as well."""
@@ -45,6 +48,7 @@ def add_verbs(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     set_up_logging(args.log_level)
+    keep_net_admin()
     try:
         loaded = load(args.config)
     except ConfigError as error:
@@ -64,6 +68,17 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         print(f"anycast-agent: {error}", file=sys.stderr)
         return EXIT_FAILED
+
+
+def keep_net_admin() -> None:
+    """Not hand on the capability for the addresses: programs of exec checks, and ExaBGP, have no use for it.
+
+    systemd gives it as an ambient one, which every program that we start would have (capabilities(7)).
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, CAP_NET_ADMIN, 0, 0) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        logging.getLogger(__name__).warning("programs of checks keep CAP_NET_ADMIN, where we have it: %s", reason)
 
 
 class _Handler(logging.StreamHandler[TextIO]):

@@ -340,7 +340,7 @@ class SpeakerClient:
             return
         if not self._process.alive and not self._process.attach():
             self._paths.socket.unlink(missing_ok=True)
-            await self._process.start(self._config, self._user)
+            self._process.start(self._config, self._user)
 
     async def _restart(self) -> None:
         """End an ExaBGP that does not answer, and start another; done when that one's pipe is there."""

@@ -13,6 +13,7 @@ import json
 import os
 import pwd
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -252,19 +253,20 @@ class Process:
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
-        self._child: asyncio.subprocess.Process | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._pid: int | None = None
         self._since = ""
         """When it started: another process may have its number later."""
 
-    async def start(self, config: Config, user: User | None) -> None:
+    def start(self, config: Config, user: User | None) -> None:
         """Raises OSError where it cannot be started."""
         check_version()
-        # A session of its own: a terminal's Ctrl-C is for the agent, which withdraws first; and it may outlive us.
-        self._child = await asyncio.create_subprocess_exec(
-            *command(self._paths),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
+        # A session of its own: a terminal's Ctrl-C is for the agent, which withdraws first. Not asyncio's: from Python
+        # 3.12 on, that kills what still runs when the loop ends, and after a hand-over it must.
+        self._child = subprocess.Popen(
+            command(self._paths),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             env=environment(config),
             start_new_session=True,
             user=None if user is None else user.uid,
@@ -289,7 +291,7 @@ class Process:
     @property
     def alive(self) -> bool:
         if self._child is not None:
-            return self._child.returncode is None
+            return self._child.poll() is None
         return self._pid is not None and _started(self._pid) == self._since
 
     @property
@@ -298,7 +300,7 @@ class Process:
         return self._pid is not None and _started(self._pid) not in ("", self._since)
 
     def describe_end(self) -> str:
-        code = self._child.returncode if self._child is not None else None
+        code = self._child.poll() if self._child is not None else None
         return "ExaBGP has ended" + (f" with status {code}" if code is not None else "")
 
     async def stop(self) -> None:

@@ -53,7 +53,10 @@ bgp:
 services:
   web:
     prefixes: [192.0.2.80/32]
-    checks: {page: {type: http, port: 8080, interval: 500ms, rise: 2}}
+    checks:
+      page: {type: http, port: 8080, interval: 500ms, rise: 2}
+      # The agent has CAP_NET_ADMIN; what its checks run has not.
+      powerless: {type: exec, command: [/bin/grep, -q, 'CapPrm:.0*$', /proc/self/status], interval: 500ms, rise: 1}
 """
 
 TARGET = """[Unit]
