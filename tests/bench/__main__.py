@@ -198,7 +198,7 @@ async def healthcheck(folder: Path, namespace: str, runs: int = 6) -> list[Row]:
                 await s.service.become("well")
                 await s.peer.has(V4, deadline=30)
         finally:
-            os.killpg(speaker.pid, signal.SIGKILL)
+            speaker.terminate()  # it ends its helper, which has a session of its own
             speaker.wait()
     return [figures("the same, ExaBGP's own healthcheck", took, "s", "")]
 
