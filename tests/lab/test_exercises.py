@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -69,15 +69,24 @@ def test_an_ipv6_route_that_changes_is_replaced_in_one_step(up: None, tmp_path: 
     """Deleted and added again, as zebra does unless told otherwise, what comes in between is lost."""
     prefixes = ("default", "2001:db8:53::53", "2001:db8:53::80")  # a neighbor has known a second way to each
     heard = tmp_path / "routes"
+
+    def until(condition: Callable[[str], bool]) -> None:
+        deadline = time.monotonic() + 40
+        while not condition("\n" + heard.read_text()):
+            assert time.monotonic() < deadline, heard.read_text()
+            time.sleep(0.05)
+
+    def change(word: str) -> bool:
+        return lab("exec", "fra-border", "ip", "-6", "route", word, "blackhole", "2001:db8:ffff::/64").returncode == 0
+
     watch = ["anycast-lab", "exec", "fra-border", "ip", "-6", "monitor", "route"]
     with heard.open("w") as file, subprocess.Popen(watch, env=ENVIRONMENT, cwd=REPO, stdout=file) as watching:
         try:
-            deadline = time.monotonic() + 40
-            while not all(f"\n{prefix} " in "\n" + heard.read_text() for prefix in prefixes):
-                assert time.monotonic() < deadline, heard.read_text()
-                for act in ("cut", "mend"):
-                    assert lab("do", f"{act}: {{links: [[ams-border, fra-border]]}}").returncode == 0
+            until(lambda told: change("replace") and "2001:db8:ffff::" in told)  # it listens
+            assert lab("do", "cut: {links: [[ams-border, fra-border]]}").returncode == 0
+            until(lambda told: all(f"\n{prefix} " in told for prefix in prefixes))
         finally:
             watching.terminate()
+            assert lab("do", "mend: {links: [[ams-border, fra-border]]}").returncode == 0 and change("del")
     told = heard.read_text()
     assert not any(f"Deleted {prefix} " in told for prefix in prefixes), told
