@@ -190,9 +190,9 @@ class Traffic:
         due = time.monotonic() + timeout
 
         def expire() -> None:
-            late = time.monotonic() - due > HELD_UP
-            if late:
-                self.later(time.monotonic() + timeout, give_up)
+            now = time.monotonic()
+            if now - due > HELD_UP:
+                self.later(now + timeout, give_up)
             else:
                 give_up()
 

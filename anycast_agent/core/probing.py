@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.health import CheckHealth, Phase
-from anycast_agent.core.model import Check, Config, Outcome, Prefix
+from anycast_agent.core.model import Check, Config, Outcome, Prefix, Weight, weight_of
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.timers import Timers
 
@@ -155,7 +155,9 @@ class Probing:
         state.runs[outcome] = state.runs.get(outcome, 0) + 1
         state.duration_sum += duration
         self._schedule_next(state, now)
-        if before.phase in _SETTLED and state.health.phase is not before.phase:
+        # Not after a doubtful outcome: a service that is overloaded is not to be asked more for it.
+        sure = weight_of(outcome) is not Weight.DOUBTFUL
+        if sure and before.phase in _SETTLED and state.health.phase is not before.phase:
             self._ask_alike(probe.key, before.phase, now)
         stale_at = state.health.stale_at(state.check)
         if stale_at is not None and self._timers.get(VerdictStale(probe.key)) is None:

@@ -262,7 +262,7 @@ class Process:
         """Raises OSError where it cannot be started."""
         check_version()
         # A session of its own: a terminal's Ctrl-C is for the agent, which withdraws first. Not asyncio's: from Python
-        # 3.12 on, that kills what still runs when the loop ends, and after a hand-over it must.
+        # 3.12 on, that kills what still runs when the loop ends, and ExaBGP must go on after a hand-over.
         self._child = subprocess.Popen(
             command(self._paths),
             stdin=subprocess.DEVNULL,

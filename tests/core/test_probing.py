@@ -142,6 +142,19 @@ def test_what_one_prefix_finds_the_services_others_are_asked_next(begins: tuple[
     }
 
 
+@pytest.mark.parametrize("outcome", [Outcome.TIMEOUT, Outcome.OVERLOADED])
+def test_after_a_doubtful_outcome_nobody_else_is_asked(outcome: Outcome) -> None:
+    """It may be load: to ask more would add to it."""
+    checks = (check(prefix=V4), check(prefix=V6, interval=0.7))  # not in step
+    world = started(config(service(checks=checks), address_mode=AddressMode.UNMANAGED))
+    world.run(4.0)
+    world.outcomes["dns/answers@192.0.2.53"] = outcome
+    before = len(runs_of(world, CheckKey("dns", "answers", V6)))
+    world.run(5.0)
+    asked = runs_of(world, CheckKey("dns", "answers", V6))[before - 1 :]
+    assert all(b - a == pytest.approx(0.7, abs=0.01) for a, b in itertools.pairwise(asked)) and len(asked) > 4
+
+
 def test_where_many_prefixes_are_asked_next_it_is_no_burst() -> None:
     """One after the other, as at a start; each that was found failing itself at its fast interval."""
     prefixes = tuple(f"192.0.2.{n}/32" for n in range(200))
