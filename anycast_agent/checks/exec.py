@@ -1,4 +1,4 @@
-"""exec: a program's exit code, in the meaning that Nagios plugins have given it. Never a shell."""
+"""exec: a program's exit code: 0 is ok, and nothing else unless it is asked for. Never a shell."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ class ExecParams(Params):
     command: Annotated[tuple[str, ...], AfterValidator(_an_absolute_path)] = Field(
         max_length=64, description="The program and its arguments, a list; it is never given to a shell."
     )
-    warning: Literal["ok", "fail"] = Field("ok", description="What exit code 1 (WARNING) counts as.")
+    warning: Literal["ok", "fail"] = Field(
+        "fail",
+        description="What exit code 1 counts as. `ok` is for Nagios plugins, whose 1 is WARNING; `grep -q`, `pgrep`, "
+        "`test`, `nc -z` and a script that dies of an exception say with it that they failed.",
+    )
 
 
 class ExecProber:
@@ -158,12 +162,11 @@ def _environment(target: Target) -> dict[str, str]:
 
 
 def judge(params: ExecParams, code: int, output: str) -> Finding:
-    """0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN; a signal and everything else is a failure."""
+    """0 is ok. 3 (UNKNOWN of Nagios plugins) is a failure that must last. A signal and everything else is a failure."""
     if code == 0:
         return Finding(Outcome.OK, output)
     if code == 1 and params.warning == "ok":
         return Finding(Outcome.OK, f"warning: {output}"[:200])
-    if code == 3:
-        return Finding(Outcome.OVERLOADED, f"unknown: {output}"[:200])
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return Finding(Outcome.EXIT_STATUS, f"{how}: {output}"[:200] if output else how)
+    outcome = Outcome.OVERLOADED if code == 3 else Outcome.EXIT_STATUS
+    return Finding(outcome, f"{how}: {output}"[:200] if output else how)

@@ -496,10 +496,16 @@ async def test_dns_over_tcp() -> None:
     ("script", "params", "outcome", "detail"),
     [
         ("echo fine", {}, Outcome.OK, "fine"),
-        ("echo hm; exit 1", {}, Outcome.OK, "warning: hm"),
+        ("echo hm; exit 1", {}, Outcome.EXIT_STATUS, "exit code 1: hm"),
         ("echo hm; exit 1", {"warning": "fail"}, Outcome.EXIT_STATUS, "exit code 1: hm"),
+        ("echo hm; exit 1", {"warning": "ok"}, Outcome.OK, "warning: hm"),
+        ("echo hm; exit 2", {"warning": "ok"}, Outcome.EXIT_STATUS, "exit code 2: hm"),
+        ("exec grep -q no-such-string /etc/hostname", {}, Outcome.EXIT_STATUS, "exit code 1"),
+        ("exec pgrep -x no-such-daemon", {}, Outcome.EXIT_STATUS, "exit code 1"),
+        ("exec python3 -c 'import no_such_module'", {}, Outcome.EXIT_STATUS, "exit code 1: Traceback"),
+        ("set -e; false; echo never", {}, Outcome.EXIT_STATUS, "exit code 1"),
         ("echo bad >&2; exit 2", {}, Outcome.EXIT_STATUS, "exit code 2: bad"),
-        ("exit 3", {}, Outcome.OVERLOADED, "unknown"),
+        ("exit 3", {}, Outcome.OVERLOADED, "exit code 3"),
         ("exit 77", {}, Outcome.EXIT_STATUS, "exit code 77"),
         ("kill -9 $$", {}, Outcome.EXIT_STATUS, "signal 9"),
         ("echo $ANYCAST_SERVICE/$ANYCAST_CHECK$HOME", {}, Outcome.OK, "s/c"),
@@ -507,7 +513,7 @@ async def test_dns_over_tcp() -> None:
     ],
 )
 async def test_exec_outcomes(script: str, params: dict[str, Any], outcome: Outcome, detail: str) -> None:
-    """Nagios exit codes; a small environment; output bounded."""
+    """Only 0 is ok, and 1 where WARNING is asked for by name; a small environment; output bounded."""
     async with prober() as ask:
         end = await ask(ExecParams(command=("/bin/sh", "-c", script), **params))
         assert (end.outcome, detail in end.detail) == (outcome, True), end
