@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from anycast_agent.core.actions import AddAddress, RemoveAddress
 from anycast_agent.core.events import KernelSeen
-from anycast_agent.core.model import Address, AddressMode, AddressState, Config, Family, address_of
+from anycast_agent.core.ladder.case import AddressFact, ReturnRouteFact
+from anycast_agent.core.model import (
+    Address,
+    AddressMode,
+    AddressState,
+    Config,
+    Family,
+    Prefix,
+    address_of,
+    family_of,
+)
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.timers import Timers
 
@@ -170,6 +180,22 @@ class Addresses:
     def there(self, address: Address) -> bool:
         record = self.records.get(address)
         return record is not None and record.state is not None
+
+    def fact(self, address: Address, now: float) -> AddressFact:
+        """What the ladder may know of an address."""
+        record = self.records.get(address)
+        return AddressFact(
+            mode=self._mode,
+            interface=self._interface,
+            known=self.counts(now),
+            state=record.state if record else None,
+            error=record.error if record else "",
+            repairing=self._mode is AddressMode.MANAGE and record is not None and record.repairing,
+            link_up=self.link_up(address),
+        )
+
+    def return_route(self, prefix: Prefix) -> ReturnRouteFact:
+        return ReturnRouteFact(self.watched, self.way_back.get(family_of(prefix)))
 
     def link_up(self, address: Address) -> bool:
         record = self.records.get(address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -346,25 +346,12 @@ class Reason(StrEnum):
     SHARED_CHECK_DOWN = "shared_check_down"
 
 
-class Rung(Enum):
-    """The rungs of the ladder, by the number and the words that the documentation has for them."""
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A row of the ladder, as people see it: its number in the documentation, and its title."""
 
-    NOT_WANTED = (1, "not wanted here")
-    STOPPING = (2, "stopping")
-    ADDRESS = (3, "address on the node")
-    WAY_BACK = (4, "way back")
-    NOTHING_KNOWN = (6, "nothing known yet")
-    HEALTH = (8, "health")
-    HOLD_DOWN = (10, "hold-down")
-    PREFERENCE = (11, "preference")
-
-    @property
-    def number(self) -> int:
-        return int(self.value[0])
-
-    @property
-    def title(self) -> str:
-        return str(self.value[1])
+    number: int
+    title: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,30 +7,25 @@ from dataclasses import dataclass
 
 from anycast_agent.core.addresses import Addresses
 from anycast_agent.core.health import NO_FLAPS, NOTHING_HEARD, Flaps, Health, combine
+from anycast_agent.core.ladder.case import Case, HealthFact, RouteFact, WaitFact, WishFact
+from anycast_agent.core.ladder.rows import UNDECIDED, decide
 from anycast_agent.core.model import (
-    AddressMode,
     Attributes,
     Config,
     Decision,
     Prefix,
-    Reason,
     Route,
     RouteKey,
-    Rung,
     Service,
     Tier,
     Verdict,
     address_of,
-    family_of,
 )
-from anycast_agent.core.policy import View, decide
 from anycast_agent.core.probing import Probing
 from anycast_agent.core.routes import Routes
 from anycast_agent.core.timers import Timers
 
 NEVER = float("-inf")
-
-_UNDECIDED = Decision(False, Rung.NOTHING_KNOWN, Reason.NOTHING_KNOWN, "not decided yet", "the first verdict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +115,7 @@ class Prefixes:
         }
         state = self.states.get(prefix)
         if state is None:
-            state = PrefixState(prefix, service.name, offers, _UNDECIDED, now, NOTHING_HEARD, now, NO_FLAPS)
+            state = PrefixState(prefix, service.name, offers, UNDECIDED, now, NOTHING_HEARD, now, NO_FLAPS)
             self.states[prefix] = state
         elif altered and state.decision.announce and state.decision.tier is not Tier.ADOPTED:
             # A check that is new to an announced prefix has no verdict yet, and that is no reason to withdraw. What
@@ -152,28 +147,17 @@ class Prefixes:
     def _decide(self, state: PrefixState, service: Service, config: Config, stopping: bool, now: float) -> None:
         checks = tuple((s.check, s.health) for s in self._probing.of_prefix(state.prefix))
         self._take_health(state, service, combine(checks, service.require), now)
-        address = address_of(state.prefix)
-        record = self._addresses.records.get(address)
-        view = View(
-            service=service,
+        case = Case(
             prefix=state.prefix,
+            wish=WishFact(service.name, service.enabled, service.observe_only),
             stopping=stopping,
-            announced=self._routes.announced(state.prefix),
-            mode=config.address_mode,
-            interface=config.interface,
-            kernel_known=self._addresses.counts(now),
-            address=record.state if record else None,
-            address_error=record.error if record else "",
-            repairing=config.address_mode is AddressMode.MANAGE and record is not None and record.repairing,
-            link_up=self._addresses.link_up(address),
-            way_back=self._addresses.way_back.get(family_of(state.prefix)),
-            checks=checks,
-            health=state.health,
-            keep_until=state.keep_until,
-            hold_until=state.hold_until,
-            flaps=state.flaps.decayed(service.hold_down, now),
+            address=self._addresses.fact(address_of(state.prefix), now),
+            return_route=self._addresses.return_route(state.prefix),
+            health=HealthFact(checks, state.health, service.require),
+            route=RouteFact(self._routes.announced(state.prefix)),
+            wait=WaitFact(state.keep_until, state.hold_until, state.flaps.decayed(service.hold_down, now)),
         )
-        self._take_decision(state, decide(view, now), now)
+        self._take_decision(state, decide(case, now), now)
         self._want_routes(state, service, now)
         self.decided.add(service.name)
 

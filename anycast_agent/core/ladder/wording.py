@@ -1,0 +1,43 @@
+"""The state of checks in words: the evidence that several rows give."""
+
+from __future__ import annotations
+
+from anycast_agent.core.ladder.case import HealthFact
+from anycast_agent.core.model import Scope, Verdict
+
+
+def needs(fact: HealthFact) -> str:
+    """``1 of 2 local checks up``: what the prefix needs."""
+    local = len(fact.local)
+    return f"{fact.require.needed(local)} of {local} local checks up"
+
+
+def standing(fact: HealthFact) -> str:
+    """``2 of 2 local checks up, 1 needed``: what the prefix has."""
+    local = fact.local
+    up = sum(h.verdict is Verdict.UP for _, h in local)
+    return f"{up} of {len(local)} local checks up, {fact.require.needed(len(local))} needed"
+
+
+def waiting_for(fact: HealthFact) -> str:
+    """Which local checks have no verdict yet, and how far each has come."""
+    waiting = [(c, h) for c, h in fact.local if h.verdict is Verdict.UNKNOWN]
+    said = [f"{c.name} {h.successes} of {c.rise} successes" for c, h in waiting]
+    return "no verdict yet: " + ", ".join(said) if said else "no local check has a verdict, or there is none"
+
+
+def failing(fact: HealthFact, scope: Scope = Scope.LOCAL) -> str:
+    """Each check of the scope that is down, with its last outcome."""
+    said = []
+    for check, state in fact.checks:
+        if check.scope is scope and state.verdict is Verdict.DOWN:
+            outcome = state.outcome.value if state.outcome else "?"
+            count = f", {state.failures} in a row" if state.failures else f", {state.successes} of {check.rise} good"
+            said.append(f"check {check.name}: {outcome}{count}" + (f" ({state.detail})" if state.detail else ""))
+    return "; ".join(said)
+
+
+def last_detail(fact: HealthFact, names: list[str]) -> str:
+    """What the first of these checks last said, in brackets; empty where none said anything."""
+    details = [h.detail for c, h in fact.checks if c.name in names and h.detail]
+    return f" ({details[0]})" if details else ""
