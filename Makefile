@@ -27,12 +27,12 @@ bench: venv
 # A datacenter loses power: two sites with real routers, in network namespaces. As root.
 lab: venv
 	@scripts/needs lab
-	@$(BIN)/anycast-lab drill site-power --live --report build/lab $(ARGS)
+	@scripts/anycast-lab drill site-power --live --report build/lab $(ARGS)
 
 # Every drill, in every variant: a quarter of an hour.
 drills: venv
 	@scripts/needs lab
-	@$(BIN)/anycast-lab drill --all --report build/drills $(ARGS)
+	@scripts/anycast-lab drill --all --report build/drills $(ARGS)
 
 venv: $(STAMP)
 

@@ -19,18 +19,19 @@ from typing import Any
 
 from anycast_agent import __version__
 from anycast_agent.config.problems import ConfigError, did_you_mean
-from lab import acts, topology
-from lab import drill as drills
-from lab import exercise as exercises
-from lab import scene as scenes
-from lab.conduct import Conductor
-from lab.drilling import drill
-from lab.lab import HOST, NEEDED, Lab, LabError, alone, check_host, take_down
-from lab.live import alongside
-from lab.node import Node, NodeError
-from lab.scene import Scene
+from lab.drill_verb import drill
+from lab.drills import acts
+from lab.drills import drill as drills
+from lab.drills import exercise as exercises
+from lab.drills import scene as scenes
+from lab.drills.conduct import Conductor
+from lab.drills.live import alongside
+from lab.drills.scene import Scene
+from lab.net import topology
+from lab.net.lab import HOST, NEEDED, Lab, LabError, alone, check_host, take_down
+from lab.net.node import Node, NodeError
+from lab.net.tables import Tables
 from lab.setting import UsageError, name_of, rootfs_of, say, scene_of, started, variant_of
-from lab.tables import Tables
 
 HOME = Path(__file__).resolve().parent.parent / "containerlab"
 
@@ -242,7 +243,7 @@ def _shell(args: argparse.Namespace) -> int:
 
 
 def _graph(args: argparse.Namespace) -> int:
-    from lab.graph import svg
+    from lab.report.graph import svg
 
     text = svg(topology.load(args.topology))
     if args.out:
@@ -304,7 +305,3 @@ def _traffic(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 0
     return 1 if story.problem or any(r.who is None for r in story.requests) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from anycast_agent.config.problems import did_you_mean
-from lab import scene as scenes
-from lab import topology
-from lab.lab import Lab, LabError
-from lab.node import variables
-from lab.scene import Scene
-from lab.tables import Tables
-from lab.topology import Topology
+from lab.drills import scene as scenes
+from lab.drills.scene import Scene
+from lab.net import topology
+from lab.net.lab import Lab, LabError
+from lab.net.node import variables
+from lab.net.tables import Tables
+from lab.net.topology import Topology
 
 CONVERGES_WITHIN = 30.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lab.lab import LabError, check_host
+from lab.net.lab import LabError, check_host
 
 
 def _lacking() -> str:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import exercise, scene, topology
-from lab.cgroups import PREFIX, mounted
-from lab.lab import ROOT
+from lab.drills import exercise, scene
+from lab.net import topology
+from lab.net.cgroups import PREFIX, mounted
+from lab.net.lab import ROOT
 from tests.support.netns import needs_root
 
 REPO = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ targets: {dns IPv4: 192.0.2.0, dns IPv6: "2001:db8::", http IPv4: 192.0.2.0, htt
 def typed(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """With a name that no lab bears, unless the words give one."""
     return subprocess.run(
-        [sys.executable, "-m", "lab.cli", *words], cwd=REPO, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "lab", *words], cwd=REPO, capture_output=True, text=True, timeout=60,
         env={**os.environ, "ANYCAST_LAB_NAME": NAME, **environment},
     )  # fmt: skip
 

@@ -1,0 +1,196 @@
+"""``anycast-lab drill``: which drills, in which lab, and what is told of them."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from anycast_agent import __version__
+from anycast_agent.config.problems import did_you_mean
+from lab.drills import drill as drills
+from lab.drills.conduct import Conductor, Teller
+from lab.drills.judge import judge
+from lab.drills.live import alongside
+from lab.drills.result import Result
+from lab.drills.scene import Scene
+from lab.net import topology
+from lab.net.lab import HOST, NEEDED, Lab, LabError, alone, check_host
+from lab.net.topology import Topology
+from lab.setting import UsageError, name_of, rootfs_of, say, scene_of, started, variant_of
+
+BGPD = "/usr/lib/frr/bgpd"
+
+
+def drill(args: argparse.Namespace) -> int:
+    top = topology.load(args.topology)
+    scene = scene_of(top)
+    known = _known(top, scene)
+    if args.list:
+        width = max((len(name) for name in known), default=0)
+        for name, drill in known.items():
+            ci = f"  [ci: {', '.join(drill.ci)}]" if drill.ci else ""
+            print(f"{name:{width}}  {drill.title}{ci}")
+        return 0
+    chosen = _chosen(args, known, top, scene)
+    variants = [v for v in [variant_of(args, scene)] if v] or scene.variants
+    rootfs_of(args, top)
+    check_host(HOST if args.rootfs else NEEDED)
+    results: list[Result] = []
+    routers: set[str] = set()
+    name = name_of(args)
+    args.report.mkdir(parents=True, exist_ok=True)  # that it cannot be written is known now, and not after all drills
+    try:
+        with alone(name):
+            for variant in variants:
+                wanted = {n: d for n, d in chosen.items() if _wanted(args, d, variant, scene)}
+                if wanted:
+                    _run_all(args, name, variant, wanted, scene, results, routers)
+    except BaseException:
+        if results:  # a long run is not lost for what ended it
+            say(f"the drills that ended are in {_written(args, top, results, routers)}")
+        raise
+    return _report(args, top, results, routers)
+
+
+def _known(top: Topology, scene: Scene) -> dict[str, drills.Drill]:
+    folder = top.path.parent / "drills"
+    return {path.stem: drills.load(path, top, scene) for path in sorted(folder.glob("*.yaml"))}
+
+
+def _chosen(
+    args: argparse.Namespace, known: dict[str, drills.Drill], top: Topology, scene: Scene
+) -> dict[str, drills.Drill]:
+    if args.all or args.ci:
+        return {name: drill for name, drill in known.items() if args.all or drill.ci}
+    found = {}
+    for name in args.drills:
+        if name.endswith((".yaml", ".yml")):
+            found[Path(name).stem] = drills.load(Path(name), top, scene)
+        elif name in known:
+            found[name] = known[name]
+        else:
+            raise UsageError(f"there is no drill {name!r}{did_you_mean(name, known)}; anycast-lab drill --list")
+    if not found:
+        raise UsageError("which drill? anycast-lab drill --list, or --all")
+    return found
+
+
+def _wanted(args: argparse.Namespace, drill: drills.Drill, variant: str, scene: Scene) -> bool:
+    if drill.variants and variant not in drill.variants:
+        return False
+    if args.ci and variant not in drill.ci:
+        return False
+    # Named alone, a drill runs once: in the variant asked for, or the first that it is for.
+    every = args.all or args.ci or args.variant
+    return bool(every) or variant == (drill.variants or scene.variants)[0]
+
+
+def _run_all(
+    args: argparse.Namespace,
+    name: str,
+    variant: str,
+    wanted: dict[str, drills.Drill],
+    scene: Scene,
+    results: list[Result],
+    routers: set[str],
+) -> None:
+    """In the lab that is up, where one of this variant is; else in one of its own, which goes again."""
+    with _lab_for(args, name, variant) as lab_of:
+        routers.add(_frr(lab_of()))
+        last = list(wanted)[-1]
+        for drill_name, drill in wanted.items():
+            say(f"\n{drill_name}: {drill.title} ({variant})")
+            conductor = Conductor(lab_of(), scene, drill_name, drill, _teller(args))
+            story = asyncio.run(alongside(conductor, scene) if args.live else conductor.run())
+            result = judge(story, drill, args.slack)
+            results.append(result)
+            _say_result(result)
+            if not result.passed and drill_name != last:
+                lab_of(fresh=True)  # what it left must not be the next one's fault
+
+
+@contextmanager
+def _lab_for(args: argparse.Namespace, name: str, variant: str) -> Iterator[Callable[..., Lab]]:
+    mine = not Lab.is_up(name)
+    lab = started(args, name, variant) if mine else Lab.running(name)
+    if lab.variant != variant:
+        raise LabError(
+            f"{name} is up as {lab.variant}, and this runs as {variant}: --variant {lab.variant}, or down first"
+        )
+    if args.rootfs and not mine:
+        raise LabError(f"{name} is up, and has the root file systems that it was started with: down first")
+
+    def current(fresh: bool = False) -> Lab:
+        nonlocal lab
+        if fresh and mine:
+            lab.down()
+            lab = started(args, name, variant)
+        return lab
+
+    try:
+        yield current
+    except KeyboardInterrupt:
+        if not mine:
+            say(f"{name} is as the drill left it: anycast-lab status")
+        raise
+    finally:
+        if mine:
+            lab.down()
+
+
+def _teller(args: argparse.Namespace) -> Teller:
+    def tell(at: float, text: str) -> None:
+        if not args.live:
+            say(f"{at:+9.3f}  {text}")
+
+    return tell
+
+
+def _say_result(result: Result) -> None:
+    for expectation in result.expectations:
+        say(f"  {'ok    ' if expectation.met else 'NOT OK'}  {expectation.text}: {expectation.found}")
+    if result.problem:
+        say(f"  NOT OK  {result.problem}")
+    say(f"{result.drill}: {'passed' if result.passed else 'FAILED'}")
+
+
+def _written(args: argparse.Namespace, top: Topology, results: list[Result], routers: set[str]) -> Path:
+    from lab.report.graph import svg
+    from lab.report.page import write
+
+    return write(results, args.report, svg(top), _about(routers))
+
+
+def _report(args: argparse.Namespace, top: Topology, results: list[Result], routers: set[str]) -> int:
+    path = _written(args, top, results, routers)
+    if args.output == "json":
+        print(json.dumps([result.to_json() for result in results]))
+    else:
+        print(path)
+    failed = [result.drill for result in results if not result.passed]
+    say(f"{len(results) - len(failed)} of {len(results)} passed" + (f"; not: {', '.join(failed)}" if failed else ""))
+    if not results:
+        say("none of these drills is for that variant: anycast-lab drill --list")
+    return 1 if failed or not results else 0
+
+
+def _about(routers: Iterable[str]) -> dict[str, str]:
+    return {
+        "anycast-agent": __version__,
+        "kernel": os.uname().release,
+        "FRR": ", ".join(sorted(set(routers))),
+        "cores": str(os.cpu_count()),
+    }
+
+
+def _frr(lab: Lab) -> str:
+    """The version that the routers run, as the first of them says; empty where none has FRR."""
+    for node in lab.nodes.values():
+        if node.init and node.path(BGPD).exists():
+            return node.run([BGPD, "--version"]).splitlines()[0].removeprefix("bgpd version ").strip()
+    return ""

@@ -1,0 +1,128 @@
+"""What an exercise of containerlab/README.md ends in: a file that says how to see that it worked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
+from anycast_agent.config.source import Where
+from lab import documents
+from lab.documents import Document
+from lab.drills import judge
+from lab.drills.conduct import Conductor
+from lab.drills.drill import AnsweredBy, Drill, Seconds, Step
+from lab.drills.result import Expectation
+from lab.drills.scene import Expected, Scene
+from lab.net.lab import Lab
+from lab.net.node import NodeError
+from lab.net.topology import Topology
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Says(Document):
+    """A command in a node, and text that has to be in what it prints, or must not be."""
+
+    node: str
+    command: tuple[str, ...] = Field(min_length=1)
+    has: tuple[Text, ...] = ()
+    lacks: tuple[Text, ...] = ()
+
+    @model_validator(mode="after")
+    def _some(self) -> Says:
+        if not (self.has or self.lacks):
+            raise ValueError("say what it has, or lacks")
+        return self
+
+
+class Exercise(Document):
+    title: str = Field(max_length=100)
+    within: Seconds = 15.0
+    """So long the tables may take to become so."""
+    tables: Expected = Field(default_factory=dict)
+    steady: bool = False
+    """Every table is as it is while nothing is wrong."""
+    answered_by: tuple[AnsweredBy, ...] = ()
+    says: tuple[Says, ...] = ()
+
+    @model_validator(mode="after")
+    def _some(self) -> Exercise:
+        if not (self.tables or self.steady or self.answered_by or self.says):
+            raise ValueError("an exercise whose check asks for nothing cannot fail")
+        return self
+
+
+def load(path: Path, topology: Topology, scene: Scene) -> Exercise:
+    """Raises ConfigError."""
+    exercise, places = documents.load(path, Exercise)
+    problems = [
+        Problem(*documents.place(places, where, str(path)), text)
+        for where, text in _problems(exercise, topology, scene)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return exercise
+
+
+def _problems(exercise: Exercise, topology: Topology, scene: Scene) -> Iterator[tuple[Where, str]]:
+    for text in scene.problems(exercise.tables, topology):
+        yield ("tables",), text
+    named = [(("says", number), says.node) for number, says in enumerate(exercise.says)]
+    named += [(("answered_by", n), name) for n, answered in enumerate(exercise.answered_by) for name in answered.only]
+    for where, name in named:
+        if name not in topology.nodes:
+            yield where, f"there is no node {name!r}{did_you_mean(name, topology.nodes)}"
+    for number, answered in enumerate(exercise.answered_by):
+        client = answered.client
+        if client and client not in scene.clients:
+            yield ("answered_by", number), f"there is no client {client!r}{did_you_mean(client, scene.clients)}"
+
+
+def load_all(folder: Path, topology: Topology, scene: Scene) -> Mapping[str, Exercise]:
+    return {path.stem: load(path, topology, scene) for path in sorted(folder.glob("*.yaml"))}
+
+
+async def check(lab: Lab, scene: Scene, exercise: Exercise) -> list[Expectation]:
+    """Tables first, which may take their time; then who answers, for a second; then what nodes say."""
+    wanted = {**(scene.steady if exercise.steady else {}), **exercise.tables}
+    steps = [Step(tables=wanted)] if wanted else []
+    if exercise.answered_by:
+        steps.append(Step(wait=1.0))
+    found: list[Expectation] = []
+    if steps:
+        drill = Drill(title=exercise.title, before=0, after=0, patience=exercise.within, steps=tuple(steps))
+        story = await Conductor(
+            lab, scene.model_copy(update={"steady": {}}), "check", drill, lambda *_: None
+        ).run()  # it waits for nothing to be steady: something is meant to be wrong
+        found += story.met
+        found += [judge.answered_by(one, story) for one in exercise.answered_by]
+        if story.problem:
+            found.append(Expectation("the check runs", False, story.problem))
+    return [*found, *_said(lab, exercise)]
+
+
+def _said(lab: Lab, exercise: Exercise) -> Iterator[Expectation]:
+    for says in exercise.says:
+        line = f"{says.node}: {' '.join(says.command)}"
+        try:
+            text = lab.node(says.node).run(says.command, check=False)
+        except NodeError as error:  # which has said nothing, and does not lack a thing for that
+            yield Expectation(f"{line}: says", False, str(error))
+            continue
+        for part in says.has:
+            yield Expectation(f"{line}: says {part!r}", part in text, "yes" if part in text else _first(text))
+        for part in says.lacks:
+            yield Expectation(f"{line}: does not say {part!r}", part not in text, "no" if part not in text else "yes")
+
+
+def _first(text: str) -> str:
+    lines = text.strip().splitlines()
+    return (
+        f"it says {lines[0][:120]!r}" + (f" and {len(lines) - 1} lines more" if len(lines) > 1 else "")
+        if lines
+        else "it says nothing"
+    )

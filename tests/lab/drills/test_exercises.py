@@ -1,0 +1,92 @@
+"""The exercises of containerlab/README.md do what it says: their commands are run as they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.net.lab import take_down
+from tests.lab.needs import needs_lab
+
+REPO = Path(__file__).parents[3]
+README = (REPO / "containerlab" / "README.md").read_text(encoding="utf-8")
+NAME = f"test-ex-{os.getpid()}"
+TOOLS = Path(sys.executable).parent
+ENVIRONMENT = {**os.environ, "ANYCAST_LAB_NAME": NAME, "PATH": f"{REPO / 'scripts'}:{TOOLS}:{os.environ['PATH']}"}
+
+SECTIONS = re.findall(r"^### \d+\. ([^\n`(]+?)(?: \(`([^`]+)`\))?\n(.*?)(?=^### |\Z)", README, re.M | re.S)
+EXERCISES = {check or title: re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S) for title, check, text in SECTIONS}
+
+
+def lab(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["anycast-lab", *words], env=ENVIRONMENT, cwd=REPO, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[None]:
+    try:
+        done = lab("up")
+        assert done.returncode == 0, done.stderr
+        yield
+    finally:
+        take_down(NAME)
+
+
+def test_every_check_belongs_to_an_exercise_of_the_readme_and_there_are_eight_at_least() -> None:
+    """Each with a goal, steps and what to expect."""
+    files = {path.stem for path in (REPO / "containerlab" / "exercises").glob("*.yaml")}
+    assert files == {check for _, check, _ in SECTIONS if check} and len(SECTIONS) >= 8
+    assert all("**Goal:**" in text and "**Expect:**" in text for _, _, text in SECTIONS)
+
+
+@needs_lab
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_exercise_works_as_it_is_written(name: str, up: None, tmp_path: Path) -> None:
+    """Its check fails before, holds after its steps, and everything is as before once it is put back."""
+    if (REPO / "containerlab" / "exercises" / f"{name}.yaml").exists() and name != "who-answers":
+        assert lab("check", name, "--within", "0").returncode == 1
+    for block in EXERCISES[name]:
+        script = "set -e\n" + block.replace("/tmp/", f"{tmp_path}/")
+        done = subprocess.run(
+            ["bash", "-c", script], env=ENVIRONMENT, cwd=REPO, capture_output=True, text=True, timeout=90
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_lab
+@pytest.mark.timeout(120)
+def test_an_ipv6_route_that_changes_is_replaced_in_one_step(up: None, tmp_path: Path) -> None:
+    """Deleted and added again, as zebra does unless told otherwise, what comes in between is lost."""
+    prefixes = ("default", "2001:db8:53::53", "2001:db8:53::80")  # a neighbor has known a second way to each
+    heard = tmp_path / "routes"
+
+    def until(condition: Callable[[str], bool]) -> None:
+        deadline = time.monotonic() + 40
+        while not condition("\n" + heard.read_text()):
+            assert time.monotonic() < deadline, heard.read_text()
+            time.sleep(0.05)
+
+    def change(word: str) -> bool:
+        return lab("exec", "fra-border", "ip", "-6", "route", word, "blackhole", "2001:db8:ffff::/64").returncode == 0
+
+    watch = ["anycast-lab", "exec", "fra-border", "ip", "-6", "monitor", "route"]
+    with heard.open("w") as file, subprocess.Popen(watch, env=ENVIRONMENT, cwd=REPO, stdout=file) as watching:
+        try:
+            until(lambda told: change("replace") and "2001:db8:ffff::" in told)  # it listens
+            assert lab("do", "cut: {links: [[ams-border, fra-border]]}").returncode == 0
+            until(lambda told: all(f"\n{prefix} " in told for prefix in prefixes))
+        finally:
+            watching.terminate()
+            assert lab("do", "mend: {links: [[ams-border, fra-border]]}").returncode == 0 and change("del")
+    told = heard.read_text()
+    assert not any(f"Deleted {prefix} " in told for prefix in prefixes), told

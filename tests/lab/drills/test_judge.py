@@ -1,0 +1,508 @@
+"""The judge: what happened, as figures, windows of loss, and expectations that are met or not."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.drills.conduct import Request, Story
+from lab.drills.judge import MARKS_MOST, judge
+from lab.drills.result import BUCKET, Expectation, Result, Stream
+from tests.conftest import examples
+from tests.lab.drills.stories import BEGIN, asked, change, drill, fault, half_lost, lost, recovery, seen, story
+
+
+def windows(told: Story) -> list[tuple[float, float | None]]:
+    (stream,) = judge(told, drill()).streams
+    return [(round(w.begin, 3), w.end and round(w.end, 3)) for w in stream.windows]
+
+
+def one(told: Story, expect: dict[str, object], slack: float = 1.0) -> Expectation | None:
+    """What became of the only expectation."""
+    found = judge(told, drill(expect), slack).expectations
+    assert len(found) < 2
+    return found[0] if found else None
+
+
+def met(told: Story, expect: dict[str, object], slack: float = 1.0) -> bool:
+    found = one(told, expect, slack)
+    assert found is not None
+    return found.met
+
+
+# --- windows ---
+
+
+@pytest.mark.parametrize(
+    ("spans", "said"),
+    [
+        ([], []),
+        ([(2, 3)], [(2.0, 3.0)]),
+        ([(2, 2.01)], [(2.0, 2.01)]),
+        ([(0, 1)], [(0.0, 1.0)]),
+        ([(0, 99)], [(0.0, None)]),
+        ([(9, 99)], [(9.0, None)]),
+        ([(2, 3), (3.2, 4)], [(2.0, 4.0)]),
+        ([(2, 3), (3.3, 4)], [(2.0, 3.0), (3.3, 4.0)]),
+        ([(2, 3), (5, 6), (9, 99)], [(2.0, 3.0), (5.0, 6.0), (9.0, None)]),
+    ],
+)
+def test_a_window_is_from_the_first_loss_to_the_first_answer(
+    spans: list[tuple[float, float]], said: list[tuple[float, float | None]]
+) -> None:
+    """Losses that are near each other are one; one that lasts to the end has none."""
+    assert windows(story(asked(lost(*spans)))) == said
+
+
+def test_with_ecmp_other_flows_are_answered_within_a_window() -> None:
+    """Half of the requests are lost, and it is one stretch of loss."""
+    (stream,) = judge(story(asked(half_lost(2, 4))), drill()).streams
+    (window,) = stream.windows
+    assert (window.begin, window.end) == (2.0, 3.99)
+    assert (window.lost, window.sent) == (100, 199)
+
+
+@pytest.mark.parametrize("pause", [0.3, 2.0])
+def test_a_pause_of_the_client_ends_no_window(pause: float) -> None:
+    """On a busy machine it may send nothing for a while: what it sends next is lost, so the loss has gone on."""
+    requests = [r for r in asked(lost((2, 6))) if not 3 <= r.sent - BEGIN < 3 + pause]
+    assert windows(story(requests)) == [(2.0, 6.0)]
+
+
+def test_a_slow_stream_joins_what_is_two_requests_apart() -> None:
+    """One request a second, every second one lost: its flow's neighbors are answered in between."""
+    told = story(asked(lambda at: None if at in (2, 4) else "a", rate=1))
+    (stream,) = judge(told, drill(traffic={"dns": 1, "http": 1})).streams
+    assert [(w.begin, w.end, w.lost, w.sent) for w in stream.windows] == [(2.0, 5.0, 2, 3)]
+
+
+def test_each_client_protocol_and_family_is_a_stream() -> None:
+    """One's loss is not another's; each has who answered, how many, and how fast."""
+    told = story(asked(lost((2, 3)), "c1") + asked(lost(who="b"), "c1", "http IPv6") + asked(lost(), "c2"))
+    streams = judge(told, drill()).streams
+    assert [(s.client, s.protocol, s.family, s.sent, s.lost, s.answered) for s in streams] == [
+        ("c1", "dns", "IPv4", 1000, 100, {"a": 900}),
+        ("c1", "http", "IPv6", 1000, 0, {"b": 1000}),
+        ("c2", "dns", "IPv4", 1000, 0, {"a": 1000}),
+    ]
+    assert streams[0].latency_p50 == streams[0].latency_p99 == 0.002
+    (silent,) = judge(story(asked(lambda at: None)), drill()).streams
+    assert silent.latency_p50 is silent.latency_p99 is None
+
+
+# --- figures ---
+
+
+def test_figures_are_told_from_the_fault() -> None:
+    """In order: noticed, the first table, the last of that burst, the longest loss, the last loss."""
+    figures = judge(
+        story(
+            asked(lost((2.1, 2.5), (3.1, 3.2))),
+            [fault(2), recovery(6)],
+            [change(2.3, "ab", "b"), change(2.6, "a", "b", "s"), change(7, "b", "ab")],
+            [seen(1.5), seen(2.25), seen(2.3), seen(6.5)],
+        ),
+        drill(),
+    ).figures
+    assert (figures.detected, figures.withdrawn, figures.table) == (0.25, 0.3, 0.6)
+    assert (figures.loss, figures.restored, figures.flaps) == (0.4, 1.2, 0)
+
+
+def test_of_several_faults_the_first_counts() -> None:
+    """They are told as one."""
+    figures = judge(
+        story(asked(lost((3, 4))), [fault(2), fault(3), recovery(6)], [change(3.5, "a", "b")], [seen(3.1)]), drill()
+    ).figures
+    assert (figures.detected, figures.withdrawn, figures.restored) == (1.1, 1.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("at", "table"),
+    [
+        ([2.5], 0.5),
+        ([2.5, 7.4, 12.3], 10.3),
+        ([2.5, 7.6], 0.5),
+        ([1.9], None),
+        ([15], None),
+        ([14.9], 12.9),
+        ([], None),
+    ],
+)
+def test_a_table_has_settled_with_the_last_change_of_the_first_burst(at: list[float], table: float | None) -> None:
+    """Not with what changes long after, before the fault, or after the recovery."""
+    told = story((), [fault(2), recovery(15)], [change(t, "a", "b", f"r{t}") for t in at], seconds=20)
+    assert judge(told, drill()).figures.table == table
+
+
+@pytest.mark.parametrize(
+    ("spans", "restored"),
+    [
+        ([], None),
+        ([(2.1, 3)], 1.0),
+        ([(1, 1.5)], None),
+        ([(1, 3)], 1.0),
+        ([(2.1, 3), (4, 5)], 3.0),
+        ([(2.1, 7)], 5.0),
+        ([(2.1, 3), (7, 8)], 1.0),
+        ([(7, 8)], None),
+        ([(2.1, 99)], None),
+        ([(2.1, 3), (9, 99)], None),
+    ],
+)
+def test_restored_is_when_the_last_loss_that_the_fault_began_is_over(
+    spans: list[tuple[float, float]], restored: float | None
+) -> None:
+    """Not what was lost before; not what the recovery costs; never, where it is lost at the end."""
+    assert judge(story(asked(lost(*spans)), [fault(2), recovery(6)]), drill()).figures.restored == restored
+
+
+def test_without_a_fault_there_are_only_the_loss_and_the_flaps() -> None:
+    """Figures that are told from it are not guessed."""
+    figures = judge(
+        story(asked(lost((2, 3))), (), [change(2, "a", "b"), change(3, "b", "a")], [seen(2)]), drill()
+    ).figures
+    assert (figures.detected, figures.withdrawn, figures.table, figures.restored) == (None,) * 4
+    assert (figures.loss, figures.flaps) == (1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "flaps"),
+    [
+        ([], 0),
+        ([(3, "ab", "b")], 0),
+        ([(3, "ab", "b"), (7, "b", "ab")], 0),  # the recovery gives it back: it was asked for
+        ([(3, "ab", "b"), (4, "b", "ab")], 1),
+        ([(3, "ab", "b"), (4, "b", "ab"), (5, "ab", "b")], 2),
+        ([(3, "a", None), (4, None, "a")], 1),
+        ([(3, "ab", "b"), (4, "b", None), (5, None, "a")], 0),
+        ([(3, "ab", "b"), (5.9, "b", "ab"), (6.1, "ab", "b"), (7, "b", "ab")], 2),
+    ],
+)
+def test_a_flap_is_a_table_that_comes_back_while_nothing_is_done(
+    changes: list[tuple[float, str | None, str | None]], flaps: int
+) -> None:
+    """By node and prefix, between two acts."""
+    told = story((), [fault(2), recovery(6)], [change(*c) for c in changes])
+    assert judge(told, drill()).figures.flaps == flaps
+    other = story((), [fault(2), recovery(6)], [change(*c, node=f"r{n}") for n, c in enumerate(changes)])
+    assert judge(other, drill()).figures.flaps == 0
+
+
+def test_marks_say_what_was_done_who_noticed_and_how_tables_moved() -> None:
+    """In order, in seconds of the drill."""
+    told = story(
+        (),
+        [fault(2), recovery(6)],
+        [change(2.3, "ab", "b"), change(2.6, "a", None, "s"), change(7, "b", "ab")],
+        [seen(2.25)],
+    )
+    assert [(m.at, m.kind, m.text) for m in judge(told, drill()).marks] == [
+        (2.0, "fault", "something breaks"),
+        (2.25, "detected", "r: BFD session down"),
+        (2.3, "withdrawn", "r: p → b"),
+        (2.6, "table", "the last of 2: s: p → nobody"),
+        (6.0, "recovery", "it is mended"),
+        (7.0, "announced", "r: p → a and b"),
+    ]
+    many = story((), [fault(n / 100) for n in range(900)])
+    assert len(judge(many, drill()).marks) == MARKS_MOST
+
+
+# --- expectations ---
+
+CUT = [fault(2), recovery(6)]
+LOSES = asked(lost((2.1, 2.5)))
+
+
+@pytest.mark.parametrize(
+    ("expect", "told", "is_met"),
+    [
+        ({"no_loss": {}}, story(asked(lost())), True),
+        ({"no_loss": {}}, story(asked(lost((2, 2.01)))), False),
+        ({"no_loss": {}}, story(), False),
+        ({"no_loss": {"client": "c2"}}, story(LOSES + asked(lost(), "c2")), True),
+        ({"no_loss": {"client": "c1"}}, story(LOSES + asked(lost(), "c2")), False),
+        ({"no_loss": {"client": "c2"}}, story(asked(lost())), False),
+        ({"no_loss": {"protocol": "http"}}, story(LOSES + asked(lost(), stream="http IPv4")), True),
+        ({"no_loss": {"protocol": "dns"}}, story(LOSES + asked(lost(), stream="http IPv4")), False),
+        ({"no_loss": {"family": "IPv6"}}, story(LOSES + asked(lost(), stream="dns IPv6")), True),
+        ({"no_loss": {"family": "IPv4"}}, story(LOSES + asked(lost(), stream="dns IPv6")), False),
+        ({"loss": {"within": "400ms"}}, story(LOSES, CUT), True),
+        ({"loss": {"within": "390ms"}}, story(LOSES, CUT), False),
+        ({"loss": {"within": "1s"}}, story(asked(lost()), CUT), True),
+        ({"loss": {"within": "1s"}}, story((), CUT), False),
+        ({"loss": {"within": "1s", "client": "c2"}}, story(asked(lost()), CUT), False),
+        ({"loss": {"within": "2s"}}, story(asked(lost((7, 99))), CUT), False),
+        ({"loss": {"within": "9s"}}, story(asked(lost((7, 99))), CUT), False),  # it did not end
+        ({"loss": {"within": "9s"}}, story(asked(lost((7, 9.9))), CUT), True),
+        ({"loss": {"within": "1s", "client": "c2"}}, story(asked(lost((2, 9))) + asked(lost(), "c2"), CUT), True),
+        ({"detected": "200ms"}, story((), CUT, (), [seen(2.2)]), True),
+        ({"detected": "200ms"}, story((), CUT, (), [seen(2.3)]), False),
+        ({"detected": "200ms"}, story((), CUT, (), [seen(1.9), seen(6.1)]), False),
+        ({"withdrawn": "200ms"}, story((), CUT, [change(2.2, "ab", "b"), change(3, "b", None)]), True),
+        ({"withdrawn": "200ms"}, story((), CUT, [change(2.3, "ab", "b")]), False),
+        ({"withdrawn": "200ms"}, story((), CUT), False),
+        ({"table": "1s"}, story((), CUT, [change(2.2, "ab", "b"), change(3, "b", None)]), True),
+        ({"table": "900ms"}, story((), CUT, [change(2.2, "ab", "b"), change(3, "b", None)]), False),
+        ({"table": "1s"}, story((), CUT), False),
+        ({"flaps": 1}, story((), CUT, [change(3, "a", "b"), change(4, "b", "a")]), True),
+        ({"flaps": 0}, story((), CUT, [change(3, "a", "b"), change(4, "b", "a")]), False),
+    ],
+)  # fmt: skip
+def test_each_kind_of_expectation_can_be_met_and_not(expect: dict[str, object], told: Story, is_met: bool) -> None:
+    """At its limit it is met; what was not seen, or not asked, is not met."""
+    assert met(told, expect) == is_met
+    assert judge(told, drill(expect)).passed == is_met
+
+
+def test_a_loss_that_may_not_be_is_told_by_name() -> None:
+    """Whose it was, when, and why, in order; of many the first three."""
+    found = one(story(asked(lost((2, 2.01)), "c1", "http IPv6")), {"no_loss": {}})
+    assert found is not None and found.found == "1 of 1000 (c1 http IPv6 at +2.000 s: timeout)"
+    found = one(story(asked(lost((2, 2.05)), "c2") + asked(lost((1, 1.01)))), {"no_loss": {}})
+    assert found is not None and found.found.startswith("6 of 2000 (c1 dns IPv4 at +1.000 s: timeout; c2 dns IPv4 at")
+    assert found.found.endswith("; …)") and found.found.count(" at +") == 3
+
+
+@pytest.mark.parametrize("name", ["loss", "detected", "withdrawn", "table"])
+def test_a_bound_is_by_variant_and_says_nothing_of_another(name: str) -> None:
+    """One bound for all; or each its own."""
+    limits: object = {"bfd": "600ms", "hold": "10s"}
+    wrapped = {name: {"within": limits} if name == "loss" else limits}
+
+    def told(variant: str) -> Story:
+        return story(asked(lost((2, 3))), CUT, [change(3, "a", "b")], [seen(3)], variant=variant)
+
+    assert not met(told("bfd"), wrapped) and met(told("hold"), wrapped)
+    assert one(told("third"), wrapped) is None
+
+
+@pytest.mark.parametrize("name", ["loss", "detected", "withdrawn", "table"])
+def test_slack_widens_every_bound_on_time(name: str) -> None:
+    """On a busy machine; but not without end."""
+    expect = {name: {"within": "500ms"} if name == "loss" else "500ms"}
+    told = story(asked(lost((2, 3))), CUT, [change(3, "a", "b")], [seen(3)])
+    assert [met(told, expect, slack) for slack in (1, 1.9, 2, 4)] == [False, False, True, True]
+
+
+def test_slack_excuses_no_end_state() -> None:
+    """Not what is lost, who answers, how often a table flaps, or how large a share is lost."""
+    told = story(asked(lost((2, 3))), CUT, [change(3, "a", "b"), change(4, "b", "a")])
+    for expect in (
+        {"no_loss": {}}, {"flaps": 0}, {"answered_by": {"only": ["b"]}}, {"loss": {"within": "9s", "share": 0.5}},
+    ):  # fmt: skip
+        assert not met(told, expect, 1000), expect
+
+
+# --- share ---
+
+
+@pytest.mark.parametrize(
+    ("requests", "share", "is_met"),
+    [
+        (asked(half_lost(2, 4)), 0.51, True),
+        (asked(half_lost(2, 4)), 0.4, False),
+        (asked(lost((2, 4))), 0.99, False),
+        (asked(lost((2, 4))), 1.0, True),
+        (asked(lost((2, 4), (9, 9.01))), 0.5, False),  # a single one lost after the recovery does not thin it out
+        (asked(lost((2, 4))) + asked(lost(), "c2"), 0.5, True),
+        (asked(lost()), 0.1, True),
+        (asked(lost((1, 1.5))), 0.1, True),
+        (asked(lost((2, 99))), 0.9, False),
+    ],
+)
+def test_a_share_is_of_what_was_sent_from_the_fault_until_its_loss_is_over(
+    requests: list[Request], share: float, is_met: bool
+) -> None:
+    """All of what the expectation concerns together."""
+    assert met(story(requests, CUT), {"loss": {"within": "9s", "share": share}}) == is_met
+
+
+def test_what_is_answered_before_the_first_loss_of_a_fault_counts() -> None:
+    """A window begins and ends with a loss: of two flows, that alone would be more than half."""
+    requests = asked(lambda at: None if at in (2.01, 2.03) else "a")
+    told = story(requests, CUT)
+    assert met(told, {"loss": {"within": "1s", "share": 0.5}})
+    found = one(told, {"loss": {"within": "1s", "share": 0.5}})
+    assert found is not None and found.found == "30 ms, 2 of 4"
+
+
+def test_a_share_is_of_those_whom_it_concerns() -> None:
+    """Another client's answers do not make it smaller."""
+    told = story(asked(lost((2, 4))) + asked(lost(), "c2") + asked(lost(), stream="http IPv4"), CUT)
+    assert not met(told, {"loss": {"within": "9s", "share": 0.9, "client": "c1", "protocol": "dns"}})
+    assert met(told, {"loss": {"within": "9s", "share": 0.34}})
+
+
+# --- answered by ---
+
+
+def by_then(at: float) -> str | None:
+    """a; from the fault on nobody; then c for a while, and then b."""
+    return "a" if at < 2 or at >= 6 else None if at < 3 else "c" if at < 4 else "b"
+
+
+@pytest.mark.parametrize(
+    ("settled", "more", "is_met"),
+    [
+        ([4.5], {}, True),
+        ([3.8], {}, True),
+        ([3.8], {"after": "100ms"}, False),
+        ([4.0], {"after": "0s"}, True),
+        ([], {"after": "2s"}, True),
+        ([], {}, False),
+        ([1.0, 7.0], {}, False),
+        ([4.5, 7.0], {}, True),
+        ([4.5], {"after": "4s"}, False),
+        ([4.5], {"client": "c2"}, False),
+        ([4.5], {"protocol": "http"}, False),
+        ([4.5], {"family": "IPv6"}, False),
+        ([4.5], {"only": ["b", "x"]}, True),
+        ([4.5], {"only": ["x"]}, False),
+    ],
+)
+def test_answered_by_is_asked_after_the_tables_have_settled_until_something_recovers(
+    settled: list[float], more: dict[str, object], is_met: bool
+) -> None:
+    """By all of whom it concerns; one lost request is nobody; and that nobody was asked is not met."""
+    told = story(asked(by_then), CUT, settled=settled)
+    assert met(told, {"answered_by": {"only": ["b"], **more}}) == is_met
+
+
+def test_answered_by_says_who_it_was() -> None:
+    """And how often; or that there was nothing to see."""
+    told = story(asked(by_then), CUT)
+    found = one(told, {"answered_by": {"only": ["b"]}})
+    assert found is not None and found.found == "b 200, c 100, nobody 70"
+    found = one(told, {"answered_by": {"only": ["b"], "client": "c2", "protocol": "dns", "family": "IPv6"}})
+    assert found is not None and found.found == "nothing was asked then"
+    assert found.text == "answered by b alone (DNS, IPv6, c2)"
+
+
+def test_answered_by_without_a_fault_is_from_the_start_to_the_end() -> None:
+    """As an exercise's check asks it."""
+    assert met(story(asked(lost())), {"answered_by": {"only": ["a"]}})
+    assert not met(story(asked(lost((9.9, 99)))), {"answered_by": {"only": ["a"]}})
+
+
+# --- objective, problems, all together ---
+
+
+@pytest.mark.parametrize(
+    ("requests", "slack", "is_met", "found"),
+    [
+        (asked(lost((2.1, 3))), 1, True, "1.00 s"),
+        (asked(lost((2.1, 3.1))), 1, False, "1.10 s"),
+        (asked(lost((2.1, 3.1))), 1.2, True, "1.10 s"),
+        (asked(lost()), 1, True, "0 ms"),
+        (asked(lost((1, 1.5))), 1, True, "0 ms"),
+        (asked(lost((2.1, 99))), 1, False, "never seen"),
+        ([], 1, False, "never seen"),
+    ],
+)
+def test_an_objective_is_that_nothing_is_lost_any_more(
+    requests: list[Request], slack: float, is_met: bool, found: str
+) -> None:
+    """So long after the fault; and one that was missed fails the drill."""
+    result = judge(story(requests, CUT), drill(objective={"restore": {"bfd": "1s"}}), slack)
+    (objective,) = result.expectations
+    assert (objective.text, objective.met, objective.found) == ("objective: restored within 1.00 s", is_met, found)
+    assert result.passed == is_met
+    assert judge(story(requests, CUT, variant="hold"), drill(objective={"restore": {"bfd": "1s"}})).expectations == ()
+
+
+def test_a_drill_that_could_not_go_on_has_not_passed() -> None:
+    """Whatever it expects is met; nor has one whose tables were not as a step says."""
+    told = story(asked(lost()))
+    assert judge(told, drill({"no_loss": {}})).passed
+    told.met.append(Expectation("the tables are as expected", False, "r: p goes to nobody"))
+    result = judge(told, drill({"no_loss": {}}))
+    assert not result.passed and [e.met for e in result.expectations] == [False, True]
+    told.met.clear()
+    told.problem = "r: no process 'x' runs there"
+    assert not judge(told, drill({"no_loss": {}})).passed
+
+
+def test_a_story_that_ended_before_anything_was_sent_is_judged_too() -> None:
+    """The lab was not steady: a problem, no streams, and no expectation is met for that."""
+    told = story(seconds=0.0)
+    told.problem = "before the drill, the lab is not steady"
+    result = judge(told, drill({"no_loss": {}}, {"loss": {"within": "1s"}}, {"answered_by": {"only": ["a"]}}))
+    assert not result.passed and not any(e.met for e in result.expectations)
+
+
+# --- what always holds ---
+
+ANSWERS = st.lists(st.sampled_from([None, None, "a", "b"]), min_size=1, max_size=120)
+GAPS = st.lists(st.sampled_from([0.0, 0.01, 0.1, 0.24, 0.26, 0.6]), min_size=120, max_size=120)
+
+
+def stream_of(
+    answers: list[str | None], gaps: list[float], shuffled: random.Random | None = None
+) -> tuple[Story, Stream]:
+    at, requests = 0.0, []
+    for who, gap in zip(answers, gaps, strict=False):
+        at += gap + 0.01
+        requests.append(Request(round(BEGIN + at, 5), "c1", "dns IPv4", who, 0.001))
+    if shuffled is not None:
+        shuffled.shuffle(requests)
+    told = story(requests, [fault(0.5)], seconds=at + 1)
+    (stream,) = judge(told, drill()).streams
+    return told, stream
+
+
+@settings(max_examples=examples(150))
+@given(ANSWERS, GAPS)
+def test_every_request_is_counted_once(answers: list[str | None], gaps: list[float]) -> None:
+    """Answered and lost are what was sent; so is the series; the windows hold all that was lost."""
+    told, stream = stream_of(answers, gaps)
+    assert stream.sent == len(answers) == stream.lost + sum(stream.answered.values())
+    assert sum(map(sum, stream.series.values())) == stream.sent
+    assert all(len(bars) == int((told.end - told.begin) / BUCKET) + 1 for bars in stream.series.values())
+    assert sum(w.lost for w in stream.windows) == stream.lost
+    assert all(0 < w.lost <= w.sent for w in stream.windows)
+
+
+@settings(max_examples=examples(150))
+@given(ANSWERS, GAPS)
+def test_windows_are_apart_in_order_and_end_with_an_answer(answers: list[str | None], gaps: list[float]) -> None:
+    """The open one is the last, and open only where the last request was lost."""
+    told, stream = stream_of(answers, gaps)
+    who = {round(r.sent - BEGIN, 4): r.who for r in told.requests}
+    for window, following in zip(stream.windows, [*stream.windows[1:], None], strict=False):
+        assert who[window.begin] is None
+        if window.end is None:
+            assert following is None and told.requests[-1].who is None
+        else:
+            assert window.begin < window.end and who[window.end] is not None
+            assert following is None or window.end < following.begin
+
+
+@settings(max_examples=examples(80))
+@given(ANSWERS, GAPS, st.randoms(use_true_random=False))
+def test_the_order_in_which_requests_are_told_does_not_matter(
+    answers: list[str | None], gaps: list[float], chance: random.Random
+) -> None:
+    """A request that timed out is told after those that were sent later."""
+    assert stream_of(answers, gaps)[1] == stream_of(answers, gaps, chance)[1]
+
+
+@settings(max_examples=examples(80))
+@given(ANSWERS, GAPS, st.floats(0, 5), st.floats(0, 5))
+def test_a_wider_bound_is_never_harder(answers: list[str | None], gaps: list[float], less: float, more: float) -> None:
+    """Who is within a bound is within a larger one."""
+    told, _ = stream_of(answers, gaps)
+    one_bound, other = sorted((less, more))
+    if met(told, {"loss": {"within": one_bound}}):
+        assert met(told, {"loss": {"within": other}})
+
+
+def test_a_result_is_json() -> None:
+    """With whether it passed."""
+    import json
+
+    result: Result = judge(story(LOSES, CUT), drill({"no_loss": {}}))
+    assert json.loads(json.dumps(result.to_json()))["passed"] is False

@@ -1,0 +1,158 @@
+"""The lab reads containerlab's files, and says by name what it cannot be."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from pathlib import Path
+
+import fastjsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from anycast_agent.config.load import load as load_agent
+from anycast_agent.config.problems import ConfigError
+from containerlab import generate
+from containerlab.generate import plan
+from lab.drills import scene
+from lab.net import topology
+from lab.net.topology import End
+
+ROOT = Path(__file__).parents[3]
+CLAB = ROOT / "containerlab"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "t.clab.yml"
+    path.write_text(text)
+    return path
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        topology.load(write(folder, text), {})
+    return [str(problem).split("t.clab.yml:")[1] for problem in caught.value.problems]
+
+
+GOOD = """
+name: t
+topology:
+  defaults: {kind: linux, network-mode: none, sysctls: {net.ipv4.ip_forward: 1}}
+  groups:
+    router: {image: "frr:${VERSION:=10}", cmd: run, env: {A: group, B: group}, exec: [one, two]}
+  nodes:
+    a: {group: router, env: {A: own}}
+    b: {image: x, cmd: sleep 1, labels: {site: ams}}
+  links:
+    - endpoints: ["a:eth1", "b:eth1"]
+"""
+
+
+# --- the file that we ship ---
+
+
+@pytest.mark.parametrize("variant", ["bfd", "hold"])
+def test_the_shipped_topology_is_valid_for_containerlab_and_for_us(variant: str) -> None:
+    """Against containerlab's own JSON schema; and each file that it binds is there."""
+    text = (Path(__file__).parent / "clab.schema.json").read_text()
+    schema = json.loads(re.sub(r"\\\\p\{\w+\}", r"\\\\w", text))  # Python's patterns have no Unicode classes
+    document = YAML(typ="safe", pure=True).load(CLAB / "anycast.clab.yml")
+    fastjsonschema.validate(schema, document)
+    top = topology.load(CLAB / "anycast.clab.yml", {"ANYCAST_LAB_VARIANT": variant})
+    assert (len(top.nodes), len(top.links)) == (14, 18)
+    assert all(source.exists() for node in top.nodes.values() for source, _, _ in node.binds)
+    assert any(f"/config/{variant}/" in str(source) for source, _, _ in top.nodes["isp1"].binds)
+
+
+def test_the_configuration_is_what_the_generator_writes() -> None:
+    """Whoever changes a router's file by hand learns where to change it."""
+    files = generate.files()
+    for path, text in files.items():
+        assert (CLAB / path).read_text() == text, f"{path}: run python -m containerlab.generate"
+    there = {path.relative_to(CLAB) for path in (CLAB / "config").rglob("*") if path.is_file()}
+    assert there == set(files)
+
+
+def test_the_links_of_the_file_are_the_links_of_the_address_plan() -> None:
+    """Interface by interface; both ends of a link are in one network, and no address is there twice."""
+    top = topology.load(CLAB / "anycast.clab.yml", {})
+    planned = {frozenset((End(a.node, a.interface), End(b.node, b.interface))) for a, b in plan.LINKS}
+    assert planned == {frozenset(link.ends) for link in top.links}
+    seen: set[object] = set()
+    for a, b in plan.LINKS:
+        for ours, theirs in ((a.ip4, b.ip4), (a.ip6, b.ip6)):
+            one, other = ipaddress.ip_interface(ours), ipaddress.ip_interface(theirs)
+            assert one.network == other.network and one.ip != other.ip
+            assert not {one.ip, other.ip} & seen
+            seen |= {one.ip, other.ip}
+
+
+def test_only_documentation_prefixes_and_numbers_are_used() -> None:
+    """RFC 5737, RFC 3849; AS numbers of RFC 5398 and RFC 6996."""
+    ours = [ipaddress.ip_network(n) for n in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")]
+    for port in (port for pair in plan.LINKS for port in pair):
+        for text in (port.ip4, port.ip6):
+            ip = ipaddress.ip_interface(text).ip
+            assert any(ip in network for network in ours if network.version == ip.version)
+    assert all(64496 <= number <= 64511 or 64512 <= number <= 65534 for number in plan.AS.values())
+    assert len(set(plan.AS.values())) == len(plan.AS)
+
+
+def test_every_agent_configuration_is_valid() -> None:
+    """With the agent's own reader; each has two leaves and two families."""
+    for path in sorted((CLAB / "config" / "common").glob("*/agent.yaml")):
+        assert len(load_agent(path).config.neighbors) == 4
+
+
+def test_the_scene_names_only_what_there_is() -> None:
+    """lab.yaml, against the topology."""
+    top = topology.load(CLAB / "anycast.clab.yml", {})
+    assert set(scene.load(CLAB / "lab.yaml", top).steady) == set(top.nodes) - {"client1", "client2"}
+
+
+# --- reading ---
+
+
+def test_a_node_has_what_its_group_kind_and_the_defaults_give_it(tmp_path: Path) -> None:
+    """The nearest wins; mappings are merged; variables have defaults."""
+    top = topology.load(write(tmp_path, GOOD), {})
+    a, b = top.nodes["a"], top.nodes["b"]
+    assert (a.image, a.cmd, a.exec, dict(a.env)) == ("frr:10", "run", ("one", "two"), {"A": "own", "B": "group"})
+    assert a.sysctls == b.sysctls == {"net.ipv4.ip_forward": "1"}
+    assert (b.labels["site"], b.exec) == ("ams", ())
+    assert top.far_end("a", "eth1") == End("b", "eth1") and top.far_end("a", "eth9") is None
+    assert topology.load(write(tmp_path, GOOD), {"VERSION": "8"}).nodes["a"].image == "frr:8"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("name: t", "name: t\nmgmt: {network: x}", "3:1: unknown key 'mgmt'"),
+        ("cmd: sleep 1", "comd: sleep 1", "9:19: unknown key 'comd' (did you mean 'cmd'?)"),
+        ("cmd: sleep 1", "startup-config: x", "9:19: unknown key 'startup-config'"),
+        ("cmd: sleep 1", "kind: nokia_srlinux", "9:19: kind 'nokia_srlinux': only linux nodes run in network namespaces"),
+        ("cmd: sleep 1", "network-mode: host", "network-mode 'host': only none has no network but the links"),
+        ("b:eth1", "c:eth1", "11:7: no node 'c'"),
+        ("b:eth1", "a:eth1", "11:7: a:eth1 is used by two links"),
+        ("b:eth1", "b:lo", "11:7: b:lo cannot be a link's end"),
+        ("b:eth1", "b", "an endpoint reads node:interface, not 'b'"),
+        ("group: router", "group: ruoter", "no group 'ruoter' (did you mean 'router'?)"),
+        ("cmd: sleep 1", "binds: [nowhere:/x]", "bind: there is no "),
+        ("cmd: sleep 1", "binds: [x]", "a bind reads source:/target[:ro], not 'x'"),
+        ("cmd: sleep 1", 'cmd: "${UNSET}"', "${UNSET} is not set in the environment and has no default"),
+        ("  links:", "  links: []\n  nodes:", "11:3: 'nodes' stands here again; first on line 7"),
+        ("name: t", "name: a/b", "2:1: name: "),
+    ],
+)  # fmt: skip
+def test_what_is_not_supported_is_refused_by_name(tmp_path: Path, old: str, new: str, said: str) -> None:
+    """With its line and column, and what was likely meant."""
+    found = problems(tmp_path, GOOD.replace(old, new, 1))
+    assert any(said in text for text in found), found
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    """And a file that is not there is a problem too."""
+    assert len(problems(tmp_path, GOOD.replace("b:eth1", "c:eth1").replace("group: router", "group: no"))) == 2
+    with pytest.raises(ConfigError, match="there is no such file"):
+        topology.load(tmp_path / "none.clab.yml")
