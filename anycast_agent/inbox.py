@@ -15,7 +15,7 @@ people and connections do, are few and always taken."""
 _SOURCES: dict[type, ev.Source] = {
     ev.AddressSeen: ev.Source.KERNEL,
     ev.LinkSeen: ev.Source.KERNEL,
-    ev.WayBackSeen: ev.Source.KERNEL,
+    ev.ReturnRoutesSeen: ev.Source.KERNEL,
     ev.RouteFound: ev.Source.SPEAKER,
     ev.SessionChanged: ev.Source.SPEAKER,
     ev.RoutesSent: ev.Source.SPEAKER,
@@ -28,10 +28,10 @@ _SOURCES: dict[type, ev.Source] = {
 def _coalesces_by(event: ev.Event) -> Hashable | None:
     """What a later event of its kind says better than an earlier one that still waits; None: nothing does."""
     match event:
-        case ev.AddressSeen(address=what) | ev.LinkSeen(interface=what) | ev.WayBackSeen(family=what):
+        case ev.AddressSeen(address=what) | ev.LinkSeen(interface=what):
             return type(event), what
-        case ev.SpeakerAnswered():
-            return (ev.SpeakerAnswered,)
+        case ev.SpeakerAnswered() | ev.ReturnRoutesSeen():
+            return (type(event),)
         case ev.Warned(subject=what):
             return ev.Warned, what
     return None

@@ -102,7 +102,9 @@ def _agent(s: Snapshot, shell: Shell) -> Iterator[Metric]:
     )
     yield _single(failing, bool(s.config.errors))
     yield _single(_gauge("kernel_known", "Whether addresses, links and routes are known."), s.kernel_known)
-    back = _gauge("way_back_usable", "Whether replies have a usable route.", ("family",))
+    back = _gauge(
+        "way_back_usable", "Whether replies from each anycast address have a usable return route.", ("family",)
+    )
     for family, usable in s.way_back.items():
         back.add_metric([family], usable)
     yield back

@@ -40,7 +40,10 @@ class NodeModel(Model):
         "unmanaged: nobody looks."
     )  # fmt: skip
     way_back: Literal["default", "any", "off"] = Field(
-        "default", description="Which route replies need: a usable default route, any usable one, or none is asked for."
+        "default",
+        description="The return route that replies from an anycast address need: a usable one to what is outside, a "
+        "usable one to anything off this node, or none is asked for. The kernel says, with its policy rules; it is "
+        "asked without a firewall mark.",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from anycast_agent.core.actions import AddAddress, RemoveAddress
@@ -13,10 +13,9 @@ from anycast_agent.core.model import (
     AddressMode,
     AddressState,
     Config,
-    Family,
     Prefix,
+    ReturnRoute,
     address_of,
-    family_of,
 )
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.timers import Timers
@@ -87,7 +86,7 @@ class Addresses:
         self._opened = opened
         self.records: dict[Address, AddressRecord] = {}
         self.links: dict[str, bool] = {}
-        self.way_back: dict[Family, bool] = {}
+        self.return_routes: dict[Address, ReturnRoute] = {}
         self.known = False
         self.seen_at: float | None = None
         self.unknown_since: float = float("-inf")
@@ -131,9 +130,9 @@ class Addresses:
 
     def report(self, event: KernelSeen, now: float) -> tuple[list[Address], bool]:
         """A full report: returns the addresses of which it has news, and whether it has news for any prefix."""
-        before = (self.links, self.way_back, True)
-        self.links, self.way_back = dict(event.links), dict(event.way_back)
-        everything = before != (self.links, self.way_back, self.known)
+        before = (self.links, self.return_routes, True)
+        self.links, self.return_routes = dict(event.links), dict(event.return_routes)
+        everything = before != (self.links, self.return_routes, self.known)
         all_of_them = dict.fromkeys([*event.addresses, *self.records])
         changed = [a for a in all_of_them if self._see(a, event.addresses.get(a), now)]
         self.known, self.seen_at = True, now
@@ -144,6 +143,11 @@ class Addresses:
     def seen(self, address: Address, state: AddressState | None, now: float) -> bool:
         """Returns whether it is news."""
         return self._see(address, state, now)
+
+    def return_routes_seen(self, seen: Mapping[Address, ReturnRoute]) -> list[Address]:
+        """Returns the addresses of which it is news."""
+        before, self.return_routes = self.return_routes, dict(seen)
+        return [address for address in {**before, **seen} if before.get(address) != seen.get(address)]
 
     def _see(self, address: Address, state: AddressState | None, now: float) -> bool:
         record = self._record(address)
@@ -195,7 +199,10 @@ class Addresses:
         )
 
     def return_route(self, prefix: Prefix) -> ReturnRouteFact:
-        return ReturnRouteFact(self.watched, self.way_back.get(family_of(prefix)))
+        route = self.return_routes.get(address_of(prefix))
+        if route is None:
+            return ReturnRouteFact(self.watched, None)
+        return ReturnRouteFact(self.watched, route.usable, route.evidence)
 
     def link_up(self, address: Address) -> bool:
         record = self.records.get(address)

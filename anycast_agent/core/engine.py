@@ -114,7 +114,7 @@ class Engine:
             ev.KernelSeen: self._on_kernel_seen,
             ev.AddressSeen: self._on_address_seen,
             ev.LinkSeen: self._on_link_seen,
-            ev.WayBackSeen: self._on_way_back_seen,
+            ev.ReturnRoutesSeen: self._on_return_routes_seen,
             ev.AddressAdded: self._on_address_ended,
             ev.AddressRemoved: self._on_address_ended,
             ev.SpeakerConnected: self._on_speaker_connected,
@@ -357,12 +357,21 @@ class Engine:
             self._say(event.interface, "is up" if event.up else "is down", "info" if event.up else "warning")
             self.prefixes.touch_all()
 
-    def _on_way_back_seen(self, event: ev.WayBackSeen, now: float) -> None:
-        if self.addresses.way_back.get(event.family) is not event.usable:
-            self.addresses.way_back[event.family] = event.usable
-            text = "a usable route back" if event.usable else "no usable route back"
-            self._say(event.family, text, "info" if event.usable else "warning")
-            self.prefixes.touch_all()
+    def _on_return_routes_seen(self, event: ev.ReturnRoutesSeen, now: float) -> None:
+        before = self.addresses.return_routes
+        news = self.addresses.return_routes_seen(event.return_routes)
+        for address in news:
+            if (prefix := prefix_of(address)) in self.prefixes.states:
+                self.prefixes.touch(prefix)
+                self._forget_picture(prefix)
+        known = {a: route for a in news if (route := event.return_routes.get(a)) is not None}
+        lost = [a for a, route in known.items() if not route.usable]
+        if lost:
+            text = f"no usable return route for {_first_of(lost)}: {known[lost[0]].evidence}"
+            self._say("return route", text, "warning")
+        found = [a for a, route in known.items() if route.usable and (was := before.get(a)) and not was.usable]
+        if found:
+            self._say("return route", f"usable again for {_first_of(found)}")
 
     def _on_address_ended(self, event: ev.AddressAdded | ev.AddressRemoved, now: float) -> None:
         action = self.opened.get(event.action)
@@ -692,3 +701,8 @@ class Engine:
 
     def _say(self, subject: str, text: str, level: str = "info") -> None:
         self._changes.append(Change(subject, text, level))
+
+
+def _first_of(addresses: list[Address]) -> str:
+    more = len(addresses) - 1
+    return addresses[0] + (f" and {more} more" if more else "")

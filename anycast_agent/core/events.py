@@ -14,9 +14,9 @@ from anycast_agent.core.model import (
     AddressState,
     Attributes,
     Config,
-    Family,
     Outcome,
     Prefix,
+    ReturnRoute,
     RouteKey,
     SessionState,
     Will,
@@ -53,8 +53,8 @@ class KernelSeen:
     """Every host address (/32, /128) that is configured for a service, or that is marked as ours."""
     links: Mapping[str, bool]
     """The interfaces that carry those addresses or are configured to; True where up."""
-    way_back: Mapping[Family, bool]
-    """Whether the rule that is configured finds a usable route."""
+    return_routes: Mapping[Address, ReturnRoute]
+    """Of each configured address that is, or was, on the node; of another it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,10 @@ class LinkSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class WayBackSeen:
-    family: Family
-    usable: bool
+class ReturnRoutesSeen:
+    """Something has changed; all of them are told, as in KernelSeen."""
+
+    return_routes: Mapping[Address, ReturnRoute]
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +260,7 @@ Event = (
     | KernelSeen
     | AddressSeen
     | LinkSeen
-    | WayBackSeen
+    | ReturnRoutesSeen
     | AddressAdded
     | AddressRemoved
     | SpeakerConnected

@@ -184,10 +184,12 @@ class AddressMode(StrEnum):
 
 
 class WayBackRule(StrEnum):
+    """Which return route an anycast address needs."""
+
     DEFAULT = "default"
-    """A usable default route."""
+    """A usable route to what is outside: a default route, or what serves as one."""
     ANY = "any"
-    """Any usable unicast route that does not end on this node."""
+    """A usable route to anything that is not on this node."""
     OFF = "off"
 
 
@@ -312,6 +314,15 @@ class AddressState:
     ours: bool
     usable: bool = True
     """False while IPv6 calls it tentative or a duplicate."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnRoute:
+    """Whether replies from an anycast address have a usable route off the node, by the rule that is configured."""
+
+    usable: bool
+    evidence: str = ""
+    """What the kernel said where there is none, for people."""
 
 
 class SessionState(StrEnum):

@@ -8,7 +8,7 @@ from typing import Protocol
 from anycast_agent.core.addresses import Addresses
 from anycast_agent.core.life import Life
 from anycast_agent.core.link import SpeakerLink
-from anycast_agent.core.model import Service, SessionState, Verdict, address_of
+from anycast_agent.core.model import Family, Service, SessionState, Verdict, address_of, family_of
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.prefixes import Prefixes, PrefixState
 from anycast_agent.core.probing import CheckState, ProbeDue, Probing
@@ -85,7 +85,7 @@ class Pictures:
             kernel_known=engine.addresses.known,
             kernel_at=engine.addresses.seen_at,
             links=MappingProxyType(dict(engine.addresses.links)),
-            way_back=MappingProxyType(dict(engine.addresses.way_back)),
+            way_back=MappingProxyType(self._return_routes()),
             config=ConfigSnapshot(
                 record.loaded_at, record.reloads_ok, record.reloads_failed, record.errors, record.failed_at
             ),
@@ -94,6 +94,14 @@ class Pictures:
             open_actions=len(engine.opened),
             overdue_actions=engine.opened.overdue_total,
         )
+
+    def _return_routes(self) -> dict[Family, bool]:
+        """By family: whether every address of which it is known has a usable one."""
+        found: dict[Family, bool] = {}
+        for address, route in self._engine.addresses.return_routes.items():
+            family = family_of(address)
+            found[family] = found.get(family, True) and route.usable
+        return found
 
     def _warnings(self) -> dict[str, str]:
         warnings = dict(self._engine.warnings)

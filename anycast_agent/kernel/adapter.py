@@ -1,4 +1,4 @@
-"""The kernel adapter: reports addresses, links and ways back; adds and removes addresses. It decides nothing."""
+"""The kernel adapter: reports addresses, links and return routes; adds and removes addresses. It decides nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import re
 import socket
 from collections.abc import Callable, Coroutine
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,23 @@ from anycast_agent.core.model import (
     AddressState,
     Config,
     Family,
+    ReturnRoute,
     WayBackRule,
     address_of,
     family_of,
 )
 from anycast_agent.kernel import netlink as nl
-from anycast_agent.kernel import routes, sysctls
+from anycast_agent.kernel import return_routes, sysctls
 from anycast_agent.kernel.changes import Changes, code_of, explain
 from anycast_agent.kernel.ownership import Ownership
 from anycast_agent.kernel.view import View
 
 ROUTES_SETTLE = 0.01
-"""Changes that may touch a way back within so long are looked at together. Seconds."""
+"""Changes that may touch a return route within so long are looked at together. Seconds."""
+
+ROUTES_SHARE, ROUTES_REST = 10, 1.0
+"""Asking for return routes takes at most one part in so many of the time while routes keep changing; and a change waits
+no longer than so many seconds for it."""
 
 RESYNC_EVERY = 60.0
 RECEIVE_BUFFER = 1 << 20
@@ -76,13 +80,16 @@ class Kernel:
         self._wanted: frozenset[Address] = frozenset()
         self._watched = asyncio.Event()
         self._wake = asyncio.Event()
-        self._report_due = self._routes_due = False
+        self._report_due = False
         self._monitor: socket.socket | None = None
         self._view = View(self._owned.has)
         self._heard: list[Change] | None = None
         self._addresses: dict[Address, AddressState] = {}
         self._links: dict[str, bool] = {}
-        self._way_back: dict[Family, bool] = {}
+        self._return_routes: dict[Address, ReturnRoute] = {}
+        self._unasked: set[Address] = set()
+        """Something happened that may have changed their return routes."""
+        self._rest_until = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
         self._adding: Address | None = None
@@ -147,14 +154,16 @@ class Kernel:
 
     def _ask(self, *, report: bool) -> None:
         self._report_due |= report
-        self._routes_due = True
+        self._unasked |= self._wanted
         self._wake.set()
 
     def _take(self, data: bytes) -> None:
         if not data:
             raise ConnectionError("the netlink monitor was closed")
         config = self._config
-        for kind, _, message in nl.messages(data) if config is not None and self._looks else ():
+        if config is None or not self._looks:
+            return
+        for kind, _, message in nl.messages(data):
             if kind in (nl.RTM_NEWADDR, nl.RTM_DELADDR):
                 seen = nl.seen_address(nl.parse(message))
                 if seen is not None:
@@ -162,9 +171,7 @@ class Kernel:
             elif kind in (nl.RTM_NEWLINK, nl.RTM_DELLINK):
                 if message[16] == socket.AF_UNSPEC:  # others tell of a bridge's ports
                     self._changed((nl.seen_link(nl.parse(message)), kind == nl.RTM_NEWLINK))
-            elif kind not in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE) or routes.concerns(
-                message, default_only=config is not None and config.way_back is WayBackRule.DEFAULT
-            ):
+            elif kind not in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE) or return_routes.concerns(message, config.way_back):
                 self._ask(report=False)
 
     def _changed(self, change: Change) -> None:
@@ -201,6 +208,9 @@ class Kernel:
             del self._addresses[address]
         else:
             self._addresses[address] = state
+            if before is None and address in self._wanted:
+                self._unasked.add(address)
+                self._wake.set()
             if state.interface not in self._links:
                 self._links[state.interface] = self._view.up(state.interface)
                 self._post(ev.LinkSeen(state.interface, self._links[state.interface]))
@@ -222,14 +232,13 @@ class Kernel:
                 self._report_due = False
                 due = loop.time() + self._resync_every
                 await self._report()
-            elif self._routes_due:
-                await asyncio.sleep(ROUTES_SETTLE)
-                self._routes_due = False
-                await self._look_at_ways_back()
+            elif self._unasked:
+                await asyncio.sleep(max(ROUTES_SETTLE, self._rest_until - loop.time()))
+                await self._look_at_return_routes()
             if self._owned.unsaved:
                 async with self._one_at_a_time:
                     await asyncio.to_thread(self._owned.save)
-            if not self._report_due and not self._routes_due:
+            if not self._report_due and not self._unasked:
                 self._wake.clear()
                 try:
                     async with asyncio.timeout_at(due):  # wait_for of Python 3.11 can lose a cancellation
@@ -239,28 +248,29 @@ class Kernel:
 
     async def _report(self) -> None:
         """Everything, whatever was reported before."""
-        self._routes_due = False
         if self._config is None:
             return
         if not self._looks:
-            self._addresses, self._links, self._way_back = {}, {}, {}
-            self._post(ev.KernelSeen({}, {}, dict.fromkeys(Family, True)))
+            self._addresses, self._links, self._return_routes = {}, {}, {}
+            self._unasked.clear()
+            self._post(ev.KernelSeen({}, {}, {}))
             for subject in ("rp_filter", "arp"):
                 self._post(ev.Warned(subject, ""))
             return
         await self._read()
-        way_back = await self._ways_back()
+        self._unasked |= self._wanted
+        return_routes = await self._ask_return_routes()
         self._drain()
         config, view = self._config, self._view
         found = {address: view.state(address) for address in self._wanted | view.ours()}
         self._addresses = {address: state for address, state in found.items() if state is not None}
         names = {state.interface for state in self._addresses.values()} | {config.interface}
         self._links = {name: view.up(name) for name in names}
-        self._way_back = way_back
+        self._return_routes = return_routes
         for address, interface in self._owned.addresses.items():
             if view.host_on(address, interface) is None and address != self._adding:
                 self._forget(address)
-        self._post(ev.KernelSeen(dict(self._addresses), dict(self._links), dict(self._way_back)))
+        self._post(ev.KernelSeen(dict(self._addresses), dict(self._links), dict(return_routes)))
         await self._warn(config)
 
     async def _read(self) -> None:
@@ -283,26 +293,31 @@ class Kernel:
                 view.address(seen, there=there)
         self._view, self._known = view, True
 
-    async def _ways_back(self) -> dict[Family, bool]:
-        config = self._config
-        if config is None or config.way_back is WayBackRule.OFF:
-            return dict.fromkeys(Family, True)
-        anycast = self._view.named(config.interface)
-        look = partial(
-            routes.has_route,
-            default_only=config.way_back is WayBackRule.DEFAULT,
-            loopback={index for index in self._view.links if self._view.is_loopback(index)},
-            anycast=None if anycast is None else anycast.index,
-        )
-        return {f: await asyncio.to_thread(look, f) for f in {family_of(a) for a in self._wanted}}
+    async def _ask_return_routes(self) -> dict[Address, ReturnRoute]:
+        """The kernel's answer for each address that is to be asked for and on the node; what it said before for others.
 
-    async def _look_at_ways_back(self) -> None:
-        if not self._looks:
-            return
-        for family, usable in (await self._ways_back()).items():
-            if self._way_back.get(family) is not usable:
-                self._way_back[family] = usable
-                self._post(ev.WayBackSeen(family, usable))
+        For an address that is not on the node it has no answer.
+        """
+        config, asked = self._config, self._unasked
+        self._unasked = set()
+        if config is None or config.way_back is WayBackRule.OFF:
+            return dict.fromkeys(self._wanted, ReturnRoute(usable=True))
+        there = [address for address in asked if self._view.state(address) is not None]
+        loopback = [index for index in self._view.links if self._view.is_loopback(index)]
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        answers = await asyncio.to_thread(return_routes.look, there, config.way_back, loopback)
+        self._rest_until = loop.time() + min(ROUTES_REST, (ROUTES_SHARE - 1) * (loop.time() - began))
+        self._drain()  # it may have gone while it was asked for
+        fresh = {a: answer for a, answer in answers.items() if self._view.state(a) is not None}
+        known = self._return_routes | fresh
+        return {address: known[address] for address in self._wanted if address in known}
+
+    async def _look_at_return_routes(self) -> None:
+        found = await self._ask_return_routes()
+        if found != self._return_routes:
+            self._return_routes = found
+            self._post(ev.ReturnRoutesSeen(dict(found)))
 
     async def _warn(self, config: Config) -> None:
         for subject, look, interfaces in (

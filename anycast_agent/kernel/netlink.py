@@ -16,13 +16,14 @@ from anycast_agent.core.model import Family
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWRULE, RTM_DELRULE = 32, 33
 RTM_GETNEXTHOP = 106
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
 
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NETLINK_GET_STRICT_CHK = 270, 1, 12
-GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
-"""Links; IPv4 and IPv6 addresses; IPv4 and IPv6 routes (rtnetlink(7), RTMGRP_*)."""
+GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400 | 0x80 | 0x40000
+"""Links; addresses, routes of all tables, and policy rules of IPv4 and IPv6 (rtnetlink(7), RTNLGRP_*)."""
 
 RTNLGRP_NEXTHOP = 32
 """Linux 5.3. Its number is beyond what a bind can name."""
@@ -38,11 +39,12 @@ DUMP_PATIENCE = 5.0
 """How long the kernel may take to go on with a dump. Seconds."""
 
 _HEADER = struct.Struct("=IHHII")
+AF_INET6 = int(socket.AF_INET6)
 FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
 
 def monitor(receive_buffer: int) -> socket.socket:
-    """A socket that hears of every change to links, addresses, routes and nexthop objects."""
+    """A socket that hears of every change to links, addresses, routes, policy rules and nexthop objects."""
     sock = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
     )
@@ -114,6 +116,16 @@ def dump_on(sock: socket.socket, request: int, body: bytes) -> Iterator[bytes]:
                     raise InterruptedDumpError(errno.EINTR, f"netlink dump {request}: it changed all the while")
                 return
             yield message
+
+
+def request_on(sock: socket.socket, request: int, body: bytes) -> bytes:
+    """The one message that answers a request. Blocks: call it in a thread. OSError, with the kernel's own number."""
+    sock.send(_HEADER.pack(16 + len(body), request, NLM_F_REQUEST, 1, 0) + body)
+    kind, _, message = next(messages(sock.recv(1 << 16)))
+    if kind == NLMSG_ERROR:
+        code = -int(struct.unpack_from("=i", message, 16)[0])
+        raise OSError(code, f"netlink request {request}: {errno.errorcode.get(code, code)}")
+    return message
 
 
 def _ask_strictly(sock: socket.socket) -> None:

@@ -7,14 +7,14 @@ import pytest
 from anycast_agent.core.actions import AddAddress, RemoveAddress
 from anycast_agent.core.addresses import ASK_EVERY, DUE, KEEP_UNKNOWN, Addresses, AddressTurn, KernelDue
 from anycast_agent.core.events import KernelSeen
-from anycast_agent.core.model import AddressMode, AddressState, Family
+from anycast_agent.core.model import AddressMode, AddressState, ReturnRoute
 from anycast_agent.core.opened import OpenActions, Overdue
 from anycast_agent.core.timers import Timers
 from tests.support.world import V4, config, service
 
 A, B = "192.0.2.53", "192.0.2.80"
 OURS, THEIRS = AddressState("lo", ours=True), AddressState("lo", ours=False)
-LINKS, WAYS = {"lo": True}, dict.fromkeys(Family, True)
+LINKS, BACK = {"lo": True}, {A: ReturnRoute(usable=True)}
 
 
 class Bench:
@@ -29,7 +29,7 @@ class Bench:
         self.addresses.configure(config(service("dns", (V4,)), address_mode=mode))
 
     def report(self, there: dict[str, AddressState] | None = None) -> tuple[list[str], bool]:
-        return self.addresses.report(KernelSeen(there or {}, LINKS, WAYS), self.now)
+        return self.addresses.report(KernelSeen(there or {}, LINKS, BACK), self.now)
 
     def plan(self) -> list[AddAddress | RemoveAddress]:
         for timer in list(self.timers.due(self.now)):
@@ -178,11 +178,11 @@ def test_an_unknown_kernel_counts_for_a_while_and_is_asked_again() -> None:
 
 
 def test_a_report_says_what_is_news() -> None:
-    """The addresses that changed; and everything, where links, ways back or knowing itself did."""
+    """The addresses that changed; and everything, where links, return routes or knowing itself did."""
     bench = Bench()
     assert bench.report({A: OURS}) == ([A], True)
     assert bench.report({A: OURS}) == ([], False)
     assert bench.report({A: THEIRS}) == ([A], False)
     assert bench.report({}) == ([A], False)
     down = {"lo": False}
-    assert bench.addresses.report(KernelSeen({}, down, WAYS), bench.now) == ([], True)
+    assert bench.addresses.report(KernelSeen({}, down, BACK), bench.now) == ([], True)

@@ -66,8 +66,8 @@ DENIED: list[tuple[str, dict[str, Any], int, Reason]] = [
     ("no address", {"address": {"state": None}}, 3, Reason.ADDRESS_MISSING),
     ("tentative", {"address": {"state": AddressState("lo", True, usable=False)}}, 3, Reason.ADDRESS_NOT_USABLE),
     ("link down", {"address": {"link_up": False}}, 3, Reason.INTERFACE_DOWN),
-    ("way back unknown", {"return_route": {"usable": None}}, 4, Reason.WAY_BACK_UNKNOWN),
-    ("no way back", {"return_route": {"usable": False}}, 4, Reason.NO_WAY_BACK),
+    ("return route unknown", {"return_route": {"usable": None}}, 4, Reason.WAY_BACK_UNKNOWN),
+    ("no return route", {"return_route": {"usable": False}}, 4, Reason.NO_WAY_BACK),
     (
         "nothing known",
         with_health(((CHECK, UNKNOWN),), Health(Verdict.UNKNOWN)),
@@ -208,14 +208,9 @@ EXAMPLES: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"address": {"link_up": False}}, "interface lo is down", "ip link set lo up"),
     (
-        {"return_route": {"usable": False}},
-        "no usable IPv4 route back",
-        "give the node a usable IPv4 route, or set node.way_back",
-    ),
-    (
-        {"return_route": {"usable": False}, "prefix": V6},
-        "no usable IPv6 route back",
-        "give the node a usable IPv6 route, or set node.way_back",
+        {"return_route": {"usable": False, "evidence": "there is no route to 203.0.113.7"}},
+        "no usable return route: there is no route to 203.0.113.7, from 192.0.2.53",
+        "give the node a route for replies from 192.0.2.53 (ip route get shows what it has), or set node.way_back",
     ),
     (
         with_health(((CHECK, UNKNOWN),), Health(Verdict.UNKNOWN)),
@@ -274,7 +269,7 @@ CASES = st.builds(
         repairing=st.booleans(),
         link_up=st.booleans(),
     ),
-    return_route=st.builds(ReturnRouteFact, st.booleans(), st.none() | st.booleans()),
+    return_route=st.builds(ReturnRouteFact, st.booleans(), st.none() | st.booleans(), st.just("there is none")),
     health=st.builds(
         HealthFact,
         CHECKS.map(tuple),

@@ -9,7 +9,16 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.actions import Exit, RunProbe
 from anycast_agent.core.engine import Engine
 from anycast_agent.core.life import Life
-from anycast_agent.core.model import AddressState, Attributes, Family, Outcome, RouteKey, SessionState, Will, address_of
+from anycast_agent.core.model import (
+    AddressState,
+    Attributes,
+    Outcome,
+    ReturnRoute,
+    RouteKey,
+    SessionState,
+    Will,
+    address_of,
+)
 from tests.conftest import examples
 from tests.support.faults import PREFIXES, configs
 
@@ -23,6 +32,7 @@ STATE = st.none() | st.builds(AddressState, st.sampled_from(("lo", "eth9")), st.
 ATTRIBUTES = st.sampled_from((None, Attributes(), Attributes(med=50)))
 PREFIX_LISTS = st.lists(PREFIX, max_size=3).map(tuple)
 CONFIG = st.sampled_from(configs())
+RETURN_ROUTES = st.dictionaries(ADDRESS, st.builds(ReturnRoute, st.booleans(), TEXTS), max_size=4)
 
 EVENTS = st.one_of(
     st.builds(ev.ProbeFinished, NUMBERS, st.sampled_from(Outcome), TEXTS, st.floats()),
@@ -30,11 +40,11 @@ EVENTS = st.one_of(
         ev.KernelSeen,
         st.dictionaries(ADDRESS, STATE.filter(bool), max_size=4),
         st.dictionaries(st.sampled_from(("lo", "eth9")), st.booleans()),
-        st.dictionaries(st.sampled_from(Family), st.booleans()),
+        RETURN_ROUTES,
     ),
     st.builds(ev.AddressSeen, ADDRESS, STATE),
     st.builds(ev.LinkSeen, TEXTS, st.booleans()),
-    st.builds(ev.WayBackSeen, st.sampled_from(Family), st.booleans()),
+    st.builds(ev.ReturnRoutesSeen, RETURN_ROUTES),
     st.builds(ev.AddressAdded, NUMBERS, ERROR),
     st.builds(ev.AddressRemoved, NUMBERS, ERROR),
     st.builds(ev.SpeakerConnected, TEXTS),

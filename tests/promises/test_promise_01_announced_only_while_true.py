@@ -44,9 +44,8 @@ def _link_down(world: World) -> None:
 
 
 def _no_way_back(world: World) -> None:
-    world.way_back = dict.fromkeys(Family, False)
     for family in Family:
-        world.post(ev.WayBackSeen(family, False))
+        world.set_way_back(family, usable=False)
 
 
 def _address_lost(world: World) -> None:

@@ -130,8 +130,7 @@ class Faults:
 
     def _way_back(self, a: int, b: int) -> None:
         family = (Family.IPV4, Family.IPV6)[a % 2]
-        self.world.way_back[family] = usable = not self.world.way_back[family]
-        self.world.post(ev.WayBackSeen(family, usable))
+        self.world.set_way_back(family, not self.world.way_back[family])
 
     def _kernel_failed(self) -> None:
         self.world.post(ev.AdapterFailed("kernel", "OSError: no buffer space"))
@@ -199,7 +198,7 @@ class Faults:
         for address, state in list(world.addresses.items()):
             if not state.ours:
                 world.set_address(address, None)
-        world.post(ev.KernelSeen(dict(world.addresses), dict(world.links), dict(world.way_back)))
+        world.post(ev.KernelSeen(dict(world.addresses), dict(world.links), world.return_routes()))
 
 
 def wanted(conf: Config) -> dict[RouteKey, Attributes]:

@@ -28,12 +28,14 @@ from anycast_agent.core.model import (
     Neighbor,
     Outcome,
     Prefix,
+    ReturnRoute,
     RouteKey,
     Service,
     SessionState,
     Tier,
     Will,
     address_of,
+    family_of,
 )
 
 V4, V6 = "192.0.2.53/32", "2001:db8:53::53/128"
@@ -141,6 +143,7 @@ class World:
     def __post_init__(self) -> None:
         self._queue: list[tuple[float, int, int, Callable[[], None]]] = []
         self._number = itertools.count()
+        self._told: set[Address] = set()
 
     # --- the life of an agent process ---
 
@@ -148,6 +151,7 @@ class World:
         """A new agent process on this node."""
         self.generation += 1
         self.exit = None
+        self._told = set()
         self.engine = Engine(self.now, owns_speaker=self.owns_speaker)
         self.dead_man, self.adopt_for = conf.dead_man, conf.adopt_for
         self.offer(conf)
@@ -306,7 +310,7 @@ class World:
     def report_kernel(self) -> None:
         if "kernel" in self.silent:
             return
-        self.post(ev.KernelSeen(dict(self.addresses), dict(self.links), dict(self.way_back)))
+        self.post(ev.KernelSeen(dict(self.addresses), dict(self.links), self.return_routes()))
 
     def _address(self, action: act.AddAddress | act.RemoveAddress) -> None:
         add = isinstance(action, act.AddAddress)
@@ -327,6 +331,18 @@ class World:
         else:
             self.addresses[address] = state
         self.post(ev.AddressSeen(address, state))
+        if state is not None:  # the kernel is asked for its return route then, a little later
+            self.later(self.kernel_delay, lambda: self.post(ev.ReturnRoutesSeen(self.return_routes())))
+
+    def return_routes(self) -> dict[Address, ReturnRoute]:
+        """Of an address that is not on the node the kernel has none to tell."""
+        self._told |= self.addresses.keys()  # and what was told of it stands while it is gone
+        return {a: ReturnRoute(self.way_back[family_of(a)], "as told") for a in self._told}
+
+    def set_way_back(self, family: Family, usable: bool) -> None:
+        """A route of the family comes or goes."""
+        self.way_back[family] = usable
+        self.post(ev.ReturnRoutesSeen(self.return_routes()))
 
     # --- speaker ---
 

@@ -44,6 +44,8 @@ class ReturnRouteFact:
     watched: bool
     usable: bool | None
     """None: not known yet."""
+    evidence: str = ""
+    """What the kernel said where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Is there a usable return route for the family? Without one, replies go nowhere."""
+"""Is there a usable return route for the address? Without one, replies go nowhere."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ def ask(case: Case, now: float) -> Finding | None:
     fact = case.return_route
     if not fact.watched or fact.usable:
         return None
-    family = "IPv6" if ":" in case.prefix else "IPv4"
     if fact.usable is None:
-        evidence = f"the {family} routes are not known"
+        evidence = f"the return route of {case.host} is not known"
         return deny(Reason.WAY_BACK_UNKNOWN, evidence, "the agent asks again by itself; see its log")
-    remedy = f"give the node a usable {family} route, or set node.way_back"
-    return deny(Reason.NO_WAY_BACK, f"no usable {family} route back", remedy)
+    remedy = (
+        f"give the node a route for replies from {case.host} (ip route get shows what it has), or set node.way_back"
+    )
+    return deny(Reason.NO_WAY_BACK, f"no usable return route: {fact.evidence}, from {case.host}", remedy)

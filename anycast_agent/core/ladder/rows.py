@@ -32,7 +32,7 @@ LADDER: tuple[Row, ...] = (
     Row(Rung(1, "not wanted here"), "disabled or only observed: no", not_wanted.ask),
     Row(Rung(2, "stopping"), "no", stopping.ask),
     Row(Rung(3, "address on the node"), "missing or its interface down, and repair failed: no", address.ask),
-    Row(Rung(4, "return route"), "none for the family: no", return_route.ask),
+    Row(Rung(4, "return route"), "none for the address: no", return_route.ask),
     Row(Rung(7, "nothing known yet"), "an earlier run's route stays for a bounded time; nothing new",
         nothing_known.ask),
     Row(Rung(9, "health"), "down, or stale beyond its bound: no", health.ask),

@@ -16,7 +16,7 @@ import pytest
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import AddressMode, AddressState, Config, Family, Service, WayBackRule
+from anycast_agent.core.model import AddressMode, AddressState, Config, ReturnRoute, Service, WayBackRule
 from anycast_agent.kernel import Kernel
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
 
@@ -77,6 +77,15 @@ class Watcher:
             if isinstance(event, ev.KernelSeen):
                 return event.addresses.get(address)
         return None
+
+    def return_route(self, address: str) -> ReturnRoute | None:
+        """What was last said of its return route."""
+        told = (e for e in reversed(self.posted) if isinstance(e, ev.KernelSeen | ev.ReturnRoutesSeen))
+        return next(told).return_routes.get(address)
+
+    def returns(self, address: str) -> bool | None:
+        route = self.return_route(address)
+        return None if route is None else route.usable
 
     async def sees(self, address: str, state: AddressState | None) -> None:
         await self.until(lambda: self.last(address) == state)
@@ -236,36 +245,37 @@ def _closed() -> Any:
     return one
 
 
-def test_a_way_back_is_a_usable_default_route(tmp_path: Path) -> None:
+def test_a_return_route_is_a_usable_default_route(tmp_path: Path) -> None:
     """It comes, loses one leg, loses both, and comes again by another rule; each family by itself."""
     with namespaces("node", "leaf") as (node, leaf):
         for n in (1, 2):
             veth(node, f"up{n}", leaf, f"down{n}")
             ip("-n", node, "addr", "add", f"198.51.100.{4 * n + 1}/30", "dev", f"up{n}")
         sysctl(node, "net.ipv4.conf.all.ignore_routes_with_linkdown", "1")
+        for prefix in (f"{V4}/32", f"{V6}/128"):
+            ip("-n", node, "addr", "add", prefix, "dev", "lo")
 
         async def work() -> None:
             async with Watcher(tmp_path, config(way_back=WayBackRule.DEFAULT)) as watcher:
-                assert watcher.reports()[0].way_back == {Family.IPV4: False, Family.IPV6: False}
+                assert [watcher.returns(address) for address in (V4, V6)] == [False, False]
                 await asyncio.to_thread(
                     ip, "-n", node, "route", "add", "default",
                     "nexthop", "via", "198.51.100.6", "nexthop", "via", "198.51.100.10",
                 )  # fmt: skip
-                await watcher.until(lambda: ev.WayBackSeen(Family.IPV4, usable=True) in watcher.posted)
-                said = len(watcher.posted)
+                await watcher.until(lambda: watcher.returns(V4) is True)
                 await asyncio.to_thread(ip, "-n", leaf, "link", "set", "down1", "down")
                 await asyncio.to_thread(ip, "-n", leaf, "link", "set", "down2", "down")
-                await watcher.until(lambda: ev.WayBackSeen(Family.IPV4, usable=False) in watcher.posted[said:])
-                assert ev.WayBackSeen(Family.IPV6, usable=True) not in watcher.posted
+                await watcher.until(lambda: watcher.returns(V4) is False)
+                assert watcher.returns(V6) is False
 
         run_inside(node, work)
 
 
 def test_an_unmanaged_node_is_not_looked_at(tmp_path: Path) -> None:
-    """No address, no link, no route is read; the ways back count as there."""
+    """No address, no link, no route is read."""
 
     async def work(watcher: Watcher, name: str) -> None:
-        assert watcher.reports()[0] == ev.KernelSeen({}, {}, {Family.IPV4: True, Family.IPV6: True})
+        assert watcher.reports()[0] == ev.KernelSeen({}, {}, {})
 
     inside(tmp_path, config(address_mode=AddressMode.UNMANAGED), work)
 

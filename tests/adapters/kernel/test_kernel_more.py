@@ -454,7 +454,7 @@ def test_an_unmanaged_node_stays_unwatched_until_the_configuration_says_otherwis
     inside(tmp_path, config(address_mode=AddressMode.UNMANAGED), work)
 
 
-# --- ways back ---
+# --- return routes ---
 
 
 @contextmanager
@@ -465,16 +465,13 @@ def uplinks() -> Iterator[tuple[str, str]]:
             veth(node, f"up{n}", leaf, f"down{n}")
             ip("-n", node, "addr", "add", f"198.51.100.{4 * n + 1}/30", "dev", f"up{n}")
             ip("-n", node, "addr", "add", f"2001:db8:{n}::1/64", "dev", f"up{n}", "nodad")
+        for prefix in (f"{V4}/32", f"{V6}/128"):
+            ip("-n", node, "addr", "add", prefix, "dev", "lo")
         yield node, leaf
 
 
 def _way(watcher: Watcher, family: Family) -> bool | None:
-    for event in reversed(watcher.posted):
-        if isinstance(event, ev.WayBackSeen) and event.family is family:
-            return event.usable
-        if isinstance(event, ev.KernelSeen):
-            return event.way_back.get(family)
-    return None
+    return watcher.returns(V4 if family is Family.IPV4 else V6)
 
 
 Step = tuple[str, ...]
@@ -603,7 +600,7 @@ def test_a_default_route_is_lost(tmp_path: Path, story: str, compat: str) -> Non
         run_inside(node, work)
 
 
-def test_any_way_back_is_a_route_that_leaves_the_node(tmp_path: Path) -> None:
+def test_any_return_route_is_one_that_leaves_the_node(tmp_path: Path) -> None:
     """Not the route to the anycast address itself, nor one that refuses; a connected network is enough."""
     with namespaces("node", "leaf") as (node, leaf):
         veth(node, "any0", leaf, "any0")
@@ -618,7 +615,7 @@ def test_any_way_back_is_a_route_that_leaves_the_node(tmp_path: Path) -> None:
                     await watcher.sees(address, AddressState("any0", ours=True))
                 watcher.kernel.execute(act.Resync(ev.Source.KERNEL, "test"))
                 await watcher.until(lambda: len(watcher.reports()) > 1)
-                assert watcher.reports()[-1].way_back == {Family.IPV4: False, Family.IPV6: False}
+                assert [watcher.returns(address) for address in (V4, V6)] == [False, False]
                 await ip_in(node, "addr", "add", "198.51.100.1/30", "dev", "any0")
                 await watcher.until(lambda: _way(watcher, Family.IPV4) is True)
                 await ip_in(node, "-6", "route", "add", "2001:db8:8::/48", "via", "fe80::1", "dev", "any0")
@@ -627,17 +624,17 @@ def test_any_way_back_is_a_route_that_leaves_the_node(tmp_path: Path) -> None:
         run_inside(node, work)
 
 
-def test_a_route_in_another_table_is_no_way_back(tmp_path: Path) -> None:
-    """The main table alone counts, among thousands of other routes."""
+def test_a_table_that_no_rule_leads_to_is_no_return_route(tmp_path: Path) -> None:
+    """Its default route carries no reply, whatever else the main table has, until a rule leads to it."""
     with uplinks() as (node, _):
         many = [f"route add 10.{n // 250}.{n % 250}.0/24 via 198.51.100.6" for n in range(5000)]
         batch(node, [*many, "route add default via 198.51.100.6 table 100"])
 
         async def work() -> None:
             async with Watcher(tmp_path, config(f"{V4}/32", way_back=WayBackRule.DEFAULT)) as watcher:
-                assert _way(watcher, Family.IPV4) is False
-                await ip_in(node, "route", "add", "default", "via", "198.51.100.6")
-                await watcher.until(lambda: _way(watcher, Family.IPV4) is True)
+                assert watcher.returns(V4) is False
+                await ip_in(node, "rule", "add", "from", "192.0.2.0/24", "lookup", "100")
+                await watcher.until(lambda: watcher.returns(V4) is True)
 
         run_inside(node, work)
 
