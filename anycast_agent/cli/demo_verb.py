@@ -244,7 +244,7 @@ class _Demo:
     # --- the router ---
 
     async def _start_router(self, port: int) -> None:
-        from anycast_agent.speaker.exabgp import user_name
+        from anycast_agent.speaker.process import user_name
 
         path = self._dir / "router.sock"
         self._servers.append(await asyncio.start_unix_server(self._listen_to_router, str(path), limit=1 << 20))

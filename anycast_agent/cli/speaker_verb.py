@@ -8,17 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from anycast_agent import holding, store
 from anycast_agent.config import ConfigError, load
-from anycast_agent.speaker.exabgp import (
-    Paths,
-    SpeakerError,
-    check_version,
-    command,
-    environment,
-    render,
-    settings,
-    write,
-)
+from anycast_agent.speaker.exabgp import Paths, SpeakerError, check_version, render, settings
+from anycast_agent.speaker.process import command, environment, prepare
 
 
 def add_verbs(subparsers: Any) -> None:
@@ -35,12 +28,14 @@ def speaker(args: argparse.Namespace) -> int:
         check_version()
         paths = Paths(loaded.process.run_dir)
         text, _ = render(loaded.config, paths)
-        paths.run_dir.mkdir(parents=True, exist_ok=True)
-        write(paths.settings, settings(loaded.config, owned=False))
-        write(paths.configuration, text)
+        prepare(paths, None)
+        lock = holding.open_file(paths.lock, make=True)
+        os.set_inheritable(lock, True)
+        store.replace(paths.settings, settings(loaded.config, owned=False), durable=False)
+        store.replace(paths.configuration, text, durable=False)
     except (ConfigError, SpeakerError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    words = command(paths)
+    words = command(paths, lock)
     # The words are ours, and no shell reads them.
-    return os.execve(words[0], words, environment(loaded.config))  # noqa: S606
+    return os.execve(words[0], words, environment(loaded.config, unit=True))  # noqa: S606

@@ -107,7 +107,8 @@ class Kernel:
     async def run(self) -> None:
         """Report, until something fails; a monitor that ends raises. The next call reports in full."""
         await self._watched.wait()
-        await asyncio.to_thread(self._owned.load)
+        if problem := await asyncio.to_thread(self._owned.load):
+            self._post(ev.Warned("record of addresses", problem))
         # Heard of before it is read: nothing that happens between the two is missed.
         with nl.monitor(self._receive_buffer) as sock:
             self._monitor = sock

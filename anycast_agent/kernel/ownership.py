@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 from pathlib import Path
 
+from anycast_agent import store
+
 _SO_NETNS_COOKIE = 71
+RECORD_MOST = 8 << 20
+"""Bytes."""
 
 
 def _where() -> str:
@@ -22,6 +25,16 @@ def _where() -> str:
     return f"{boot} {inode} {cookie}".strip()
 
 
+def _parse(text: str) -> dict[str, str]:
+    """Raises ValueError."""
+    try:
+        record = json.loads(text)
+        owned = {str(address): str(interface) for address, interface in record["addresses"].items()}
+        return owned if record["where"] == _where() else {}
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a record of addresses: {type(error).__name__} {error}") from error
+
+
 class Ownership:
     """A small file in the state directory. What it names is ours, whoever runs now."""
 
@@ -31,20 +44,20 @@ class Ownership:
         self._loaded = False
         self._written: dict[str, str] = {}
 
-    def load(self) -> None:
-        """Once. Raises OSError or ValueError, with what to do: a record that cannot be read must not be overwritten."""
+    def load(self) -> str:
+        """Once. What was wrong with the record, and where that is kept; or nothing. Raises OSError."""
         if self._loaded:
-            return
+            return ""
         try:
-            record = json.loads(self._path.read_text("ascii"))
-            owned = {str(address): str(interface) for address, interface in record["addresses"].items()}
-            self._owned = owned if record["where"] == _where() else {}
-            self._written = dict(owned)
+            problem, found = "", _parse(store.read(self._path, RECORD_MOST))
         except FileNotFoundError:
-            pass
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{self._path} cannot be read ({error}): look at it, then remove it") from error
-        self._loaded = True
+            problem, found = "", {}
+        except ValueError as error:
+            aside = store.set_aside(self._path)
+            problem, found = f"{self._path} could not be read ({error}) and is kept as {aside}: addresses that an " \
+                             "earlier run added may stay on the node; remove them by hand", {}  # fmt: skip
+        self._owned, self._written, self._loaded = found, dict(found), True
+        return problem
 
     def has(self, address: str, interface: str) -> bool:
         return self._owned.get(address) == interface
@@ -79,25 +92,6 @@ class Ownership:
     def _write(self, owned: dict[str, str]) -> None:
         if owned == self._written == self._owned:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(self._path.name + ".new")
-        try:
-            with temporary.open("w", encoding="ascii") as file:
-                json.dump({"where": _where(), "addresses": owned}, file, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(self._path)
-            _sync(self._path.parent)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        store.make_folder(self._path.parent)
+        store.replace(self._path, json.dumps({"where": _where(), "addresses": owned}, sort_keys=True))
         self._written, self._owned = dict(owned), owned
-
-
-def _sync(folder: Path) -> None:
-    """A rename is on the disk once its directory is."""
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

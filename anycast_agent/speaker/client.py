@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import time
 import uuid
@@ -17,11 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from anycast_agent import store
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Config, RouteKey, SessionState, Will
 from anycast_agent.speaker import codec
-from anycast_agent.speaker.exabgp import Paths, Process, SpeakerError, User, render, settings, unprivileged_user, write
+from anycast_agent.speaker.exabgp import Paths, SpeakerError, render, settings
+from anycast_agent.speaker.process import Process, prepare, unprivileged_user
+from anycast_agent.users import User
 
 LINE_MOST = 8 << 20
 UNREAD_MOST = 8 << 20
@@ -62,7 +64,7 @@ class SpeakerClient:
         self._user: User | None = None
         self._id = uuid.uuid4().hex
         self._began = time.monotonic()
-        self._process = Process(self._paths)
+        self._process = Process(run_dir)
         self._config: Config | None = None
         self._names: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
@@ -103,7 +105,7 @@ class SpeakerClient:
         pause, end = CONNECT_EVERY, asyncio.get_running_loop().time() + STARTS_WITHIN
         while not self._died():
             try:
-                reader, self._writer = await asyncio.open_unix_connection(str(self._paths.socket), limit=LINE_MOST)
+                reader, self._writer = await self._open()
             except OSError:
                 if self._owned and asyncio.get_running_loop().time() > end:
                     await self._process.kill()
@@ -114,6 +116,16 @@ class SpeakerClient:
             self._send(op="hello", versions=[1], agent=self._id, started=self._began)
             return reader
         return None
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._user is None:
+            return await asyncio.open_unix_connection(str(self._paths.socket), limit=LINE_MOST)
+        with store.socket_of(self._paths.socket, self._user.uid) as path:
+            reader, writer = await asyncio.open_unix_connection(path, limit=LINE_MOST)
+        if store.peer_of(writer.get_extra_info("socket")) != self._user.uid:
+            writer.transport.abort()
+            raise store.UntrustedError(f"{self._paths.socket} is not the pipe's: another user listens there")
+        return reader, writer
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
@@ -276,14 +288,18 @@ class SpeakerClient:
     # --- ExaBGP's configuration ---
 
     async def _configure(self, action: act.ConfigureSpeaker) -> None:
-        text, revision = render(action.config, self._paths)
         self._config = action.config
         self._names.update({n.address: n.name for n in action.config.neighbors.values()})
         self._addresses.update({n.name: n.address for n in action.config.neighbors.values()})
-        self._prepare()
-        write(self._paths.settings, settings(action.config, self._owned), self._user)
-        write(self._paths.configuration, text, self._user)
-        if self._owned and not self._process.alive and not self._process.attach():
+        if self._owned and not self._process.alive:
+            self._process.attach()
+        try:
+            revision = self._write(action.config)
+        except (OSError, SpeakerError):
+            if not self._owned or self._process.alive:
+                self._configured.set()  # an ExaBGP that runs is not left alone: its routes would go by the dead man
+            raise
+        if self._owned and not self._process.alive:
             await self._start()
         self._configured.set()
         try:
@@ -302,14 +318,26 @@ class SpeakerClient:
             return f"no pipe at {self._paths.socket} within {STARTS_WITHIN:g} s; see ExaBGP's messages above"
         return f"no speaker at {self._paths.socket}; systemctl status anycast-speaker"
 
-    def _prepare(self) -> None:
-        self._paths.run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-        if not self._owned or self._config is None:
-            return
-        self._user, why = unprivileged_user(self._user_name, self._config, self._paths.run_dir)
+    def _write(self, config: Config) -> str:
+        """Write what ExaBGP and the pipe read, and do not change. The revision; raises OSError or SpeakerError."""
+        self._user = self._whom(config) if self._owned else None
+        self._paths = Paths(self._paths.run_dir, apart=self._user is not None)
+        text, revision = render(config, self._paths)
+        prepare(self._paths, self._user)
+        group = None if self._user is None else self._user.gid
+        store.replace(self._paths.settings, settings(config, self._owned), group=group, durable=False)
+        store.replace(self._paths.configuration, text, group=group, durable=False)
+        return revision
+
+    def _whom(self, config: Config) -> User | None:
+        """The user that ExaBGP runs as, or is to be started as."""
+        user, why = unprivileged_user(self._user_name, config, self._paths.run_dir)
+        if self._process.alive and self._process.user != user:
+            user = self._process.user
+            as_whom = "root" if user is None else f"user {user.uid}"
+            why = f"ExaBGP goes on as {as_whom}, as it was started, until it is started again" + (why and f"; {why}")
         self._post(ev.Warned("speaker user", why))
-        if self._user is not None:
-            os.chown(self._paths.run_dir, self._user.uid, self._user.gid)
+        return user
 
     async def _reload_until(self, revision: str) -> None:
         """Reload, and look whether it was; ExaBGP can lose the signal while a neighbor is down."""
@@ -336,11 +364,11 @@ class SpeakerClient:
     # --- ExaBGP's process ---
 
     async def _start(self) -> None:
-        if self._config is None:
+        if self._config is None or self._process.alive or self._process.attach():
             return
-        if not self._process.alive and not self._process.attach():
-            self._paths.socket.unlink(missing_ok=True)
-            self._process.start(self._config, self._user)
+        if self._owned and self._whom(self._config) != self._user:
+            self._write(self._config)
+        self._process.start(self._paths, self._config, self._user)
 
     async def _restart(self) -> None:
         """End an ExaBGP that does not answer, and start another; done when that one's pipe is there."""
@@ -367,3 +395,7 @@ class SpeakerClient:
             await self._process.stop()
             for path in (self._paths.socket, self._paths.settings, self._paths.configuration):
                 path.unlink(missing_ok=True)
+            if self._user is not None:
+                with contextlib.suppress(OSError):  # that user may have put something into it
+                    self._paths.socket.parent.rmdir()
+            self._process.remove_lock()

@@ -1,4 +1,6 @@
-"""ExaBGP's process: ``python -m anycast_agent.speaker.launch FILE``.
+"""ExaBGP's process: ``python -m anycast_agent.speaker.launch FILE LOCK``.
+
+LOCK is the number of an open file. ExaBGP holds it for as long as it runs, so that there is one for a run directory.
 
 ExaBGP looks up its own fully qualified name while it is imported, for a capability that we do not use. On a node whose
 resolver does not answer, that took ten seconds; and the resolver may be the very service that waits to be announced.
@@ -9,7 +11,10 @@ from __future__ import annotations
 import contextlib
 import runpy
 import socket
+import sys
 from pathlib import Path
+
+from anycast_agent import holding
 
 
 def _name_without_asking(name: str = "") -> str:
@@ -17,6 +22,9 @@ def _name_without_asking(name: str = "") -> str:
 
 
 def main() -> None:
+    lock = int(sys.argv.pop())
+    if not holding.take(lock):
+        sys.exit(f"anycast-agent: ExaBGP runs for this run directory already: process {holding.holder(lock)}")
     # What `ps`, `top` and `pgrep` call it. ExaBGP runs without that, too: in a container /proc may be read-only; and it
     # is not ours where Python has capabilities of its own (setcap), for port 179.
     with contextlib.suppress(OSError):

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.agent import exabgp_of
+
 WITHIN = 30.0
 
 
@@ -88,8 +90,8 @@ def test_a_frozen_exabgp_does_not_outlive_the_demo(folder: Path) -> None:
     with started(folder, isolated=False) as demo:
         try:
             told(demo, "Ctrl-C")
-            (pid,) = folder.glob("anycast-demo-*/run/exabgp.pid")
-            os.kill(int(pid.read_text().split()[0]), signal.SIGSTOP)
+            (run_dir,) = folder.glob("anycast-demo-*/run")
+            os.kill(exabgp_of(run_dir), signal.SIGSTOP)
         finally:
             demo.send_signal(signal.SIGINT)
     assert not of_the_demo(folder)

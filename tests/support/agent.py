@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from anycast_agent import holding
 from tests.support.bgp import BgpPeer
 from tests.support.netns import namespaces, run_inside
 
@@ -181,7 +182,7 @@ class Agent:
 
     def exabgp(self) -> int:
         """ExaBGP's process id."""
-        return int((self.folder / "run" / "exabgp.pid").read_text().split()[0])
+        return exabgp_of(self.folder / "run")
 
     def pipe(self) -> int:
         """The pipe's process id: ExaBGP's only child."""
@@ -224,8 +225,8 @@ class Agent:
                 await self.ends(12)
             except TimeoutError:
                 self.kill()
-        with contextlib.suppress(OSError, ValueError):
-            os.killpg(self.exabgp(), signal.SIGKILL)
+        with contextlib.suppress(OSError, LookupError):
+            os.kill(self.exabgp(), signal.SIGKILL)
 
 
 @dataclass
@@ -295,6 +296,18 @@ def reason_in(status: dict[str, Any], prefix: str) -> str:
 
 def routes_in(status: dict[str, Any]) -> list[dict[str, Any]]:
     return [r for s in status["services"].values() for p in s["prefixes"] for r in p["routes"]]
+
+
+def exabgp_of(run_dir: Path) -> int:
+    """The process that holds a run directory as its ExaBGP. Raises LookupError where none does."""
+    lock = holding.open_file(run_dir / "exabgp.lock", make=False)
+    try:
+        pid = holding.holder(lock)
+    finally:
+        os.close(lock)
+    if not pid:
+        raise LookupError(f"no ExaBGP runs for {run_dir}")
+    return pid
 
 
 def is_alive(pid: int) -> bool:

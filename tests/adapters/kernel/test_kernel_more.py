@@ -296,7 +296,7 @@ async def _play(state_dir: Path, name: str, steps: list[tuple[str, str]], marks:
 def full_disk(at: Path) -> Iterator[Path]:
     """A file system with room for the first record and no more, once ``filler`` is written."""
     at.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(at)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k,mode=755", "tmpfs", str(at)], check=True)
     try:
         yield at
     finally:
@@ -322,23 +322,20 @@ def test_a_full_disk_is_an_error_and_the_earlier_record_stands(tmp_path: Path) -
         inside(state, config(), work, marks=False)
 
 
-def test_a_record_that_cannot_be_read_is_an_error_and_is_kept(tmp_path: Path) -> None:
-    """run() says what to do, and nothing overwrites what a person may still want to look at."""
+def test_a_record_that_cannot_be_read_is_kept_aside_and_told(tmp_path: Path) -> None:
+    """A broken file is no reason to announce nothing: the addresses are managed, and a person finds what was there."""
     record = tmp_path / "addresses.json"
     record.write_text("{garbage")
-    with namespaces("k") as (name,):
 
-        async def body() -> None:
-            watcher = Watcher(tmp_path, config(), marks=False)
-            watcher.kernel.execute(act.WatchKernel(config()))
-            with pytest.raises(ValueError, match="cannot be read"):
-                await watcher.kernel.run()
-            assert await watcher.add(V4) is not None
-            await watcher.kernel.close()
+    async def work(watcher: Watcher, name: str) -> None:
+        assert await watcher.add(V4) is None
+        assert shown(name, V4)
+        (told,) = [e.text for e in watcher.posted if isinstance(e, ev.Warned) and e.subject == "record of addresses"]
+        assert "addresses.json.broken" in told
 
-        run_inside(name, body)
-        assert not shown(name, V4)
-    assert record.read_text() == "{garbage"
+    inside(tmp_path, config(), work, marks=False)
+    assert (tmp_path / "addresses.json.broken").read_text() == "{garbage"
+    assert "addresses" in json.loads(record.read_text())
 
 
 # --- interfaces ---

@@ -17,11 +17,14 @@ from typing import Any
 import pytest
 
 import anycast_agent
+from anycast_agent import holding
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Attributes, RouteKey, SessionState, Will
 from anycast_agent.speaker import codec
+from anycast_agent.speaker.exabgp import Paths
 from tests.adapters.speaker.harness import LEAF, V4, V6, Agent, BgpPeer, config, leaf, speaking
+from tests.support.agent import exabgp_of
 
 HEAD = codec.head(Attributes())
 
@@ -68,7 +71,7 @@ async def raw(run_dir: Path, hello: bool = True) -> AsyncIterator[Raw]:
 
 
 def exabgp(agent: Agent) -> int:
-    return int(agent.client._paths.pid.read_text().split()[0])
+    return exabgp_of(agent.run_dir)
 
 
 def pipe(agent: Agent) -> int:
@@ -265,7 +268,7 @@ async def test_a_password_that_cannot_be_read_changes_nothing(tmp_path: Path) ->
 async def test_only_the_speaker_may_read_what_it_is_given(tmp_path: Path) -> None:
     """Configuration, settings and socket: nobody else's."""
     async with speaking(tmp_path):
-        assert modes(tmp_path) == dict.fromkeys(("exabgp.conf", "exabgp.pid", "pipe.json", "speaker.sock"), 0o600)
+        assert modes(tmp_path) == dict.fromkeys(("exabgp.conf", "exabgp.lock", "pipe.json", "speaker.sock"), 0o600)
 
 
 def _check_version(path: str) -> str:
@@ -323,7 +326,7 @@ async def test_another_service_of_systemd_is_attached_to_and_told_of_its_health(
     """``external``: started by somebody else; READY and WATCHDOG come from the pipe, after a round trip with ExaBGP."""
     import socket
 
-    from anycast_agent.speaker import exabgp as process
+    from anycast_agent.speaker import process
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
@@ -331,13 +334,16 @@ async def test_another_service_of_systemd_is_attached_to_and_told_of_its_health(
         async with BgpPeer() as peer:
             conf = config(leaf(peer))
             agent = Agent(tmp_path, owned=False)
-            paths = process.Paths(tmp_path)
+            paths = Paths(tmp_path)
             run = asyncio.create_task(agent.start(conf))
             async with asyncio.timeout(10):
                 while not paths.configuration.exists():  # a file tells nobody
                     await asyncio.sleep(0.02)
-            environment = {**process.environment(conf), "NOTIFY_SOCKET": str(tmp_path / "notify")}
-            child = await asyncio.create_subprocess_exec(*process.command(paths), env=environment)
+            environment = {**process.environment(conf, unit=True), "NOTIFY_SOCKET": str(tmp_path / "notify")}
+            lock = holding.open_file(paths.lock, make=True)
+            words = process.command(paths, lock)
+            child = await asyncio.create_subprocess_exec(*words, env=environment, pass_fds=[lock])
+            os.close(lock)
             try:
                 await run
                 await agent.put(V4[0])

@@ -11,7 +11,7 @@ import pytest
 from tests.support.netns import needs_root
 
 INSIDE = """
-import socket, subprocess, sys, threading
+import os, socket, subprocess, sys, threading
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 subprocess.run(["hostname", "nowhere"], check=True)
 subprocess.run(["mount", "--bind", sys.argv[1], "/etc/resolv.conf"], check=True)
@@ -25,7 +25,10 @@ def serve():
         asked += 1
         server.sendto(query[:2] + bytes([0x81, 0x82]) + query[4:], client)  # SERVFAIL
 threading.Thread(target=serve, daemon=True).start()
-ran = subprocess.run([sys.executable, "-m", *sys.argv[2:]], capture_output=True, timeout=60)
+lock = os.open(sys.argv[1], os.O_RDWR)
+words = [sys.executable, "-m", *sys.argv[2:]]
+words += [str(lock)] if "anycast" in words[2] else []
+ran = subprocess.run(words, capture_output=True, timeout=60, pass_fds=[lock])
 assert b"is not an exabgp config file" in ran.stderr, ran.stderr  # it came as far as that
 print(asked)
 """
@@ -51,7 +54,18 @@ def test_the_resolver_is_not_asked(tmp_path: Path) -> None:
 @needs_root
 def test_exabgp_starts_where_its_process_cannot_be_named(tmp_path: Path) -> None:
     """With a read-only /proc `ps` shows another name, and that is all."""
-    closed = 'mount -o remount,bind,ro /proc && ! echo x 2>/dev/null >/proc/self/comm && exec "$@"'
-    words = ["unshare", "--mount", "sh", "-c", closed, "sh", sys.executable, "-m", "anycast_agent.speaker.launch"]
-    done = subprocess.run([*words, str(tmp_path / "missing.conf")], capture_output=True, text=True, timeout=60)
+    closed = 'mount -o remount,bind,ro /proc && ! echo x 2>/dev/null >/proc/self/comm && exec "$@" 3<>"$0"'
+    words = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        closed,
+        str(tmp_path / "lock"),
+        sys.executable,
+        "-m",
+        "anycast_agent.speaker.launch",
+    ]
+    words += [str(tmp_path / "missing.conf"), "3"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert "is not an exabgp config file" in done.stderr, done

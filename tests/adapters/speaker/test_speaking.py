@@ -11,6 +11,7 @@ from pathlib import Path
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Attributes, RouteKey, SessionState, Will
 from tests.adapters.speaker.harness import LEAF, V4, V6, Agent, BgpPeer, config, leaf, speaking
+from tests.support.agent import exabgp_of
 
 
 async def test_a_route_is_announced_and_withdrawn_with_all_its_attributes(tmp_path: Path) -> None:
@@ -149,8 +150,7 @@ def _pipe_pid(agent: Agent) -> int:
 async def test_a_frozen_exabgp_shows_in_the_answers_to_beats(tmp_path: Path) -> None:
     """SIGSTOP of ExaBGP: the pipe still answers, and says for how long ExaBGP has not."""
     async with speaking(tmp_path) as (agent, _, _):
-        pid = agent.client._process._pid
-        assert pid is not None
+        pid = exabgp_of(tmp_path)
         os.kill(pid, signal.SIGSTOP)
         await agent.until(lambda: any(isinstance(e, ev.SpeakerAnswered) and e.exabgp_age > 1.0 for e in agent.posted))
         os.kill(pid, signal.SIGCONT)
@@ -165,8 +165,7 @@ async def test_a_killed_exabgp_is_started_again(tmp_path: Path) -> None:
     async with speaking(tmp_path) as (agent, peer, _):
         await agent.put(V4[0])
         await peer.has(V4[0])
-        pid = agent.client._process._pid
-        assert pid is not None
+        pid = exabgp_of(tmp_path)
         os.kill(pid, signal.SIGKILL)
         await agent.until(lambda: agent.count(ev.SpeakerLost) == 1 and agent.count(ev.SpeakerSynced) == 2)
         assert agent.found() == {}

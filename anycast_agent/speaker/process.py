@@ -1,0 +1,259 @@
+"""ExaBGP's process: as whom it runs, with which environment, and which one it is.
+
+It belongs to the run directory by a lock that it holds on a file there (``anycast_agent.holding``). So there is never a
+second one, whoever starts it, and an agent that comes later finds it, whatever became of the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import anycast_agent
+from anycast_agent import holding, store
+from anycast_agent.core.model import Config
+from anycast_agent.speaker.exabgp import Paths, SpeakerError, check_version
+from anycast_agent.users import User, exists, free_number, only_root_exists
+
+KILL_AFTER = 3.0
+"""How long ExaBGP may take to end by itself. Seconds."""
+
+_PASSED_ON = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME",
+              "PYTHONPATH", "TZ")  # fmt: skip
+"""Of our own environment: what it takes to find the same Python and the same packages, and to write a readable log."""
+_SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
+
+
+# --- how it is started --------------------------------------------------------------------------------------
+
+
+def environment(config: Config, *, unit: bool = False) -> dict[str, str]:
+    """ExaBGP's environment: built, and not inherited, since ExaBGP takes each of its settings from there as well.
+
+    ``unit``: systemd started us to become ExaBGP. Only then does the pipe report to systemd; beside an agent, it would
+    feed the watchdog of an agent that hangs.
+    """
+    passed_on = _PASSED_ON + (_SYSTEMD if unit else ())
+    listen = [n for n in config.neighbors.values() if n.listen]
+    values = {
+        # ExaBGP drops to this user by itself, after it has started its helper the first time: then it could neither
+        # start it again nor read its configuration again. We start it as whom it is to be; this keeps it that.
+        "exabgp_daemon_user": user_name(),
+        "exabgp_daemon_daemonize": "false",
+        "exabgp_log_level": "WARNING",
+        "exabgp_log_destination": "stderr",
+        "exabgp_api_ack": "true",
+        "exabgp_api_cli": "false",
+        "exabgp_api_respawn": "true",
+        "exabgp_reactor_speed": "0.1",
+        "exabgp_tcp_bind": " ".join(sorted({n.local_address for n in listen if n.local_address})),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if listen:
+        values["exabgp_tcp_port"] = str(listen[0].port)
+    return {name: os.environ[name] for name in passed_on if name in os.environ} | values
+
+
+def user_name() -> str:
+    """As whom we run. A container's user may be a number without a name, and ExaBGP wants one that exists: any will do,
+    as it changes its user only where it is root."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return "root"
+
+
+def command(paths: Paths, lock: int) -> list[str]:
+    """``lock``: the inherited descriptor of the file that ExaBGP holds."""
+    # -P: by -m alone, modules would first be looked for where the agent was started, be that /tmp.
+    return [sys.executable, "-P", "-m", "anycast_agent.speaker.launch", str(paths.configuration), str(lock)]
+
+
+# --- as whom it runs ----------------------------------------------------------------------------------------
+
+
+def unprivileged_user(name: str | None, config: Config, run_dir: Path) -> tuple[User | None, str]:
+    """Whom to run ExaBGP as where we are root, and else why as root. Raises SpeakerError for a user that is none.
+
+    Where no user is named, ExaBGP gets a number of its own, and not ``nobody``: whoever has the same number may talk to
+    the pipe. The group is its own in any case: by that it reads its configuration, which has passwords in it.
+    """
+    if os.geteuid() != 0 or only_root_exists():
+        return None, ""
+    if any(n.listen for n in config.neighbors.values()):
+        return None, "ExaBGP runs as root because a neighbor has listen: true, and port 179 needs it"
+    closed = _closed_to_others(run_dir)
+    if closed is not None:
+        return None, f"ExaBGP runs as root because no other user can enter {closed}"
+    number = free_number(str(run_dir.absolute()))
+    if not exists(number, "gid") or (name is None and not exists(number)):
+        return None, f"ExaBGP runs as root because this user namespace has no user or group {number}"
+    if name is None:
+        return User(number, number), ""
+    try:
+        return User(pwd.getpwnam(name).pw_uid, number), ""
+    except KeyError:
+        raise SpeakerError(f"there is no user {name!r} to run ExaBGP as") from None
+
+
+def _closed_to_others(run_dir: Path) -> Path | None:
+    """A directory on the way to our Python, our package or the run directory that other users cannot enter."""
+    python = Path(sys.executable)
+    homes = [python, python.resolve(), Path(anycast_agent.__file__), Path(sys.prefix), run_dir / "any"]
+    for folder in {parent for home in homes for parent in home.absolute().parents}:
+        if not folder.stat().st_mode & 0o001:
+            return folder
+    return None
+
+
+# --- which one it is ----------------------------------------------------------------------------------------
+
+
+class Process:
+    """An ExaBGP that we started, or that an earlier agent of this run directory did."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._lock = Paths(run_dir).lock
+        self._child: subprocess.Popen[bytes] | None = None
+        self._pidfd: int | None = None
+        """What is signalled: a number could be another process's by now."""
+        self.user: User | None = None
+        """As whom it runs, where that is somebody else."""
+
+    def start(self, paths: Paths, config: Config, user: User | None) -> None:
+        """Raises OSError where it cannot be started."""
+        check_version()
+        lock = holding.open_file(self._lock, make=True)
+        try:
+            # A session of its own: a terminal's Ctrl-C is for the agent, which withdraws first. Not asyncio's: from
+            # Python 3.12 on, that kills what still runs when the loop ends, and ExaBGP must go on after a hand-over.
+            self._child = subprocess.Popen(
+                command(paths, lock),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=environment(config),
+                pass_fds=[lock],
+                start_new_session=True,
+                user=None if user is None else user.uid,
+                group=None if user is None else user.gid,
+                extra_groups=None if user is None else [],
+            )
+        finally:
+            os.close(lock)
+        self._is(os.pidfd_open(self._child.pid), user)
+
+    def attach(self) -> bool:
+        """Take over the ExaBGP that holds the run directory; False where there is none.
+
+        Raises SpeakerError for one that cannot be reached from here, and OSError.
+        """
+        try:
+            lock = holding.open_file(self._lock, make=False)
+        except FileNotFoundError:
+            return False
+        try:
+            return self._attach(lock)
+        finally:
+            os.close(lock)
+
+    def _attach(self, lock: int) -> bool:
+        pid = holding.holder(lock)
+        if pid is None:
+            return False
+        if pid == 0:
+            raise SpeakerError(f"{self._lock} is held by an ExaBGP in another process namespace: end that one there")
+        try:
+            pidfd = os.pidfd_open(pid)
+            user = _user_of(pid)
+        except OSError:
+            return False  # it has just ended
+        if holding.holder(lock) != pid:  # the number was another process's by the time it was opened
+            os.close(pidfd)
+            return False
+        self._is(pidfd, user)
+        return True
+
+    def _is(self, pidfd: int, user: User | None) -> None:
+        self._forget_pidfd()
+        self._pidfd, self.user = pidfd, user
+
+    def _forget_pidfd(self) -> None:
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+        self._pidfd = None
+
+    @property
+    def alive(self) -> bool:
+        if self._child is not None:
+            return self._child.poll() is None
+        return self._pidfd is not None and not select.select([self._pidfd], [], [], 0)[0]
+
+    def describe_end(self) -> str:
+        code = self._child.poll() if self._child is not None else None
+        return "ExaBGP has ended" + (f" with status {code}" if code is not None else "")
+
+    async def stop(self) -> None:
+        """SIGTERM, then SIGKILL; a frozen one goes too. Bounded by twice ``KILL_AFTER``."""
+        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)
+        if not await self._gone_within(KILL_AFTER):
+            await self.kill()
+        self._forget()
+
+    async def kill(self) -> None:
+        """For one that does not answer."""
+        self._signal(signal.SIGKILL)
+        await self._gone_within(KILL_AFTER)
+        self._forget()
+
+    def remove_lock(self) -> None:
+        """After the last one has ended. Raises OSError."""
+        holding.remove(self._lock)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._pidfd is None or not self.alive:
+            return
+        try:
+            signal.pidfd_send_signal(self._pidfd, number)
+        except ProcessLookupError:
+            pass  # it has gone: that is what was wanted
+
+    def _forget(self) -> None:
+        self._forget_pidfd()
+        self._child, self.user = None, None
+
+    async def _gone_within(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        while self.alive and time.monotonic() < end:  # noqa: ASYNC110  # an adopted process is no child: nobody tells
+            await asyncio.sleep(0.01)
+        return not self.alive
+
+
+def _user_of(pid: int) -> User | None:
+    found = Path(f"/proc/{pid}").stat()
+    return None if found.st_uid == os.geteuid() else User(found.st_uid, found.st_gid)
+
+
+def prepare(paths: Paths, user: User | None) -> None:
+    """The run directory, which is ours; and in it a folder for the pipe's socket where another user makes that.
+
+    What that user may write is in that folder and nowhere else, and nothing in it is opened, changed or believed here.
+    """
+    store.make_folder(paths.run_dir)
+    if user is None:
+        return
+    folder = paths.socket.parent
+    folder.mkdir(exist_ok=True, mode=0o700)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fchown(descriptor, user.uid, user.gid)
+        os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,40 @@
+"""Which users there are for a program of ours to be."""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import pwd
+from pathlib import Path
+from typing import NamedTuple
+
+_DYNAMIC = range(61184, 65520)
+"""Where systemd takes the users of its DynamicUser= services from; nobody else does."""
+
+
+class User(NamedTuple):
+    uid: int
+    gid: int
+
+
+def free_number(seed: str) -> int:
+    """A number that is no user's and no group's: the same each time for the same seed."""
+    taken = {user.pw_uid for user in pwd.getpwall()} | {group.gr_gid for group in grp.getgrall()}
+    first = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4], "big")
+    numbers = (_DYNAMIC[(first + n) % len(_DYNAMIC)] for n in range(len(_DYNAMIC)))
+    return next(number for number in numbers if number not in taken)
+
+
+def exists(number: int, kind: str = "uid") -> bool:
+    """Whether our user namespace has that user, or with ``gid`` that group."""
+    return any(number in numbers for numbers in _mapped(kind))
+
+
+def only_root_exists() -> bool:
+    """In a user namespace of one user there is nobody else to be, and root has no rights outside of it."""
+    return [len(numbers) for numbers in _mapped("uid")] == [1]
+
+
+def _mapped(kind: str) -> list[range]:
+    lines = [line.split() for line in Path(f"/proc/self/{kind}_map").read_text().splitlines()]
+    return [range(int(inside), int(inside) + int(count)) for inside, _, count in lines]
