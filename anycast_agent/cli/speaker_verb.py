@@ -11,7 +11,7 @@ from typing import Any
 from anycast_agent import holding, store
 from anycast_agent.config import ConfigError, load
 from anycast_agent.speaker.exabgp import Paths, SpeakerError, check_version, render, settings
-from anycast_agent.speaker.process import command, environment, prepare
+from anycast_agent.speaker.process import command, environment
 
 
 def add_verbs(subparsers: Any) -> None:
@@ -28,7 +28,7 @@ def speaker(args: argparse.Namespace) -> int:
         check_version()
         paths = Paths(loaded.process.run_dir)
         text, _ = render(loaded.config, paths)
-        prepare(paths, None)
+        store.make_folder(paths.run_dir)
         lock = holding.open_file(paths.lock, make=True)
         os.set_inheritable(lock, True)
         store.replace(paths.settings, settings(loaded.config, owned=False), durable=False)

@@ -22,7 +22,7 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.model import Config, RouteKey, SessionState, Will
 from anycast_agent.speaker import codec
 from anycast_agent.speaker.exabgp import Paths, SpeakerError, render, settings
-from anycast_agent.speaker.process import Process, prepare, unprivileged_user
+from anycast_agent.speaker.process import Process, give_folder, unprivileged_user
 from anycast_agent.users import User
 
 LINE_MOST = 8 << 20
@@ -320,10 +320,12 @@ class SpeakerClient:
 
     def _write(self, config: Config) -> str:
         """Write what ExaBGP and the pipe read, and do not change. The revision; raises OSError or SpeakerError."""
+        store.make_folder(self._paths.run_dir)
         self._user = self._whom(config) if self._owned else None
         self._paths = Paths(self._paths.run_dir, apart=self._user is not None)
         text, revision = render(config, self._paths)
-        prepare(self._paths, self._user)
+        if self._user is not None:
+            give_folder(self._paths.socket.parent, self._user)
         group = None if self._user is None else self._user.gid
         store.replace(self._paths.settings, settings(config, self._owned), group=group, durable=False)
         store.replace(self._paths.configuration, text, group=group, durable=False)

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import anycast_agent
-from anycast_agent import holding, store
+from anycast_agent import holding
 from anycast_agent.core.model import Config
 from anycast_agent.speaker.exabgp import Paths, SpeakerError, check_version
 from anycast_agent.users import User, exists, free_number, only_root_exists
@@ -107,7 +107,7 @@ def _closed_to_others(run_dir: Path) -> Path | None:
     """A directory on the way to our Python, our package or the run directory that other users cannot enter."""
     python = Path(sys.executable)
     homes = [python, python.resolve(), Path(anycast_agent.__file__), Path(sys.prefix), run_dir / "any"]
-    for folder in {parent for home in homes for parent in home.absolute().parents}:
+    for folder in sorted({parent for home in homes for parent in home.absolute().parents}):
         if not folder.stat().st_mode & 0o001:
             return folder
     return None
@@ -241,15 +241,11 @@ def _user_of(pid: int) -> User | None:
     return None if found.st_uid == os.geteuid() else User(found.st_uid, found.st_gid)
 
 
-def prepare(paths: Paths, user: User | None) -> None:
-    """The run directory, which is ours; and in it a folder for the pipe's socket where another user makes that.
+def give_folder(folder: Path, user: User) -> None:
+    """A folder in ours, for another user to make the pipe's socket in. Raises OSError.
 
-    What that user may write is in that folder and nowhere else, and nothing in it is opened, changed or believed here.
+    What that user may write is in there and nowhere else, and nothing in there is read, changed or believed here.
     """
-    store.make_folder(paths.run_dir)
-    if user is None:
-        return
-    folder = paths.socket.parent
     folder.mkdir(exist_ok=True, mode=0o700)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
