@@ -28,6 +28,7 @@ from anycast_agent.kernel import Kernel
 from anycast_agent.metrics import Shell
 from anycast_agent.speaker.client import SpeakerClient
 from anycast_agent.speaker.pipe import EXTEND_MOST
+from anycast_agent.starting import Claim
 
 log = logging.getLogger("anycast_agent")
 
@@ -104,7 +105,15 @@ class Runner:
 
     async def run(self) -> int:
         """Until the engine says Exit. Raises what the engine or the start of a surface raised."""
-        await self._control.start()
+        claim = Claim(self._loaded.process)
+        self._inbox.post(ev.Warned("run directory", claim.warning))
+        try:
+            await self._control.start()
+            return await self._run()
+        finally:
+            claim.give_up()
+
+    async def _run(self) -> int:
         self._handle_signals()
         self._inbox.post(ev.ConfigOffered(self._loaded.config))
         adapters = [

@@ -47,7 +47,7 @@ def test_disk_full_changes_nothing_and_says_so(tmp_path: Path) -> None:
     """ExaBGP's configuration cannot be written: the reload says so, the routes stay, withdrawals still work."""
     run = tmp_path / "run"
     run.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", run], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=755", "tmpfs", run], check=True)
 
     async def story(s: Scene) -> None:
         await s.announced()
