@@ -116,6 +116,7 @@ class Runner:
     async def _run(self) -> int:
         self._handle_signals()
         self._inbox.post(ev.ConfigOffered(self._loaded.config))
+        self._warn_of_missing_files(self._loaded)
         adapters = [
             asyncio.create_task(self._supervise(ev.Source.KERNEL, self._kernel.run)),
             asyncio.create_task(self._supervise(ev.Source.SPEAKER, self._speaker.run)),
@@ -286,6 +287,7 @@ class Runner:
                 self._inbox.post(ev.ConfigRejected(tuple(str(p) for p in error.problems), request))
             else:
                 self._warn_of_fixed_settings(loaded)
+                self._warn_of_missing_files(loaded)
                 in_force = [old for old in self._offered if old.config is self._engine.record.config]
                 self._offered = [*in_force, loaded]
                 self._inbox.post(ev.ConfigOffered(loaded.config, force, request))
@@ -295,6 +297,11 @@ class Runner:
         same = loaded.process == self._loaded.process
         text = "" if same else "settings of the process (api, control_socket, run_dir, state_dir) change at a restart"
         self._inbox.post(ev.Warned("process settings", text))
+
+    def _warn_of_missing_files(self, loaded: Loaded) -> None:
+        """No reason to refuse a configuration: only the checks that need them suffer for it."""
+        more = f"; and {len(loaded.missing) - 3} more" if len(loaded.missing) > 3 else ""
+        self._inbox.post(ev.Warned("files of checks", "; ".join(map(str, loaded.missing[:3])) + more))
 
     async def hand_over(self, extend: float | None) -> Answer:
         if extend is not None and extend > EXTEND_MOST:

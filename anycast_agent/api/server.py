@@ -154,8 +154,14 @@ class Server:
         try:
             ipaddress.ip_address(name.strip("[]"))
         except ValueError:
-            return name.lower() in self._allowed
+            return self._name_allowed(name.lower())
         return True
+
+    def _name_allowed(self, name: str) -> bool:
+        """Itself, or, as ``*.example.org``, the domain that it is in."""
+        parts = name.split(".")
+        domains = {".".join(("*", *parts[i:])) for i in range(1, len(parts))}
+        return name in self._allowed or not domains.isdisjoint(self._allowed)
 
     def _cached(self, key: str, make: Callable[[], bytes]) -> bytes:
         now = time.monotonic()

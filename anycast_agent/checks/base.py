@@ -9,17 +9,14 @@ import ssl
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from pydantic import BaseModel, ConfigDict
-
+from anycast_agent.checks.fields import Written
 from anycast_agent.core.model import Outcome
 
 DETAIL_MOST = 200
 
 
-class Params(BaseModel):
+class Params(Written):
     """The parameters of a protocol: frozen, and equal where they say the same."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=False)
 
 
 @dataclass(frozen=True, slots=True)

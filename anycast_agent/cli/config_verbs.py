@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from anycast_agent.cli.live_verbs import DEFAULT_SOCKET, EXIT_UNREACHABLE, Unreachable, ask
 from anycast_agent.config import ConfigError, Loaded, load, load_texts
 from anycast_agent.config.diff import Change, changes
+from anycast_agent.config.problems import Problem
 from anycast_agent.config.schema import schema
 from anycast_agent.core.model import RouteKey
 
@@ -25,6 +26,11 @@ def add_verbs(subparsers: Any) -> None:
     )
     _common(validate)
     validate.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the same as --config")
+    validate.add_argument(
+        "--elsewhere",
+        action="store_true",
+        help="the file is for another machine: do not look for the secrets, certificates and programs that it names",
+    )
     validate.set_defaults(func=validate_)
     says = "print the JSON Schema of the configuration"
     schema_verb = subparsers.add_parser("schema", help=says, description="For an editor.")
@@ -48,28 +54,58 @@ def _load(path: Path, output: str) -> Loaded | None:
     try:
         return load(path)
     except ConfigError as error:
-        if output == "json":
-            found = [{"file": p.file, "line": p.line, "column": p.column, "message": p.message} for p in error.problems]
-            print(json.dumps({"valid": False, "problems": found}))
-        else:
-            for problem in error.problems:
-                print(problem, file=sys.stderr)
+        _refuse(error.problems, output)
         return None
 
 
-def validate_(args: argparse.Namespace) -> int:
-    """Whether a configuration, with conf.d/*.yaml beside it, can be run. Exit 0: valid; 1: not, and every problem is
-    named with its file, line and column."""
-    loaded = _load(args.file or args.config, args.output)
-    if loaded is None:
-        return 1
-    prefixes = sum(len(s.prefixes) for s in loaded.config.services.values())
-    if args.output == "json":
-        print(json.dumps({"valid": True, "services": len(loaded.config.services), "prefixes": prefixes}))
+def _refuse(problems: Sequence[Problem], output: str, warnings: Sequence[Problem] = ()) -> None:
+    if output == "json":
+        print(json.dumps({"valid": False, "problems": _rows(problems), "warnings": _rows(warnings)}))
     else:
-        print(f"valid: {len(loaded.config.services)} services, {prefixes} prefixes, "
-              f"{len(loaded.config.neighbors)} neighbors, {len(loaded.files)} files")  # fmt: skip
+        _print(problems, warnings)
+
+
+def _print(problems: Sequence[Problem], warnings: Sequence[Problem]) -> None:
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    for warning in warnings:
+        print(replace(warning, message=f"warning: {warning.message}"), file=sys.stderr)
+
+
+def _rows(problems: Sequence[Problem]) -> list[dict[str, str | int]]:
+    return [{"file": p.file, "line": p.line, "column": p.column, "message": p.message} for p in problems]
+
+
+def validate_(args: argparse.Namespace) -> int:
+    """Whether a configuration, with conf.d/*.yaml beside it, can be run on this machine; with --elsewhere, on another.
+    Exit 0: valid, perhaps with warnings; 1: not, and every problem is named with its file, line and column."""
+    try:
+        loaded = load(args.file or args.config, elsewhere=args.elsewhere)
+    except ConfigError as error:
+        _refuse(error.problems, args.output)
+        return 1
+    if loaded.missing:
+        _refuse(loaded.missing, args.output, loaded.warnings)
+        if args.output == "text":
+            print("if it is for another machine: validate --elsewhere", file=sys.stderr)
+        return 1
+    config = loaded.config
+    prefixes = sum(len(s.prefixes) for s in config.services.values())
+    if args.output == "json":
+        counts = {"services": len(config.services), "prefixes": prefixes, "warnings": _rows(loaded.warnings)}
+        print(json.dumps({"valid": True, **counts}))
+        return 0
+    _print((), loaded.warnings)
+    counted = [(len(config.services), "service"), (prefixes, "prefix"), (len(config.neighbors), "neighbor")]
+    counted.append((len(loaded.files), "file"))
+    nothing = "" if config.services else "; there is no service, so nothing is announced"
+    print("valid: " + ", ".join(_count(n, word) for n, word in counted) + nothing)
     return 0
+
+
+def _count(number: int, word: str) -> str:
+    plural = f"{word}es" if word.endswith("x") else f"{word}s"
+    return f"{number} {word if number == 1 else plural}"
 
 
 def plan_(args: argparse.Namespace) -> int:

@@ -2,60 +2,46 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import ipaddress
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from anycast_agent.checks.base import Params
+from anycast_agent.checks.exec import ExecParams
 from anycast_agent.checks.registry import KINDS, has_own_target
+from anycast_agent.config import report as words
 from anycast_agent.config import types
+from anycast_agent.config.hints import kind_meant
 from anycast_agent.config.models import (
     AgentModel,
-    ApiModel,
     AtLeast,
     AttributesModel,
     BgpModel,
     CheckModel,
-    HoldDownModel,
     NeighborModel,
-    NodeModel,
     RootModel,
     ServiceModel,
-    TiersModel,
 )
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
+from anycast_agent.config.programs import unreadable_file, unusable_program
+from anycast_agent.config.report import Report
+from anycast_agent.config.shape import shaped, with_known_keys
 from anycast_agent.config.source import FILES_MOST, Places, Where, parse, read
+from anycast_agent.config.types import shown
 from anycast_agent.core import model as core
 
 PREFIXES_MOST = 10_000
 INTERVAL_LEAST = 0.05
-PRUNED_MOST = 8
-"""How often what is wrong is cut out, so that the rest can be looked at as well."""
+M = TypeVar("M", bound=BaseModel)
 _DIGEST_KEY = secrets.token_bytes(32)
-_GONE = object()
-_SHAPES: dict[tuple[str, ...], type[BaseModel]] = {
-    (): RootModel,
-    ("node",): NodeModel,
-    ("agent",): AgentModel,
-    ("agent", "api"): ApiModel,
-    ("bgp",): BgpModel,
-    ("bgp", "neighbors", "*"): NeighborModel,
-    ("services", "*"): ServiceModel,
-    ("services", "*", "attributes"): AttributesModel,
-    ("services", "*", "tiers"): TiersModel,
-    ("services", "*", "tiers", "degraded"): AttributesModel,
-    ("services", "*", "hold_down"): HoldDownModel,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +63,33 @@ class Loaded:
     files: tuple[Path, ...]
     texts: Mapping[Path, str]
     """What stood in each of the files."""
+    warnings: tuple[Problem, ...] = ()
+    """What can be run and may not be meant."""
+    missing: tuple[Problem, ...] = ()
+    """Files that checks name and this machine does not have, or cannot use. Only these checks suffer for it."""
 
 
-def load(path: Path) -> Loaded:
-    """Read a configuration and its conf.d. Blocks for file reads; raises ConfigError with every problem."""
+def load(path: Path, *, elsewhere: bool = False) -> Loaded:
+    """Read a configuration and its conf.d. Blocks for file reads; raises ConfigError with every problem.
+
+    ``elsewhere``: it is for another machine, and the other files that it names are not looked at.
+    """
     texts: dict[Path, str] = {}
 
     def text(file: Path) -> str:
         return texts.setdefault(file, read(file))
 
-    return replace(_understood((path, *_drop_ins(path)), text), texts=texts)
+    return replace(_understood((path, *_drop_ins(path)), text, elsewhere), texts=texts)
 
 
 def load_texts(texts: Mapping[Path, str]) -> Loaded:
     """The same from what stood in the files, the first one first: whatever stands in them by now."""
-    return replace(_understood(tuple(texts), texts.__getitem__), texts=texts)
+    return replace(_understood(tuple(texts), texts.__getitem__, False), texts=texts)
 
 
-def _understood(files: tuple[Path, ...], text: Callable[[Path], str]) -> Loaded:
+def _understood(files: tuple[Path, ...], text: Callable[[Path], str], elsewhere: bool) -> Loaded:
     merged, places = _merge(files, text)
-    return _Translation(merged, places, str(files[0]), files).whole()
+    return _Translation(merged, places, files, elsewhere).whole()
 
 
 def _drop_ins(path: Path) -> list[Path]:
@@ -131,12 +124,17 @@ def _merge(files: Iterable[Path], text: Callable[[Path], str]) -> tuple[dict[str
         if not isinstance(value, dict):
             problems.append(Problem(str(path), 1, 1, "the top level holds words and what they mean"))
         elif number == 0:
-            merged, places = _with_empty_sections(value), where
+            merged, places = _with_empty_sections(_without_extensions(value)), where
         else:
-            problems += _add(merged, places, value, where)
+            problems += _add(merged, places, _without_extensions(value), where)
     if problems:
         raise ConfigError(problems)
     return merged, places
+
+
+def _without_extensions(values: dict[str, Any]) -> dict[str, Any]:
+    """``x-…`` keys at the top level hold what anchors share, and nothing of ours."""
+    return {key: value for key, value in values.items() if not key.startswith("x-")}
 
 
 def _with_empty_sections(values: dict[str, Any]) -> dict[str, Any]:
@@ -186,28 +184,14 @@ def _add(merged: dict[str, Any], places: Places, value: dict[str, Any], where: P
 class _Translation:
     """One pass over the whole; collects problems, and gives the core's values where there are none."""
 
-    def __init__(self, values: dict[str, Any], places: Places, file: str, files: tuple[Path, ...]) -> None:
+    def __init__(self, values: dict[str, Any], places: Places, files: tuple[Path, ...], elsewhere: bool) -> None:
         self._values = values
-        self._places = places
-        self._file = file
         self._files = files
-        self._problems: list[Problem] = []
-        self._cut: set[Where] = set()
-        """What was cut out because it is wrong: what follows from its absence is not worth saying."""
-
-    def _problem(self, where: Where, message: str) -> None:
-        """At the place, or the nearest one above it that stands in a file."""
-        for length in range(len(where), -1, -1):
-            if (place := self._places.get(where[:length])) is not None:
-                self._problems.append(Problem(*place, message))
-                return
-        self._problems.append(Problem(self._file, 1, 1, message))
-
-    def _checked(self, where: Where, check: Callable[[Any], Any], value: Any) -> None:
-        try:
-            check(value)
-        except ValueError as error:
-            self._problem(where, str(error))
+        self._elsewhere = elsewhere
+        self._report = Report(places, str(files[0]))
+        self._problem = self._report.problem
+        self._checked = self._report.checked
+        self._sound = self._report.sound
 
     # --- the whole ---
 
@@ -215,9 +199,9 @@ class _Translation:
         root = self._root()
         neighbors = self._neighbors(root.bgp) if root else {}
         services = self._services(root, neighbors) if root else {}
-        process = self._process(root.agent) if root else None
-        if self._problems or root is None or process is None:
-            raise ConfigError(self._problems)
+        process = self._process(root.agent, root.node.name) if root else None
+        if self._report.problems or root is None or process is None:
+            raise ConfigError(self._report.problems)
         node, agent = root.node, root.agent
         config = core.Config(
             node=node.name,
@@ -233,10 +217,16 @@ class _Translation:
             adopt_for=agent.adopt_for,
             stop_within=agent.stop_within,
         )
-        return Loaded(config, process, self._files, {})
+        report = self._report
+        return Loaded(
+            config, process, self._files, {}, tuple(sorted(set(report.warnings))), tuple(sorted(set(report.missing)))
+        )
 
     def _root(self) -> RootModel | None:
-        root = self._shaped()
+        known = with_known_keys(self._values, self._report)
+        root = shaped(known, self._report)
+        if self._report.problems:
+            self._checks_alone(known)
         if root is None:
             return None
         self._checked(("node", "name"), types.name, root.node.name)
@@ -246,50 +236,14 @@ class _Translation:
             self._problem(("agent", "dead_man"), "dead_man is 500ms to 10m")
         return root
 
-    def _sound(self, where: Where) -> bool:
-        """Whether nothing was cut out there, above or below."""
-        return not any(cut[: len(where)] == where[: len(cut)] for cut in self._cut)
-
-    def _shaped(self) -> RootModel | None:
-        """The whole, if need be without what is wrong in it: the rest then shows its problems as well."""
-        values: Any = self._values
-        for _ in range(PRUNED_MOST):
-            try:
-                return RootModel.model_validate(values)
-            except ValidationError as error:
-                details = _telling(error)
-                if values is self._values:
-                    for detail in details:
-                        self._problem(tuple(detail["loc"]), self._say(detail, _SHAPES))
-                    self._check_shapes_below()
-                self._cut |= {tuple(detail["loc"]) for detail in details}
-                values = _without(values, [tuple(detail["loc"]) for detail in details])
-                if values is None:
-                    return None
-        return None
-
-    def _check_shapes_below(self) -> None:
-        """The checks' own parameters are read apart: their problems belong on the same list."""
-        services = self._values.get("services")
+    def _checks_alone(self, values: Any) -> None:
+        """The checks' own parameters are read apart: their problems belong on the same list, whatever else is wrong."""
+        services = values.get("services")
         for name, service in services.items() if isinstance(services, dict) else ():
             checks = service.get("checks") if isinstance(service, dict) else None
-            for check, values in checks.items() if isinstance(checks, dict) else ():
-                if isinstance(values, dict):
-                    self._check(("services", name, "checks", check), values)
-
-    def _say(self, detail: ErrorDetails, shapes: dict[tuple[str, ...], type[BaseModel]]) -> str:
-        where, kind = detail["loc"], detail["type"]
-        if len(where) > 2 and where[0] == "services" and where[2] == "require":
-            return "require: write all, any, or {at_least: n}"  # one sentence for all that a union has to say
-        last = str(where[-1]) if where else ""
-        if kind == "extra_forbidden":
-            pattern = tuple("*" if i in (1, 2) and _named(where, i) else str(w) for i, w in enumerate(where[:-1]))
-            shape = shapes.get(pattern)
-            return f"unknown key {last!r}" + did_you_mean(last, shape.model_fields if shape else ())
-        if kind == "missing":
-            return f"{last!r} is missing"
-        message = detail["msg"].removeprefix("Value error, ")
-        return f"{last}: {message[0].lower() + message[1:]}" if kind != "value_error" else message
+            for check, written in checks.items() if isinstance(checks, dict) else ():
+                if isinstance(written, dict):
+                    self._check(("services", name, "checks", check), written)
 
     # --- neighbors ---
 
@@ -314,8 +268,6 @@ class _Translation:
     def _neighbor(self, where: Where, name: str, written: NeighborModel, bgp: BgpModel) -> core.Neighbor:
         if written.password is not None:
             self._problem((*where, "password"), "no secret stands in the YAML: put it in a file, name password_file")
-        if written.hold_time in (1, 2):
-            self._problem((*where, "hold_time"), "a hold time is 0 or at least 3 (RFC 4271, 4.2)")
         if written.ttl_security is not None and written.multihop is not None:
             self._problem((*where, "multihop"), "ttl_security says how far away the neighbor is; leave multihop out")
         own = core.family_of(written.address)
@@ -370,6 +322,8 @@ class _Translation:
         try:
             if not path.is_absolute():
                 raise ValueError("write the absolute path of a file that holds the secret")
+            if self._elsewhere:
+                return None
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
                 raise ValueError(f"{path} is not a file")
@@ -401,7 +355,15 @@ class _Translation:
             services[name] = self._service(where, name, written, neighbors)
         if len(owners) > PREFIXES_MOST:
             self._problem(("services",), f"more than {PREFIXES_MOST:,} prefixes")
+        self._no_anycast_address(root, {core.address_of(prefix): name for prefix, name in owners.items()})
         return services
+
+    def _no_anycast_address(self, root: RootModel, owners: dict[str, str]) -> None:
+        """Every node of the service has its address: it identifies no node, and no packet to it finds a certain one."""
+        for where, address, role in _of_one_node(root):
+            if address in owners:
+                text = f"{address} is the anycast address of service {owners[address]}: it cannot be {role}"
+                self._problem(where, text)
 
     def _said_of_service(self, where: Where, written: ServiceModel, root: RootModel) -> None:
         if self._sound(("agent", "stop_within")) and written.linger >= root.agent.stop_within:
@@ -462,34 +424,46 @@ class _Translation:
         return tuple(checks)
 
     def _check(self, where: Where, values: dict[str, Any]) -> tuple[CheckModel | None, Params | None]:
-        kind = values.get("type")
-        params_model = KINDS.get(str(kind))
-        if params_model is None:
-            text = f"unknown type {kind!r}" + did_you_mean(str(kind), KINDS) if kind else "'type' is missing"
-            self._problem((*where, "type"), f"{text}; there are {', '.join(KINDS)}")
+        kind = self._kind(where, values.get("type"))
+        if kind is None:
             return None, None
-        common_keys = set(CheckModel.model_fields)
-        common = self._valid(where, CheckModel, {k: v for k, v in values.items() if k in common_keys}, common_keys)
-        own = {k: v for k, v in values.items() if k not in common_keys}
-        known = {f.alias or name for name, f in params_model.model_fields.items()} | common_keys
-        params = self._valid(where, params_model, own, known)
-        if isinstance(params, Params) and isinstance(key_file := getattr(params, "key_file", None), str):
-            self._secret((*where, "key_file"), Path(key_file))
-        return common if isinstance(common, CheckModel) else None, params if isinstance(params, Params) else None
+        model, common_keys = KINDS[kind], set(CheckModel.model_fields)
+        common = self._valid(where, CheckModel, {k: v for k, v in values.items() if k in common_keys} | {"type": kind})
+        params = self._valid(where, model, {k: v for k, v in values.items() if k not in common_keys})
+        if params is not None:
+            self._files_of(where, params)
+        return common, params
 
-    def _valid(
-        self, where: Where, model: type[BaseModel], values: dict[str, Any], known: Iterable[str]
-    ) -> BaseModel | None:
+    def _kind(self, where: Where, written: Any) -> str | None:
+        """The type of a check; the one that is meant, and a problem, where none has this name."""
+        if isinstance(written, str) and written in KINDS:
+            return written
+        if written is None:
+            self._problem((*where, "type"), f"'type' is missing; there are {', '.join(KINDS)}")
+            return None
+        meant = kind_meant(str(written))
+        hint = f" (did you mean {meant!r}?)" if meant else ""
+        self._problem((*where, "type"), f"unknown type {shown(written)}{hint}; there are {', '.join(KINDS)}")
+        return meant
+
+    def _files_of(self, where: Where, params: Params) -> None:
+        if isinstance(key_file := getattr(params, "key_file", None), str):
+            self._secret((*where, "key_file"), Path(key_file))
+        if self._elsewhere:
+            return
+        for field in ("ca_file", "cert_file"):
+            if isinstance(name := getattr(params, field, None), str) and (why := unreadable_file(name)):
+                self._report.lacks((*where, field), why)
+        if isinstance(params, ExecParams) and (why := unusable_program(params.command[0])):
+            self._report.lacks((*where, "command"), why)
+
+    def _valid(self, where: Where, model: type[M], values: dict[str, Any]) -> M | None:
         try:
             return model.model_validate(values)
         except ValidationError as error:
-            for detail in _telling(error):
-                text = self._say(detail, {})
-                if detail["type"] == "extra_forbidden":
-                    text += did_you_mean(str(detail["loc"][-1]), known)
-                elif detail["type"] == "tuple_type" and detail["loc"] == ("command",):
-                    text = "command is a list, [program, argument, …]: it is never given to a shell"
-                self._problem((*where, *detail["loc"]), text)
+            for detail in words.details(error):
+                inside, text = words.said(detail, values)
+                self._problem((*where, *inside), text)
             return None
 
     def _timed(self, where: Where, name: str, common: CheckModel, params: Params | None) -> core.Check:
@@ -535,6 +509,7 @@ class _Translation:
         chosen = self._chosen(where, written, neighbors)
         full = written.attributes
         lower = written.tiers.degraded
+        known = written.neighbors != () and all(name in neighbors for name in written.neighbors or ())
         sound = self._sound(("bgp",))
         if sound and chosen and full.prepend and not any(n.ebgp for n in chosen):
             text = "no neighbor of this service is eBGP, and an iBGP one takes our own AS for a loop: local_preference"
@@ -551,7 +526,7 @@ class _Translation:
         for i, prefix in enumerate(written.prefixes):
             family = core.family_of(prefix)
             carrying = [n for n in chosen if family in n.families]
-            if sound and self._sound((*where, "neighbors")) and not carrying and written.neighbors != ():
+            if sound and self._sound((*where, "neighbors")) and not carrying and known:
                 self._problem((*where, "prefixes", i), f"no neighbor of this service carries {family}: see families")
             for n in carrying:
                 key = core.RouteKey(n.name, prefix)
@@ -610,42 +585,45 @@ class _Translation:
 
     # --- the process ---
 
-    def _process(self, agent: AgentModel) -> ProcessSettings:
+    def _process(self, agent: AgentModel, node: str) -> ProcessSettings:
         for field in ("control_socket", "run_dir", "state_dir"):
             path = getattr(agent, field)
             if not path.is_absolute():
                 self._problem(("agent", field), f"{field} is an absolute path, beginning with /")
             elif len(os.fsencode(path)) > 80:
                 self._problem(("agent", field), f"{field} is longer than a Unix socket's path may be: at most 80 bytes")
-        host, _, port = agent.api.listen.rpartition(":")
-        host = host.strip("[]")
+        host, port = self._listen(agent.api.listen)
+        for i, name in enumerate(agent.api.allowed_hosts):
+            self._checked(("agent", "api", "allowed_hosts", i), types.host_pattern, name)
+        names = (node, *(name for name in agent.api.allowed_hosts if name != node))
+        return ProcessSettings(host, port, names, agent.control_socket, agent.run_dir, agent.state_dir)
+
+    def _listen(self, written: str) -> tuple[str, int]:
+        where: Where = ("agent", "api", "listen")
         try:
-            types.address(host)
-            number = int(port)
-            if not 0 <= number <= 65535:
-                raise ValueError
-        except ValueError:
-            self._problem(("agent", "api", "listen"), "write an address and a port, like 127.0.0.1:9179 or [::1]:9179")
-            number = 0
-        return ProcessSettings(
-            host, number, agent.api.allowed_hosts, agent.control_socket, agent.run_dir, agent.state_dir
-        )
+            host, port = types.listening(written)
+        except ValueError as error:
+            self._problem(where, str(error))
+            return "127.0.0.1", 0
+        if not ipaddress.ip_address(host).is_loopback:
+            whom = "every address of the node" if ipaddress.ip_address(host).is_unspecified else host
+            text = f"status, configuration and metrics can be read by whoever reaches {whom} on port {port}: filter it"
+            self._report.warning(where, text)
+        return host, port
 
 
-def _telling(error: ValidationError) -> list[ErrorDetails]:
-    """Its details, without ``too short`` for a list that is so because an item of it is wrong."""
-    details = error.errors()
-    places = [d["loc"] for d in details]
-    return [
-        d
-        for d in details
-        if d["type"] != "too_short" or not any(p != d["loc"] and p[: len(d["loc"])] == d["loc"] for p in places)
-    ]
-
-
-def _named(where: tuple[int | str, ...], i: int) -> bool:
-    """Whether the word at ``i`` is a name that the user chose."""
-    return (where[0] == "services" and i == 1) or (where[:2] == ("bgp", "neighbors") and i == 2)
+def _of_one_node(root: RootModel) -> Iterator[tuple[Where, str | None, str]]:
+    """The addresses that stand for one machine each, with their places."""
+    yield ("bgp", "router_id"), root.bgp.router_id, "a router id"
+    for name, n in root.bgp.neighbors.items():
+        yield ("bgp", "neighbors", name, "address"), n.address, "the address of a neighbor"
+        yield ("bgp", "neighbors", name, "local_address"), n.local_address, "the address of a session"
+    for name, service in root.services.items():
+        degraded = service.tiers.degraded
+        for hop in service.attributes.next_hop or ():
+            yield ("services", name, "attributes", "next_hop"), hop, "a next hop"
+        for hop in (degraded.next_hop if degraded else None) or ():
+            yield ("services", name, "tiers", "degraded", "next_hop"), hop, "a next hop"
 
 
 def _for_prefix(check: core.Check, prefix: str) -> core.Check:
@@ -665,29 +643,3 @@ def _degraded(full: AttributesModel, degraded: AttributesModel | None, ebgp: boo
         preference = 100 if full.local_preference is None else full.local_preference
         given["local_preference"] = max(0, preference - 50)
     return full.model_copy(update=given)
-
-
-def _without(values: Any, places: Iterable[Where]) -> Any:
-    """A copy of the values without what stands at the places, or without what lacks it; None where that is all."""
-    values = copy.deepcopy(values)
-    for place in places:
-        parent: Any = None
-        last: str | int = ""
-        node = values
-        for word in place:
-            inside = (isinstance(node, dict) and word in node) or (
-                isinstance(node, list) and isinstance(word, int) and word < len(node)
-            )
-            if not inside:
-                break
-            parent, last, node = node, word, node[word]
-        if parent is None:
-            return None
-        parent[last] = _GONE
-    return _swept(values)
-
-
-def _swept(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _swept(v) for k, v in value.items() if v is not _GONE}
-    return [_swept(v) for v in value if v is not _GONE] if isinstance(value, list) else value

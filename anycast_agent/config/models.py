@@ -6,14 +6,16 @@ import socket
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from anycast_agent.checks.fields import Written as Model
 from anycast_agent.config.types import (
     AddressText,
     Asn,
     Community,
     Duration,
     ExtendedCommunity,
+    HoldTime,
     LargeCommunity,
     NextHop,
     PrefixText,
@@ -21,10 +23,6 @@ from anycast_agent.config.types import (
 )
 
 LISTS_MOST = 64
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class NodeModel(Model):
@@ -54,7 +52,7 @@ class NeighborModel(Model):
     remote_as: Asn = Field(description="The neighbor's AS.")
     local_as: Asn | None = Field(None, description="By default bgp.local_as.")
     local_address: AddressText | None = Field(None, description="By default what the kernel chooses.")
-    hold_time: int = Field(9, ge=0, le=65535, description="Seconds; 0 (never) or at least 3.")
+    hold_time: HoldTime = Field(9, description="Whole seconds, 9 or 9s: 0 (never) or at least 3 (RFC 4271).")
     families: tuple[Literal["ipv4", "ipv6"], ...] | None = Field(
         None, description="By default that of the session's address; with extended_next_hop, IPv4 too."
     )
@@ -163,8 +161,16 @@ class ServiceModel(Model):
 
 
 class ApiModel(Model):
-    listen: str = Field("127.0.0.1:9179", description="Read only: pages, JSON, metrics.")
-    allowed_hosts: tuple[str, ...] = Field((), description="Names under which it may be asked, beside addresses.")
+    listen: str = Field(
+        "127.0.0.1:9179",
+        description="Read only: pages, JSON, metrics. 0.0.0.0:9179 is every IPv4 address of the node, [::]:9179 every "
+        "IPv6 one: whoever reaches them can read everything.",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names under which it may be asked, beside addresses, localhost and node.name; *.example.org is "
+        "every name below example.org.",
+    )
 
 
 class AgentModel(Model):

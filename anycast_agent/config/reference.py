@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from anycast_agent.config.schema import schema
+from anycast_agent.config.types import SPAN
 
 _SECTIONS = (
     ("node", "NodeModel"),
@@ -27,8 +28,10 @@ _HEAD = """# Configuration
 Generated from the models by `python -m anycast_agent.config.reference`; edit their descriptions, not this page.
 
 One file, `/etc/anycast-agent/agent.yaml`, and the `*.yaml` of `conf.d` beside it, which hold `services` and
-`bgp.neighbors` only. YAML 1.2. Durations read `500ms`, `2s`, `5m`, `1h`, or a plain number of seconds. Secrets stand in
-files of their own, never here. `anycast-agent validate` says what is wrong, with file, line and column;
+`bgp.neighbors` only. YAML 1.2, with anchors and merge keys: `x-…` keys at the top level hold what a file shares with
+itself (`x-often: &often {interval: 500ms}`, then `<<: *often`). Durations read `500ms`, `2s`, `5m`, `1h`, `1d`; only 0
+needs no unit. Secrets stand in files of their own, never here. `anycast-agent validate` says what is wrong, with file,
+line and column (`--elsewhere`, where the file is for another machine: the files that it names are not looked for);
 `anycast-agent schema` prints the JSON Schema for editors.
 """
 
@@ -85,8 +88,10 @@ def _default(key: str, value: dict[str, Any], required: Any) -> str:
 def _type(value: dict[str, Any]) -> str:
     """In a few words: ``duration``, ``integer, 1 to 254``, ``list of text``."""
     options = [option for option in value.get("anyOf", ()) if option.get("type") != "null"]
-    if any("(ms|s|m|h" in option.get("pattern", "") for option in options):
-        return "duration"
+    if SPAN in options:
+        return (
+            "duration, or whole seconds" if any(option.get("type") == "integer" for option in options) else "duration"
+        )
     if options:
         return " or ".join(_type(option) for option in options)
     if "enum" in value or "const" in value:

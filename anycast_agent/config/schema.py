@@ -6,6 +6,7 @@ from typing import Any
 
 from anycast_agent.checks.registry import KINDS
 from anycast_agent.config.models import CheckModel, RootModel
+from anycast_agent.config.types import SPAN, written_duration
 
 
 def schema() -> dict[str, Any]:
@@ -29,5 +30,20 @@ def schema() -> dict[str, Any]:
         )
     service = whole["$defs"]["ServiceModel"]["properties"]
     service["checks"]["additionalProperties"] = {"oneOf": checks}
+    whole["patternProperties"] = {"^x-": {}}
+    _write_durations(whole)
     whole["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return whole
+
+
+def _write_durations(node: Any) -> None:
+    """A default that is a duration, as it is written: a bare number is refused."""
+    if isinstance(node, dict):
+        options = node.get("anyOf", [])
+        if SPAN in options and isinstance(node.get("default"), float):
+            node["default"] = written_duration(node["default"])
+        for value in node.values():
+            _write_durations(value)
+    elif isinstance(node, list):
+        for value in node:
+            _write_durations(value)

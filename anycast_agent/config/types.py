@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"((?:0|[1-9][0-9]*)(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*")
 _WELL_KNOWN = {
     "graceful-shutdown": "65535:0", "no-export": "65535:65281", "no-advertise": "65535:65282",
     "no-export-subconfed": "65535:65283", "blackhole": "65535:666", "no-peer": "65535:65284",
@@ -19,20 +20,59 @@ _EXTENDED = re.compile(r"(target|origin):(\d+|\d+\.\d+\.\d+\.\d+):\d+|bandwidth:
 ASN_MOST = 2**32 - 1
 
 
-def duration(value: Any) -> float:
-    """Seconds, of ``500ms``, ``2s``, ``5m``, ``1h``, ``1d`` or a plain number of seconds."""
+def shown(value: Any) -> str:
+    """A value as it is written in YAML, in a few words."""
+    if value is None:
+        return "nothing"
     if isinstance(value, bool):
-        raise ValueError("a duration reads 500ms, 2s or 5m")
-    if isinstance(value, int | float):
-        seconds = float(value)
-    else:
-        match = _DURATION.fullmatch(str(value).strip())
-        if match is None:
-            raise ValueError(f"a duration reads 500ms, 2s or 5m, not {value!r}")
+        return str(value).lower()
+    if isinstance(value, list | tuple | dict):
+        return "a list" if not isinstance(value, dict) else "keys with values"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:58] + "…'"
+
+
+def duration(value: Any) -> float:
+    """Seconds, of ``500ms``, ``2s``, ``5m``, ``1h`` or ``1d``; 0 needs no unit.
+
+    A bare number is refused: people who come from one tool mean seconds by it, from another milliseconds.
+    """
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is not None:
         seconds = float(match[1]) * _UNITS[match[2]]
+    elif value == 0 and not isinstance(value, bool):
+        seconds = 0.0
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        raise ValueError(f"a duration has a unit: write {value}s or {value}ms")
+    else:
+        raise ValueError(f"a duration reads 500ms, 2s or 5m, not {shown(value)}")
     if not 0 <= seconds <= 86400 * 7:
         raise ValueError("a duration is 0 to 7 days")
     return seconds
+
+
+def written_duration(seconds: float) -> str:
+    """A duration as it is written, in the largest unit that leaves a whole number."""
+    milliseconds = round(seconds * 1000)
+    for unit in ("d", "h", "m", "s"):
+        if milliseconds and milliseconds % (size := round(_UNITS[unit] * 1000)) == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def hold_time(value: Any) -> int:
+    """Whole seconds, as BGP has them on the wire (RFC 4271, 4.2): 9, or 9s."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        seconds: float = value
+    elif isinstance(value, str):
+        seconds = int(value) if re.fullmatch("0|[1-9][0-9]{0,5}", value.strip()) else duration(value)
+    else:
+        raise ValueError(f"a hold time is a whole number of seconds, 9 or 9s, not {shown(value)}")
+    if seconds != int(seconds) or not 0 <= seconds <= 65535:
+        raise ValueError(f"a hold time is a whole number of seconds up to 65535, not {shown(value)}")
+    if seconds in (1, 2):
+        raise ValueError("a hold time is 0 or at least 3 (RFC 4271, 4.2)")
+    return int(seconds)
 
 
 def name(value: Any) -> str:
@@ -49,7 +89,7 @@ def prefix(value: Any) -> str:
     try:
         interface = ipaddress.ip_interface(text)
     except ValueError:
-        raise ValueError(f"not a prefix: {text!r}; write 192.0.2.53/32 or 2001:db8:53::53/128") from None
+        raise ValueError(f"not a prefix: {shown(value)}; write 192.0.2.53/32 or 2001:db8:53::53/128") from None
     network, most = interface.network, interface.max_prefixlen
     if "/" not in text or network.prefixlen != most:
         raise ValueError(f"only host routes are announced: write {interface.ip}/{most}")
@@ -84,7 +124,7 @@ def address(value: Any) -> str:
     try:
         ip = ipaddress.ip_address(text)
     except ValueError:
-        raise ValueError(f"not an IP address: {text[:60]!r}") from None
+        raise ValueError(f"not an IP address: {shown(value)}") from None
     _refuse_zone(text)
     if reason := _not_routed(ip):
         raise ValueError(f"{ip} is {reason}: write a unicast address")
@@ -105,10 +145,37 @@ def next_hop(value: Any) -> tuple[str, ...] | None:
 
 
 def asn(value: Any) -> int:
-    """One plain number (RFC 5396, asplain): ``true`` and ``1.10`` are none."""
+    """One plain number (RFC 5396, asplain). YAML reads the asdot 1.10 as 1.1, so that none can be read."""
     if isinstance(value, bool) or not isinstance(value, int):
-        text = f"an AS is one plain number from 1 to {ASN_MOST}, not {str(value)[:60]!r}"
-        raise ValueError(text)  # pydantic reads ValueError
+        text = f"an AS is one plain number from 1 to {ASN_MOST}, not {shown(value)}"
+        dotted = re.fullmatch(r"[0-9]+\.0*[1-9][0-9]*", str(value)) is not None
+        raise ValueError(text + "; for asdot, HIGH.LOW, write HIGH × 65536 + LOW" if dotted else text)
+    return value
+
+
+def listening(text: str) -> tuple[str, int]:
+    """Address and port, like ``127.0.0.1:9179``, ``0.0.0.0:9179`` or ``[::]:9179``."""
+    host, colon, port = text.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    example = "write an address and a port, like 127.0.0.1:9179 or [::1]:9179"
+    if not colon or not re.fullmatch("0|[1-9][0-9]{0,4}", port) or int(port) > 65535:
+        raise ValueError(example)
+    if not host:
+        raise ValueError(f"{example}; 0.0.0.0:{port} is every IPv4 address of the node, [::]:{port} every IPv6 one")
+    try:
+        ip = ipaddress.ip_address(bare)
+    except ValueError:
+        raise ValueError(f"{example}: {host!r} is no address") from None
+    _refuse_zone(bare)
+    if (ip.version == 6) is not (host != bare):
+        raise ValueError(f"{example}: only an IPv6 address stands in brackets, and it always does")
+    return str(ip), int(port)
+
+
+def host_pattern(value: str) -> str:
+    """A name of a host, or ``*.`` and the domain of many: what a Host header may say."""
+    if not _HOST.fullmatch(value.lower().removeprefix("*.")) or (value.startswith("*.") and "." not in value[2:]):
+        raise ValueError("write a name without a port, edge1.example.org, or *.example.org for all below it")
     return value
 
 
@@ -116,7 +183,7 @@ def router_id(value: Any) -> str:
     try:
         ip = ipaddress.IPv4Address(str(value).strip())
     except ValueError:
-        raise ValueError(f"a router id is written like an IPv4 address, not {value!r}") from None
+        raise ValueError(f"a router id is written like an IPv4 address, not {shown(value)}") from None
     if int(ip) == 0:
         raise ValueError("a router id is not 0.0.0.0 (RFC 6286)")
     return str(ip)
@@ -167,11 +234,10 @@ def _fits(text: str) -> bool:
 
 
 _TEXT = WithJsonSchema({"type": "string"})
-Duration = Annotated[
-    float,
-    BeforeValidator(duration),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"}]}),
-]
+SPAN = {"type": "string", "pattern": r"^(0|[1-9]\d*)(\.\d+)?(ms|s|m|h|d)$"}
+Duration = Annotated[float, BeforeValidator(duration), WithJsonSchema({"anyOf": [{"const": 0}, SPAN]})]
+_SECONDS = {"type": "integer", "minimum": 0, "maximum": 65535}
+HoldTime = Annotated[int, BeforeValidator(hold_time), WithJsonSchema({"anyOf": [_SECONDS, SPAN]})]
 Name = Annotated[str, BeforeValidator(name), _TEXT]
 PrefixText = Annotated[str, BeforeValidator(prefix), _TEXT]
 AddressText = Annotated[str, BeforeValidator(address), _TEXT]

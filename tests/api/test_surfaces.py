@@ -147,6 +147,15 @@ async def test_every_page_answers_read_only_with_strict_headers() -> None:
         assert (await said(server, b"GET /livez HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.0 200 ")
 
 
+async def test_a_domain_allows_every_name_below_it() -> None:
+    """A fleet shares one configuration; a name elsewhere that begins alike is refused."""
+    async with serving(well(), allowed_hosts=("edge1", "*.example.org")) as (client, _):
+        for name, status in [("edge1", 200), ("edge1.example.org", 200), ("Edge2.ams.example.org:9179", 200),
+                             ("example.org", 403), ("example.org.evil.example", 403), ("edge1.example", 403)]:  # fmt: skip
+            async with client.get("/livez", headers={"Host": name}) as response:
+                assert response.status == status, name
+
+
 async def said(server: Server, request: bytes) -> bytes:
     """All that is answered to what is no client's request."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)

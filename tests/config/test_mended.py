@@ -36,17 +36,17 @@ REFUSED: list[tuple[tuple[str, ...], Any, str]] = [
      "127.0.0.1 cannot be a next hop: routers cannot send to it"),
     ((*DNS, "attributes"), {"next_hop": "foo"}, "not an IP address: 'foo'"),
     (("bgp", "router_id"), "0.0.0.0", "a router id is not 0.0.0.0 (RFC 6286)"),
-    ((*LEAF, "remote_as"), True, "an AS is one plain number from 1 to 4294967295, not 'True'"),
-    ((*LEAF, "remote_as"), 1.1, "an AS is one plain number from 1 to 4294967295, not '1.1'"),
+    ((*LEAF, "remote_as"), True, "an AS is one plain number from 1 to 4294967295, not true"),
+    ((*LEAF, "remote_as"), 1.1, "an AS is one plain number from 1 to 4294967295, not 1.1; for asdot, HIGH.LOW, write HIGH × 65536 + LOW"),
     ((*LEAF, "password_file"), "hunter2", "write the absolute path of a file that holds the secret"),
     ((*ANSWERS, "timeout"), 0, "a timeout is longer than 0"),
     ((*DNS, "require"), "most", "require: write all, any, or {at_least: n}"),
-    ((*DNS, "require"), {"atleast": 1}, "require: write all, any, or {at_least: n}"),
+    ((*DNS, "require"), {"atleast": 1}, "unknown key 'atleast' (did you mean 'at_least'?)"),
     ((*DNS, "neighbors"), [], "an empty list announces nothing: leave neighbors out for all of them"),
     ((*DNS, "linger"), "30s", "linger, 30 s, does not fit into agent.stop_within, 20 s"),
     ((*DNS, "hold_down"), {"initial": "2m"}, "longer than hold_down.maximum"),
     (("agent", "run_dir"), "run", "run_dir is an absolute path, beginning with /"),
-    (("agent", "api"), {"lisen": "x"}, "unknown key 'lisen' (did you mean 'listen'?)"),
+    (("agent", "api"), {"lisen": "127.0.0.1:1"}, "unknown key 'lisen' (did you mean 'listen'?)"),
 ]  # fmt: skip
 
 

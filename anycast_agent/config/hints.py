@@ -1,0 +1,119 @@
+"""What somebody means by a key or a type that does not exist: a slip of the pen, another place, another tool's word."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from anycast_agent.checks.registry import KINDS
+from anycast_agent.config.models import CheckModel, RootModel
+from anycast_agent.config.words import KEYS, TYPES, plain
+
+Pattern = tuple[str, ...]
+"""A place in any configuration; ``*`` stands for a name: ``('services', '*', 'attributes')``."""
+
+CHECK: Pattern = ("services", "*", "checks", "*")
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    text: str
+    """What follows the word in the message; empty where nothing is known."""
+    key: str | None = None
+    """The key of the same mapping that is meant."""
+
+
+@cache
+def shapes() -> dict[Pattern, type[BaseModel]]:
+    """The model of each mapping with fixed keys, as the models themselves have it."""
+    return dict(_below((), RootModel))
+
+
+def _below(at: Pattern, model: type[BaseModel]) -> Iterator[tuple[Pattern, type[BaseModel]]]:
+    yield at, model
+    for name, field in model.model_fields.items():
+        yield from _inside((*at, name), field.annotation)
+
+
+def _inside(at: Pattern, annotation: Any) -> Iterator[tuple[Pattern, type[BaseModel]]]:
+    origin = get_origin(annotation)
+    if origin is dict:
+        yield from _inside((*at, "*"), get_args(annotation)[1])
+    elif origin in (Union, UnionType):
+        for option in get_args(annotation):
+            yield from _inside(at, option)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield from _below(at, annotation)
+
+
+def keys_of(model: type[BaseModel]) -> set[str]:
+    """The keys that a mapping may have."""
+    return {field.alias or name for name, field in model.model_fields.items()}
+
+
+def _suggested(model: type[BaseModel]) -> set[str]:
+    """Without those that are there only to be refused in better words."""
+    return {field.alias or name for name, field in model.model_fields.items() if not field.exclude}
+
+
+def check_keys(kind: str | None) -> set[str]:
+    """The keys of a check of this type; of any type where that is not known."""
+    kinds = [KINDS[kind]] if kind in KINDS else list(KINDS.values())
+    return keys_of(CheckModel).union(*(keys_of(params) for params in kinds))
+
+
+def suggested(pattern: Pattern, kind: str | None = None) -> set[str]:
+    """The keys that may be suggested at a place."""
+    return check_keys(kind) if pattern == CHECK else _suggested(shapes()[pattern])
+
+
+def unknown_key(word: str, pattern: Pattern, kind: str | None = None) -> Hint:
+    """What a key means that does not exist at this place."""
+    here = suggested(pattern, kind)
+    if same := next((key for key in sorted(here) if plain(key) == plain(word)), None):
+        return Hint(f" (did you mean {same!r}?)", same)
+    if (meant := KEYS.get(plain(word))) is not None:
+        return _of_another_tool(meant, here, pattern)
+    if found := _elsewhere(word, pattern):
+        return Hint(f": it belongs to {found}")
+    near = difflib.get_close_matches(word, sorted(here), n=1, cutoff=0.6)
+    return Hint(f" (did you mean {near[0]!r}?)", near[0]) if near else Hint("")
+
+
+def _of_another_tool(meant: str | tuple[str, ...], here: Collection[str], pattern: Pattern) -> Hint:
+    options = (meant,) if isinstance(meant, str) else meant
+    for option in options:
+        if option in here:
+            return Hint(f": here it is {option!r}", option)
+    for option in options:
+        if found := _elsewhere(option, pattern) or _elsewhere(option, ()):
+            return Hint(f": here it is {found}")
+    return Hint(f": {options[0]}")
+
+
+def _elsewhere(word: str, pattern: Pattern) -> str:
+    """The place below this one, or among the node's own settings, that has a key of this name; empty for none."""
+    wanted = plain(word)
+    places = [(at, _suggested(model)) for at, model in shapes().items()] + [(CHECK, check_keys(None))]
+    below = [(at, keys) for at, keys in places if at[: len(pattern)] == pattern and at != pattern]
+    for at, keys in sorted(below, key=lambda place: len(place[0])) + [p for p in places if p[0] in (("node",), ())]:
+        for key in sorted(keys):
+            if plain(key) == wanted and at != pattern:
+                return ".".join("NAME" if part == "*" else part for part in (*at, key))
+    return ""
+
+
+def kind_meant(word: str) -> str | None:
+    """The type of check that a word means; None where none is near."""
+    if word in KINDS:
+        return word
+    if (meant := TYPES.get(plain(word), plain(word))) in KINDS:
+        return meant
+    near = difflib.get_close_matches(plain(word), list(KINDS), n=1, cutoff=0.6)
+    return near[0] if near else None

@@ -1,0 +1,98 @@
+"""From plain values to the models. One mistake hides no other: what is wrong is cut out, and the rest is read on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import ValidationError
+
+from anycast_agent.config import report as words
+from anycast_agent.config.hints import CHECK, Pattern, check_keys, keys_of, kind_meant, shapes, unknown_key
+from anycast_agent.config.models import RootModel
+from anycast_agent.config.report import Report
+from anycast_agent.config.source import Where
+
+PRUNED_MOST = 8
+"""How often what is wrong is cut out, so that the rest can be looked at as well."""
+_GONE = object()
+
+
+def with_known_keys(values: Any, report: Report, pattern: Pattern = (), where: Where = ()) -> Any:
+    """A copy in which every key is known. An unknown one whose meaning is clear is read under the right key, so that
+    what stands below it is judged as well; any other is left out. Both are problems."""
+    if not isinstance(values, dict):
+        return values
+    kind = kind_meant(str(values.get("type", ""))) if pattern == CHECK else None
+    known = _known(pattern, kind)
+    if known is None:
+        return {name: with_known_keys(v, report, (*pattern, "*"), (*where, name)) for name, v in values.items()}
+    read: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key
+        if key not in known:
+            hint = unknown_key(key, pattern, kind)
+            report.problem((*where, key), f"unknown key {key!r}{hint.text}")
+            if hint.key is None or hint.key in values or hint.key in read:
+                report.cut((*where, key))
+                continue
+            name = hint.key
+            report.moved((*where, key), (*where, name))
+        inner = (*pattern, name)
+        below = inner in shapes() or _known((*inner, "*"), None) is not None
+        read[name] = with_known_keys(value, report, inner, (*where, name)) if below else value
+    return read
+
+
+def _known(pattern: Pattern, kind: str | None) -> set[str] | None:
+    """The keys of a mapping with fixed keys; None for one with names."""
+    if pattern == CHECK:
+        return check_keys(kind)
+    model = shapes().get(pattern)
+    return None if model is None else keys_of(model)
+
+
+def shaped(values: Any, report: Report) -> RootModel | None:
+    """The whole; without what is wrong in it, so that the rest shows its problems as well."""
+    rest = values
+    for _ in range(PRUNED_MOST):
+        try:
+            return RootModel.model_validate(rest)
+        except ValidationError as error:
+            found = words.details(error)
+            if rest is values:
+                for detail in found:
+                    report.problem(*words.said(detail, values))
+            for detail in found:
+                report.cut(tuple(detail["loc"]))
+            rest = _without(rest, [tuple(detail["loc"]) for detail in found])
+            if rest is None:
+                return None
+    return None
+
+
+def _without(values: Any, places: Iterable[Where]) -> Any:
+    """A copy of the values without what stands at the places, or without what lacks it; None where that is all."""
+    values = copy.deepcopy(values)
+    for place in places:
+        parent: Any = None
+        last: str | int = ""
+        node = values
+        for word in place:
+            inside = (isinstance(node, dict) and word in node) or (
+                isinstance(node, list) and isinstance(word, int) and word < len(node)
+            )
+            if not inside:
+                break
+            parent, last, node = node, word, node[word]
+        if parent is None:
+            return None
+        parent[last] = _GONE
+    return _swept(values)
+
+
+def _swept(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _swept(v) for k, v in value.items() if v is not _GONE}
+    return [_swept(v) for v in value if v is not _GONE] if isinstance(value, list) else value
