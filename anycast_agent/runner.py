@@ -74,7 +74,7 @@ class Runner:
         settings: ProcessSettings = loaded.process
         self._inbox = Inbox()
         self._engine = Engine(time.monotonic(), owns_speaker=not options.external_speaker)
-        self._prober = Prober(self._inbox.post)
+        self._prober = Prober(self._inbox.post, exec_slots=settings.exec_slots)
         self._kernel = Kernel(self._inbox.post, settings.state_dir)
         self._speaker = SpeakerClient(
             self._inbox.post, settings.run_dir, owned=not options.external_speaker, user=options.speaker_user
@@ -295,7 +295,8 @@ class Runner:
 
     def _warn_of_fixed_settings(self, loaded: Loaded) -> None:
         same = loaded.process == self._loaded.process
-        text = "" if same else "settings of the process (api, control_socket, run_dir, state_dir) change at a restart"
+        which = "api, control_socket, exec_slots, run_dir, state_dir"
+        text = "" if same else f"settings of the process ({which}) change at a restart"
         self._inbox.post(ev.Warned("process settings", text))
 
     def _warn_of_missing_files(self, loaded: Loaded) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-import subprocess
 import time
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from anycast_agent.checks.base import Finding, Params, Target, clean
+from anycast_agent.checks.programs import CannotStartError, Program, Programs
+from anycast_agent.checks.slots import Slots
 from anycast_agent.core.model import Outcome
 
-OUTPUT_MOST = 4096
-LATE = 0.1
-"""The share of the timeout that a program may wait for its slot."""
+EXEC_SLOTS = 32
+"""Programs that run at once on a node, beside one for each service, where nothing else is configured."""
+
+LATE = 0.25
+"""The share of the timeout after which a program has begun late."""
 
 
 def _an_absolute_path(command: tuple[str, ...]) -> tuple[str, ...]:
@@ -29,7 +30,18 @@ def _an_absolute_path(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class ExecParams(Params):
-    """Parameters of an exec check."""
+    """Parameters of an exec check.
+
+    The program runs as the agent's user, without its CAP_NET_ADMIN. It gets these variables and no others: `PATH`
+    (`/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`), `LANG=C.UTF-8`, `ANYCAST_SERVICE`,
+    `ANYCAST_CHECK`, `ANYCAST_PREFIX` and `ANYCAST_ADDRESS` (the last two empty for an exec check, which has a target
+    of its own). It gets no descriptor but 0 (`/dev/null`), 1 and 2 (both are read, the first line is shown), no signal
+    ignored or blocked, the working directory `/`, the umask 077, and a session of its own.
+
+    When it has ended, and at its timeout, all that it has started is killed, daemons included: a check starts nothing
+    that is to stay. A check runs one program at a time. One that got no slot, or began late, says nothing of the
+    service.
+    """
 
     command: Annotated[tuple[str, ...], AfterValidator(_an_absolute_path)] = Field(
         max_length=64, description="The program and its arguments, a list; it is never given to a shell."
@@ -41,116 +53,74 @@ class ExecParams(Params):
     )
 
 
-class ExecProber:
-    """Runs programs, few at once. A slot is free again when its program is gone, not when nobody waits for it any
-    more: one that cannot be killed, asleep in the kernel or another user's, still counts."""
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """The last program of a check that is not gone yet."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._slots = asyncio.Semaphore(most)
-        self._running: set[Program] = set()
+    program: Program
+    hung: bool
+
+
+class ExecProber:
+    """Runs programs: within its service's slots, and one for each check at a time."""
+
+    def __init__(self, slots: int) -> None:
+        """``slots``: what all services share, beside the one that each has for itself."""
+        self._slots = Slots(slots)
+        self._programs = Programs()
+        self._left: dict[tuple[str, str, str], _Left] = {}
 
     async def probe(self, params: ExecParams, target: Target, timeout: float) -> Finding:
-        """Run it in a session of its own; at the deadline all of its process group is killed."""
+        """Run it. At the deadline all that it has started is killed, and its slot is free, gone or not."""
         began = time.monotonic()
-        target.wait.reason = f"{self._most} programs run already: no slot in time"
-        await self._slots.acquire()
-        waited = time.monotonic() - began
-        # That a program which had less than its time was not done in time says nothing.
-        short = waited > LATE * timeout
-        target.wait.reason = (
-            f"{self._most} programs ran already: {waited * 1000:.0f} ms without a slot" if short else ""
-        )
+        await self._see_the_last_gone(target)
+        target.wait.reason = self._starved(target, "no slot in time")
+        async with self._slots.one(target.service):
+            target.wait.reason = self._starved(target, "the program was not started in time")
+            try:
+                program = await self._programs.start(params.command, _environment(target))
+            except CannotStartError as error:
+                return Finding(Outcome.NOT_RUN, str(error))
+            return await self._end_of(program, params, target, began + LATE * timeout)
+
+    async def _end_of(self, program: Program, params: ExecParams, target: Target, start_by: float) -> Finding:
         try:
-            program = Program(params, target)
-        except OSError as error:
-            self._slots.release()
-            return Finding(Outcome.NOT_RUN, f"{params.command[0]}: {(error.strerror or str(error)).lower()}")
-        except BaseException:
-            self._slots.release()
-            raise
-        self._running.add(program)
-        program.ended.add_done_callback(lambda _: self._gone(program))
-        try:
-            code = await asyncio.shield(program.ended)
+            await asyncio.shield(program.started)
+            # That a program which had less than its time was not done in time says nothing.
+            late = time.monotonic() - start_by
+            target.wait.reason = self._starved(target, "the program began late") if late > 0 else ""
+            code = await asyncio.shield(program.answered)
+        except CannotStartError as error:
+            return Finding(Outcome.NOT_RUN, f"{params.command[0]}: {error}")
         finally:
-            program.kill()
+            program.end()
+            self._leave(target, program)
         return judge(params, code, clean(program.output.decode("utf-8", "replace").partition("\n")[0]))
 
-    def _gone(self, program: Program) -> None:
-        self._running.discard(program)
-        self._slots.release()
+    def _leave(self, target: Target, program: Program) -> None:
+        """What cannot be killed, asleep in the kernel or another user's, is at most one for each check."""
+        key = (target.service, target.check, target.prefix)
+        if not program.gone.done():
+            self._left[key] = _Left(program, hung=not program.answered.done())
+            program.gone.add_done_callback(lambda _: self._left.pop(key, None))
+
+    async def _see_the_last_gone(self, target: Target) -> None:
+        left = self._left.get((target.service, target.check, target.prefix))
+        if left is not None:
+            # One that hangs is still the answer to what was asked; what one that has answered left behind is none.
+            target.wait.reason = "" if left.hung else "what the last run left behind cannot be ended"
+            await asyncio.shield(left.program.gone)
+
+    def _starved(self, target: Target, what: str) -> str:
+        return f"{what}: {self._slots.held(target.service)} programs of this service run, {self._slots.total} in all"
 
     async def close(self) -> None:
         """Once nobody waits any more: see the killed ones gone, where they can be."""
-        if self._running:
-            await asyncio.wait([program.ended for program in self._running], timeout=1.0)
-
-
-class Program:
-    """A program that runs. It ends when its process does: what that has started may hold the pipe open for ever."""
-
-    def __init__(self, params: ExecParams, target: Target) -> None:
-        """Raises OSError."""
-        self.output = b""
-        self._loop = asyncio.get_running_loop()
-        self.ended: asyncio.Future[int] = self._loop.create_future()
-        with contextlib.ExitStack() as undo:
-            self._pipe, theirs = os.pipe2(os.O_CLOEXEC)
-            undo.callback(os.close, self._pipe)
-            os.set_blocking(self._pipe, False)
-            try:
-                self._process = _start(params, target, theirs)
-            finally:
-                os.close(theirs)
-            undo.callback(self._process.wait)
-            undo.callback(self.kill)
-            self._pidfd = os.pidfd_open(self._process.pid)
-            undo.pop_all()
-        self._loop.add_reader(self._pipe, self._read)
-        self._loop.add_reader(self._pidfd, self._reap)
-
-    def kill(self) -> None:
-        """The group: what it has started goes with it. Its number is its own until it is reaped."""
-        if not self.ended.done():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-
-    def _read(self) -> bool:
-        """The first of its output is kept; the rest is read and dropped, so that it can go on."""
-        try:
-            data = os.read(self._pipe, 1 << 16)
-        except BlockingIOError:
-            return False
-        self.output += data[: OUTPUT_MOST - len(self.output)]
-        if not data:
-            self._loop.remove_reader(self._pipe)
-        return bool(data)
-
-    def _reap(self) -> None:
-        self.kill()
-        code = self._process.wait()  # it has ended
-        while len(self.output) < OUTPUT_MOST and self._read():
-            pass
-        for fd in (self._pipe, self._pidfd):
-            self._loop.remove_reader(fd)
-            os.close(fd)
-        self.ended.set_result(code)
-
-
-def _start(params: ExecParams, target: Target, output: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        params.command,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        env=_environment(target),
-        cwd="/",
-        start_new_session=True,
-    )
+        await self._programs.close()
 
 
 def _environment(target: Target) -> dict[str, str]:
+    """All of it. Nothing of the agent's own goes to a program: no secrets, and no sockets such as systemd's."""
     return {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LANG": "C.UTF-8",

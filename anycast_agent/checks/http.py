@@ -219,7 +219,7 @@ class HttpProber:
         if params.contains is not None and params.contains not in text:
             return Finding(Outcome.BAD_BODY, f"without {params.contains[:60]!r}" + cut)
         regex = params.regex
-        if regex is not None and not await self._matcher.found(regex, body, target.wait, as_text=True):
+        if regex is not None and not await self._matcher.found(regex, body, target, as_text=True):
             return Finding(Outcome.BAD_BODY, f"does not match {regex[:60]!r}" + cut)
         if params.json_body is not None:
             return _judge_json(params.json_body, text, cut)

@@ -14,9 +14,11 @@ import subprocess
 import sys
 import time
 
-from anycast_agent.checks.base import Wait
+from anycast_agent.checks.base import Target
+from anycast_agent.checks.slots import Slots
 
 MATCHERS_MOST = 4
+"""Beside one for each service; and so many are kept when nobody needs them."""
 _SLOW = frozenset("*+?{|(")
 """A pattern without any of these takes time in proportion to the text: it needs no process."""
 _HEAD = struct.Struct("!?II")
@@ -45,17 +47,18 @@ class Matcher:
     """Processes that match, made when they are needed and kept; few, and each for one probe at a time."""
 
     def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(MATCHERS_MOST)
+        self._slots = Slots(MATCHERS_MOST)
         self._idle: list[_Worker] = []
         self._killed: list[_Worker] = []
 
-    async def found(self, pattern: str, said: bytes, wait: Wait, *, as_text: bool) -> bool:
+    async def found(self, pattern: str, said: bytes, target: Target, *, as_text: bool) -> bool:
         """Whether the pattern is found in the bytes, or in the text that they are. Raises CannotMatchError."""
         if not _SLOW & set(pattern):
             text = said.decode("utf-8", "replace")
             return bool(re.search(pattern, text) if as_text else re.search(pattern.encode(), said))
-        wait.reason = f"{MATCHERS_MOST} patterns take too long to match already"
-        async with self._slots:
+        wait, service = target.wait, target.service
+        wait.reason = f"{self._slots.held(service)} patterns of this service take too long to match already"
+        async with self._slots.one(service):
             wait.reason = "the pattern takes too long to match"
             self._sweep()
             try:
@@ -68,9 +71,16 @@ class Matcher:
                 worker.kill()
                 self._killed.append(worker)
                 raise
-            self._idle.append(worker)
+            self._keep(worker)
         wait.reason = ""
         return found
+
+    def _keep(self, worker: _Worker) -> None:
+        if len(self._idle) < MATCHERS_MOST:
+            self._idle.append(worker)
+        else:
+            worker.kill()
+            self._killed.append(worker)
 
     def _sweep(self) -> None:
         self._killed = [worker for worker in self._killed if not worker.gone()]

@@ -7,13 +7,19 @@ import contextlib
 import socket
 import threading
 import time
+from contextvars import ContextVar
 from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from anycast_agent.checks.slots import Slots
+
 LOOKUPS_MOST = 32
-"""Look-ups that are open at once: one that the C library hangs in cannot be ended."""
+"""Look-ups that are open at once, beside one for each service: one that the C library hangs in cannot be ended."""
 KEPT_FOR = 10.0
+
+asks_for: ContextVar[str] = ContextVar("asks_for", default="")
+"""The service whose probe is run: a redirect is looked up deep within aiohttp."""
 
 _Key = tuple[str, int]
 _Found = list[ResolveResult] | OSError
@@ -24,6 +30,7 @@ class Names(AbstractResolver):
     a name server that does not answer would soon hold them all."""
 
     def __init__(self) -> None:
+        self._slots = Slots(LOOKUPS_MOST)
         self._open: dict[_Key, asyncio.Future[_Found]] = {}
         self._kept: dict[_Key, tuple[float, list[ResolveResult]]] = {}
 
@@ -42,21 +49,28 @@ class Names(AbstractResolver):
         return [{**result, "port": port} for result in found]
 
     def _begin(self, key: _Key) -> asyncio.Future[_Found]:
-        if len(self._open) >= LOOKUPS_MOST:
-            raise socket.gaierror(socket.EAI_AGAIN, f"{LOOKUPS_MOST} look-ups hang already")
+        service = asks_for.get()
+        if not self._slots.try_take(service):
+            hang = f"{self._slots.held(service)} look-ups of this service hang already"
+            raise socket.gaierror(socket.EAI_AGAIN, hang)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_Found] = loop.create_future()
 
         def look_up() -> None:
             found = _look_up(*key)
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(self._end, key, found)
+                loop.call_soon_threadsafe(self._end, key, service, found)
 
-        threading.Thread(target=look_up, name="look-up", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name="look-up", daemon=True).start()
+        except RuntimeError as error:
+            self._slots.give_back(service)
+            raise socket.gaierror(socket.EAI_AGAIN, str(error)) from error
         self._open[key] = future
         return future
 
-    def _end(self, key: _Key, found: _Found) -> None:
+    def _end(self, key: _Key, service: str, found: _Found) -> None:
+        self._slots.give_back(service)
         now = time.monotonic()
         self._kept = {k: kept for k, kept in self._kept.items() if now < kept[0]}
         if not isinstance(found, OSError):

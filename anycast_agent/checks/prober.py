@@ -10,23 +10,21 @@ from typing import Any
 
 from anycast_agent.checks import dns, tcp
 from anycast_agent.checks.base import Finding, Target, clean
-from anycast_agent.checks.exec import ExecProber
+from anycast_agent.checks.exec import EXEC_SLOTS, ExecProber
 from anycast_agent.checks.http import HttpProber
 from anycast_agent.checks.matching import Matcher
+from anycast_agent.checks.names import asks_for
 from anycast_agent.core.actions import RunProbe
 from anycast_agent.core.events import Event, ProbeFinished
 from anycast_agent.core.model import Outcome, address_of
 
-EXEC_MOST = 8
-"""Programs that run at once: each is a process, and a node has other things to do."""
-
 
 class Prober:
-    def __init__(self, post: Callable[[Event], None], *, max_exec: int = EXEC_MOST) -> None:
+    def __init__(self, post: Callable[[Event], None], *, exec_slots: int = EXEC_SLOTS) -> None:
         self._post = post
         self._matcher = Matcher()
         self._http = HttpProber(self._matcher)
-        self._exec = ExecProber(max_exec)
+        self._exec = ExecProber(exec_slots)
         self._tasks: set[asyncio.Task[None]] = set()
         self._probes: dict[str, Callable[[Any, Target], Awaitable[Finding]]] = {
             "tcp": partial(tcp.probe, self._matcher),
@@ -57,6 +55,7 @@ class Prober:
 
     async def _probe(self, action: RunProbe, target: Target) -> Finding:
         kind, params = action.check.kind, action.check.params
+        asks_for.set(target.service)
         if kind == "exec":
             return await self._exec.probe(params, target, action.check.timeout)
         if kind == "http":

@@ -82,7 +82,7 @@ async def _expect(matcher: Matcher, sock: socket.socket, pattern: str, target: T
     while len(answer) < ANSWER_MOST:
         data = await loop.sock_recv(sock, 4096)
         answer += data
-        if await matcher.found(pattern, answer, target.wait, as_text=False):
+        if await matcher.found(pattern, answer, target, as_text=False):
             return OK
         if not data:
             break

@@ -58,7 +58,7 @@ async def _run(service: str, checks: list[Check]) -> list[ProbeFinished]:
     def post(event: Any) -> None:
         ends[event.action].set_result(event)
 
-    prober = Prober(post, max_exec=len(checks))
+    prober = Prober(post, exec_slots=len(checks))
     try:
         for i, check in enumerate(checks):
             prober.execute(RunProbe(i, CheckKey(service, check.name, check.prefix), check))

@@ -54,6 +54,7 @@ class ProcessSettings:
     control_socket: Path
     run_dir: Path
     state_dir: Path
+    exec_slots: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -596,7 +597,8 @@ class _Translation:
         for i, name in enumerate(agent.api.allowed_hosts):
             self._checked(("agent", "api", "allowed_hosts", i), types.host_pattern, name)
         names = (node, *(name for name in agent.api.allowed_hosts if name != node))
-        return ProcessSettings(host, port, names, agent.control_socket, agent.run_dir, agent.state_dir)
+        paths = (agent.control_socket, agent.run_dir, agent.state_dir)
+        return ProcessSettings(host, port, names, *paths, agent.exec_slots)
 
     def _listen(self, written: str) -> tuple[str, int]:
         where: Where = ("agent", "api", "listen")

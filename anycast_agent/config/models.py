@@ -177,6 +177,13 @@ class AgentModel(Model):
     dead_man: Duration = Field(5.0, description="Without a beat of the agent for so long, the wills are carried out.")
     adopt_for: Duration = Field(30.0, description="How long what an earlier run announced stays without a verdict.")
     stop_within: Duration = Field(20.0, description="Bound on a clean stop.")
+    exec_slots: int = Field(
+        32,
+        ge=0,
+        le=10_000,
+        description="Programs of exec checks that run at once on the node, beside one for each service. A service takes"
+        " no more of them than it leaves free.",
+    )
     api: ApiModel = Field(default_factory=ApiModel)
     control_socket: Path = Field(
         Path("/run/anycast-agent/control.sock"), description="For the verbs that change something."

@@ -51,7 +51,8 @@ def render() -> str:
     for check in checks:
         own = {k: v for k, v in check["properties"].items() if k not in shared}
         title = f"A check of `type: {check['properties']['type']['const']}`"
-        parts += _section(title, {"properties": own, "required": check["required"]})
+        _, _, text = check.get("description", "").partition("\n\n")  # what follows its title
+        parts += _section(title, {"description": text, "properties": own, "required": check["required"]})
     return "\n".join(parts)
 
 

@@ -22,6 +22,7 @@ def schema() -> dict[str, Any]:
         checks.append(
             {
                 "title": f"{kind} check",
+                "description": own.get("description", ""),
                 "type": "object",
                 "additionalProperties": False,
                 "properties": {**common["properties"], **own.get("properties", {}), "type": {"const": kind}},

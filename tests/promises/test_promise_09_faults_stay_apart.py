@@ -132,3 +132,57 @@ def test_really_a_service_that_hangs_takes_no_other_with_it(tmp_path: Path) -> N
         assert not any(other in (*u.announced, *u.withdrawn) for u in s.peer.updates[updates:])
 
     play(tmp_path, story, values)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_really_programs_and_patterns_that_hang_starve_no_other_service(tmp_path: Path) -> None:
+    """Twenty programs of several services, and a service's regular expressions at eight addresses, do not end: who has
+    a program or a pattern that does is probed on, and keeps its routes."""
+    attributes = {"next_hop": "198.51.100.1"}
+    flag = tmp_path / "well"
+    program = ["/bin/sh", "-c", f"test -e {flag} && exit 0; exec sleep 100"]
+    slow = {"interval": "3s", "timeout": "3s", "fast_interval": "300ms", "rise": 1}
+    page = {"type": "http", "port": HTTP_PORT, "interval": "500ms", "rise": 1}
+    services = {
+        f"hangs{n}": {
+            "prefixes": [f"192.0.2.{10 + 2 * n + i}/32" for i in range(2)],
+            "attributes": attributes,
+            "checks": {f"c{i}": {**slow, "type": "exec", "command": program} for i in range(2)},
+        }
+        for n in range(10)
+    }
+    services["evil"] = {
+        "prefixes": [f"192.0.2.{100 + n}/32" for n in range(8)],
+        "attributes": attributes,
+        "checks": {"page": {**page, "regex": "^(ok|(a+)+)$"}},
+    }
+    well = {
+        "program": ("192.0.2.201/32", {"type": "exec", "command": ["/bin/true"], "interval": "500ms", "rise": 1}),
+        "pattern": ("192.0.2.202/32", {**page, "regex": "^.*(k|b)!?$"}),
+    }
+    for name, (prefix, values) in well.items():
+        services[name] = {"prefixes": [prefix], "attributes": attributes, "checks": {"c": values}}
+
+    async def story(s: Scene) -> None:
+        s.service.body = lambda local: b"ok"
+        flag.write_text("")
+        await s.peer.until(lambda peer: len(peer.table) == 30, 40)
+        updates = len(s.peer.updates)
+        status = await s.agent.status()
+        before = {name: status["services"][name]["checks"][0]["probes"]["ok"] for name in well}
+        flag.unlink()
+        s.service.body = lambda local: b"a" * 60 + b"!" if local.startswith("192.0.2.10") else b"ok"
+        # All that hangs is withdrawn, and goes on to hang for more than a round.
+        await s.peer.until(lambda peer: len(peer.table) == 2, 60)
+        await s.agent.until(
+            lambda status: all(
+                status["services"][name]["checks"][0]["probes"]["ok"] > count + 30 for name, count in before.items()
+            ),
+            60,
+        )
+        kept = {prefix for prefix, _ in well.values()}
+        assert not any(kept & {*u.announced, *u.withdrawn} for u in s.peer.updates[updates:])
+
+    play(tmp_path, story, configuration(tmp_path, services=services), deadline=170)

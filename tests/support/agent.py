@@ -33,6 +33,8 @@ class Service:
 
     how: str = "well"
     """well, failing, hanging, dripping, garbage, huge, or gone."""
+    body: Callable[[str], bytes] = lambda local: b"ok"
+    """What it says when it is well, by the address that is asked."""
     _servers: list[asyncio.Server] = field(default_factory=list)
     _open: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -85,7 +87,9 @@ class Service:
                 await writer.drain()
         else:
             status = b"500 Bad" if self.how == "failing" else b"200 OK"
-            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+            body = self.body(writer.get_extra_info("sockname")[0])
+            head = b"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
+            writer.write(b"HTTP/1.1 " + status + head + body)
         await writer.drain()
 
 

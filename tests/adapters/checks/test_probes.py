@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
-import signal
 import ssl
 import struct
 import subprocess
@@ -30,42 +28,12 @@ from anycast_agent.checks.dns import DnsParams
 from anycast_agent.checks.exec import ExecParams
 from anycast_agent.checks.http import HttpParams, HttpProber
 from anycast_agent.checks.matching import Matcher
-from anycast_agent.checks.prober import Prober
 from anycast_agent.checks.registry import has_own_target
 from anycast_agent.checks.tcp import TcpParams
-from anycast_agent.core.actions import CheckKey, RunProbe
-from anycast_agent.core.events import ProbeFinished
-from anycast_agent.core.model import Check, Outcome
+from anycast_agent.core.model import Outcome
 from tests.support.certificates import Files, certificate
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
-
-_ids = itertools.count(1)
-_KINDS = {TcpParams: "tcp", HttpParams: "http", DnsParams: "dns", ExecParams: "exec"}
-
-
-@contextlib.asynccontextmanager
-async def prober(**options: Any) -> AsyncIterator[Callable[..., Awaitable[ProbeFinished]]]:
-    """A function that runs one probe and gives its end."""
-    ends: dict[int, asyncio.Future[ProbeFinished]] = {}
-
-    def post(event: Any) -> None:
-        ends.pop(event.action).set_result(event)  # a second end of one action fails here
-
-    running = Prober(post, **options)
-
-    async def ask(params: Any, timeout: float = 2.0, prefix: str = "") -> ProbeFinished:
-        check = Check("c", _KINDS[type(params)], params, 1.0, timeout, 0.1, prefix=prefix)
-        probe = RunProbe(next(_ids), CheckKey("s", "c", prefix), check)
-        ends[probe.id] = asyncio.get_running_loop().create_future()
-        future = ends[probe.id]
-        running.execute(probe)
-        return await asyncio.wait_for(future, timeout + 5)
-
-    try:
-        yield ask
-    finally:
-        await running.close()
-
+from tests.support.probes import descriptors, prober
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -146,10 +114,6 @@ async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.get_extra_info("socket").setsockopt(1, 13, struct.pack("ii", 1, 0))
     writer.transport.abort()
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 async def closed_port() -> int:
@@ -489,110 +453,6 @@ async def test_dns_over_tcp() -> None:
         assert (await ask(DnsParams(**base, port=wrong))).outcome in (Outcome.RESET, Outcome.BAD_ANSWER)
 
 
-# --- exec ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("script", "params", "outcome", "detail"),
-    [
-        ("echo fine", {}, Outcome.OK, "fine"),
-        ("echo hm; exit 1", {}, Outcome.EXIT_STATUS, "exit code 1: hm"),
-        ("echo hm; exit 1", {"warning": "fail"}, Outcome.EXIT_STATUS, "exit code 1: hm"),
-        ("echo hm; exit 1", {"warning": "ok"}, Outcome.OK, "warning: hm"),
-        ("echo hm; exit 2", {"warning": "ok"}, Outcome.EXIT_STATUS, "exit code 2: hm"),
-        ("exec grep -q no-such-string /etc/hostname", {}, Outcome.EXIT_STATUS, "exit code 1"),
-        ("exec pgrep -x no-such-daemon", {}, Outcome.EXIT_STATUS, "exit code 1"),
-        ("exec python3 -c 'import no_such_module'", {}, Outcome.EXIT_STATUS, "exit code 1: Traceback"),
-        ("set -e; false; echo never", {}, Outcome.EXIT_STATUS, "exit code 1"),
-        ("echo bad >&2; exit 2", {}, Outcome.EXIT_STATUS, "exit code 2: bad"),
-        ("exit 3", {}, Outcome.OVERLOADED, "exit code 3"),
-        ("exit 77", {}, Outcome.EXIT_STATUS, "exit code 77"),
-        ("kill -9 $$", {}, Outcome.EXIT_STATUS, "signal 9"),
-        ("echo $ANYCAST_SERVICE/$ANYCAST_CHECK$HOME", {}, Outcome.OK, "s/c"),
-        ("head -c 3000000 /dev/zero | tr '\\0' x", {}, Outcome.OK, "xxx"),
-    ],
-)
-async def test_exec_outcomes(script: str, params: dict[str, Any], outcome: Outcome, detail: str) -> None:
-    """Only 0 is ok, and 1 where WARNING is asked for by name; a small environment; output bounded."""
-    async with prober() as ask:
-        end = await ask(ExecParams(command=("/bin/sh", "-c", script), **params))
-        assert (end.outcome, detail in end.detail) == (outcome, True), end
-        assert len(end.detail) <= 200
-
-
-async def test_exec_that_is_not_there() -> None:
-    """A program that does not exist says nothing of the service."""
-    async with prober() as ask:
-        assert (await ask(ExecParams(command=("/nowhere/check",)))).outcome is Outcome.NOT_RUN
-
-
-async def test_exec_deadline_kills_the_whole_group(tmp_path: Path) -> None:
-    """What the program has started goes with it."""
-    pids = tmp_path / "pids"
-    script = f"sleep 60 & echo $! >> {pids}; echo $$ >> {pids}; sleep 60"
-    async with prober() as ask:
-        end = await ask(ExecParams(command=("/bin/sh", "-c", script)), timeout=0.4)
-        assert end.outcome is Outcome.TIMEOUT
-    for pid in pids.read_text().split():
-        async with asyncio.timeout(5):
-            while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
-                await asyncio.sleep(0.01)
-
-
-async def test_exec_slots_are_bounded_and_waiting_is_nobodys_fault() -> None:
-    """With all slots taken, a probe that gets none in time says so, and is no failure of its service."""
-    async with prober(max_exec=1) as ask:
-        long = asyncio.create_task(ask(ExecParams(command=("/bin/sleep", "1")), timeout=2.0))
-        await asyncio.sleep(0.05)
-        end = await ask(ExecParams(command=("/bin/true",)), timeout=0.2)
-        assert (end.outcome, end.detail) == (Outcome.NOT_RUN, "1 programs run already: no slot in time")
-        assert (await long).outcome is Outcome.OK
-
-
-async def test_exec_that_got_its_slot_late_is_not_blamed() -> None:
-    """A program that had only a part of its time, because others ran, says nothing when that was too short."""
-    async with prober(max_exec=1) as ask:
-        first, second = (asyncio.create_task(ask(ExecParams(command=("/bin/sleep", "0.6")), 1.0)) for _ in range(2))
-        assert (await first).outcome is Outcome.OK
-        end = await second
-        assert (end.outcome, "ms without a slot" in end.detail) == (Outcome.NOT_RUN, True), end
-
-
-@pytest.mark.parametrize("escape", ["", "setsid "])
-async def test_exec_ends_with_its_program_whoever_holds_its_output(escape: str, tmp_path: Path) -> None:
-    """What a program leaves running in the background, with its output open, delays nothing and costs no descriptor;
-    in its group it is killed, out of it, it is not ours."""
-    script = f"{escape}sleep 60 & echo $! >> {tmp_path}/pids; echo fine"
-    async with prober() as ask:
-        await ask(ExecParams(command=("/bin/true",)))
-        before = descriptors()
-        for _ in range(3):
-            end = await ask(ExecParams(command=("/bin/sh", "-c", script)), timeout=5.0)
-            assert (end.outcome, end.detail) == (Outcome.OK, "fine")
-            assert end.duration < 2.0
-        assert descriptors() == before
-    for pid in map(int, (tmp_path / "pids").read_text().split()):
-        if escape:
-            os.kill(pid, signal.SIGKILL)
-        async with asyncio.timeout(5):
-            while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
-                await asyncio.sleep(0.01)
-
-
-async def test_exec_leaves_no_zombie_and_no_descriptor(tmp_path: Path) -> None:
-    """After the deadline, too, and though the program would not end: it is reaped, and its slot is free again."""
-    before, pid = descriptors(), tmp_path / "pid"
-    async with prober(max_exec=1) as ask:
-        stubborn = ExecParams(
-            command=("/bin/sh", "-c", f"echo $$ > {pid}; trap '' TERM HUP; while :; do sleep 1; done")
-        )
-        assert (await ask(stubborn, timeout=0.2)).outcome is Outcome.TIMEOUT
-        assert (await ask(ExecParams(command=("/usr/bin/yes",)), timeout=0.2)).outcome is Outcome.TIMEOUT
-        assert (await ask(ExecParams(command=("/bin/true",)))).outcome is Outcome.OK
-    assert descriptors() == before
-    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
-
-
 # --- all ----------------------------------------------------------------------------------------------------
 
 
@@ -685,7 +545,7 @@ asyncio.run(main())
 @pytest.mark.root
 def test_names_that_hang_hold_up_nobody_and_are_nobodys_fault(tmp_path: Path) -> None:
     """With a name server that is silent, probes by name say nothing of their services; all else that needs a thread
-    has one, and the process ends when it is told to."""
+    has one, and the process ends when it is told to. Those of one service leave look-ups to another."""
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
     code = """
 import asyncio, socket, subprocess, sys, time
@@ -703,13 +563,14 @@ async def main():
     prober = Prober(ends.append)
     for i in range(40):
         params = HttpParams(url=f"http://host{i}.example/")
-        prober.execute(RunProbe(i, CheckKey("s", str(i)), Check("c", "http", params, 1.0, 0.5, 0.1)))
+        prober.execute(RunProbe(i, CheckKey("s" if i < 39 else "other", str(i)), Check("c", "http", params, 1.0, 0.5, 0.1)))
     began = time.monotonic()
     await asyncio.sleep(0.1)
     await asyncio.to_thread(lambda: None)
     assert time.monotonic() - began < 0.4
     while len(ends) < 40: await asyncio.sleep(0.01)
     print(*sorted({(str(end.outcome), end.detail) for end in ends}), sep="\\n")
+    print(next(end.detail for end in ends if end.action == 39))
     await prober.close()
 asyncio.run(main())
 """
@@ -719,8 +580,9 @@ asyncio.run(main())
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.stdout.splitlines() == [
-        "('not_run', 'the name does not resolve: 32 look-ups hang already')",
+        "('not_run', 'the name does not resolve: 17 look-ups of this service hang already')",
         "('not_run', 'the name was not resolved in time')",
+        "the name was not resolved in time",
     ], done.stderr
     assert time.monotonic() - began < 15
 

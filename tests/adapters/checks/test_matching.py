@@ -1,0 +1,72 @@
+"""Regular expressions over what a service has said: matched apart, and without harm to others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+
+import pytest
+
+from anycast_agent.checks import spawner
+from anycast_agent.checks.base import Target
+from anycast_agent.checks.matching import MATCHERS_MOST, Matcher
+
+EVIL, FOREVER = "(a+)+b", b"a" * 60
+
+
+def children() -> set[int]:
+    return set(spawner.children_of(os.getpid()))
+
+
+async def test_patterns_of_one_service_take_no_process_that_another_needs() -> None:
+    """Twenty of one service that never end; another's are matched meanwhile. Those that wait say for whom."""
+    matcher, before = Matcher(), children()
+    evil = [Target("bad", f"c{n}") for n in range(20)]
+    tasks = [asyncio.create_task(matcher.found(EVIL, FOREVER, target, as_text=False)) for target in evil]
+    try:
+        await asyncio.sleep(0)
+        for _ in range(10):
+            async with asyncio.timeout(20):
+                assert await matcher.found("^o+k$", b"ok", Target("good", "c"), as_text=True)
+        said = {target.wait.reason for target in evil}
+        assert said == {
+            "the pattern takes too long to match",
+            "3 patterns of this service take too long to match already",
+        }
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await matcher.close()
+    assert children() == before
+
+
+async def test_processes_that_nobody_needs_are_ended() -> None:
+    """However many services needed one at once."""
+    matcher, before = Matcher(), children()
+    try:
+        async with asyncio.timeout(60):
+            found = await asyncio.gather(
+                *(matcher.found("^o+k$", b"ok", Target(f"s{n}", "c"), as_text=True) for n in range(20))
+            )
+            assert all(found)
+            while len(children() - before) > MATCHERS_MOST:
+                with contextlib.suppress(ChildProcessError):
+                    await matcher.found("^o+k$", b"ok", Target("s", "c"), as_text=True)
+    finally:
+        await matcher.close()
+    assert children() == before
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said", "found"), [("^a+$", b"aaa", True), ("^a+$", b"b", False), ("b", b"ab", True)]
+)
+async def test_a_pattern_is_found_or_not(pattern: str, said: bytes, found: bool) -> None:
+    """In text and in bytes alike."""
+    matcher = Matcher()
+    try:
+        for as_text in (True, False):
+            assert await matcher.found(pattern, said, Target("s", "c"), as_text=as_text) is found
+    finally:
+        await matcher.close()
