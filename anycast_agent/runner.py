@@ -215,7 +215,7 @@ class Runner:
         match action:
             case act.RunProbe():
                 self._prober.execute(action)
-            case act.AddAddress() | act.RemoveAddress() | act.WatchKernel() | act.Resync(source=ev.Source.KERNEL):
+            case act.AddAddresses() | act.RemoveAddresses() | act.WatchKernel() | act.Resync(source=ev.Source.KERNEL):
                 self._kernel.execute(action)
             case act.Reply():
                 self._reply(action)

@@ -34,20 +34,20 @@ class RunProbe:
 
 
 @dataclass(frozen=True, slots=True)
-class AddAddress:
-    """Ends in AddressAdded."""
+class AddAddresses:
+    """Ends in AddressesAdded. One action on addresses, at most, is open: its deadline runs from its own start."""
 
     id: int
-    address: Address
+    addresses: tuple[Address, ...]
     interface: str
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveAddress:
-    """Ends in AddressRemoved. Only what is marked as ours is removed."""
+class RemoveAddresses:
+    """Ends in AddressesRemoved. Only what is marked as ours is removed."""
 
     id: int
-    address: Address
+    addresses: tuple[Address, ...]
     interface: str
 
 
@@ -144,8 +144,8 @@ class Exit:
 
 Action = (
     RunProbe
-    | AddAddress
-    | RemoveAddress
+    | AddAddresses
+    | RemoveAddresses
     | PutRoutes
     | DropRoutes
     | ConfirmRoutes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from anycast_agent.core.actions import AddAddress, RemoveAddress
+from anycast_agent.core.actions import AddAddresses, RemoveAddresses
 from anycast_agent.core.events import KernelSeen
 from anycast_agent.core.ladder.case import AddressFact, ReturnRouteFact
 from anycast_agent.core.model import (
@@ -20,8 +20,14 @@ from anycast_agent.core.model import (
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.timers import Timers
 
+BATCH = 64
+"""So many addresses are added, or removed, by one action; the others wait for their turn."""
+
 DUE = 2.0
-"""An action on an address that has not ended by then is overdue. Seconds."""
+"""An action on addresses that has not ended by then is overdue. Seconds."""
+
+REPAIR_WITHIN = 4.0
+"""A route stays for so long, and no longer, while its lost address waits to be put back. Seconds."""
 
 KEEP_UNKNOWN = 10.0
 """How long what the kernel last had counts, once it is no longer known. Seconds."""
@@ -35,7 +41,10 @@ QUICK_LOSSES = 3
 """So many losses in a row, each of an address that was not stable yet, are a fight: adding it again waits."""
 
 ASK_EVERY = 5.0
-"""While the kernel is not known, its full report is asked for again so often. Seconds."""
+"""A full report of the kernel that was asked for has so long; then it is asked for again. Seconds."""
+
+_Step = tuple[type[AddAddresses] | type[RemoveAddresses], str]
+"""What to do with an address, and on which interface."""
 
 Removable = Callable[[Address], float | None]
 """From when on an address may be removed (monotonic); None: not yet, and something will happen before it may."""
@@ -44,6 +53,13 @@ Removable = Callable[[Address], float | None]
 @dataclass(frozen=True, slots=True)
 class AddressTurn:
     """Timer key: look at this address again."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class RepairOver:
+    """Timer key: an address that was lost should be back by now."""
 
     address: Address
 
@@ -65,6 +81,8 @@ class AddressRecord:
     seen_at: float | None = None
     came_at: float = float("-inf")
     """When it was last seen to come up."""
+    lost_at: float = float("-inf")
+    """When it was last seen to go."""
     error: str = ""
     repairs: int = 0
     quick_losses: int = 0
@@ -72,10 +90,9 @@ class AddressRecord:
     retry_at: float = 0.0
     retry_in: float = RETRY_FIRST
 
-    @property
-    def repairing(self) -> bool:
+    def repairing(self, now: float) -> bool:
         """It is being put back, and that has not failed yet."""
-        return self.state is None and not self.error
+        return self.state is None and not self.error and now < self.lost_at + REPAIR_WITHIN
 
 
 class Addresses:
@@ -91,6 +108,7 @@ class Addresses:
         self.seen_at: float | None = None
         self.unknown_since: float = float("-inf")
         self._wanted: set[Address] = set()
+        self._open: int | None = None
         self._dirty: dict[Address, None] = {}
         self._mode = AddressMode.UNMANAGED
         self._interface = "lo"
@@ -123,8 +141,9 @@ class Addresses:
         self._dirty.update(dict.fromkeys(self.records))
 
     def ask(self, now: float) -> None:
-        """A full report was asked for: look later whether it has come."""
-        self._timers.set(KernelDue(), now + ASK_EVERY)
+        """A full report was asked for: look later whether it has come. Asking again does not put that off."""
+        if self._timers.get(KernelDue()) is None:
+            self._timers.set(KernelDue(), now + ASK_EVERY)
 
     # --- observed ---
 
@@ -159,6 +178,8 @@ class Addresses:
                 record.came_at = now
         elif was is not None and was.ours and address in self._wanted:
             record.repairs += 1
+            record.lost_at = now
+            self._timers.set(RepairOver(address), now + REPAIR_WITHIN)
             record.quick_losses = record.quick_losses + 1 if now - record.came_at < STABLE else 0
             if record.quick_losses == 0:
                 record.retry_in, record.retry_at = RETRY_FIRST, 0.0
@@ -194,7 +215,7 @@ class Addresses:
             known=self.counts(now),
             state=record.state if record else None,
             error=record.error if record else "",
-            repairing=self._mode is AddressMode.MANAGE and record is not None and record.repairing,
+            repairing=self._mode is AddressMode.MANAGE and record is not None and record.repairing(now),
             link_up=self.link_up(address),
         )
 
@@ -210,19 +231,24 @@ class Addresses:
             return False
         return self.links.get(record.state.interface, False)
 
-    def ended(self, action: AddAddress | RemoveAddress, error: str | None, now: float) -> None:
+    def ended(self, action: AddAddresses | RemoveAddresses, errors: Mapping[Address, str], now: float) -> None:
         """An action ended. What it did is seen, not assumed: only the kernel's own report says so."""
-        record = self.records.get(action.address)
-        if record is None or record.open != action.id:
-            return
+        if self._open == action.id:
+            self._open = None
+        for address in action.addresses:
+            record = self.records.get(address)
+            if record is not None and record.open == action.id:
+                self._ended(record, isinstance(action, AddAddresses), errors.get(address), now)
+
+    def _ended(self, record: AddressRecord, added: bool, error: str | None, now: float) -> None:
         record.open = None
-        self._dirty[action.address] = None
+        self._dirty[record.address] = None
         if error is not None:
             record.error = error
-        as_meant = (record.state is not None) is isinstance(action, AddAddress)
+        as_meant = (record.state is not None) is added
         if not as_meant:
             # Failed, or its report is still on the way; that is believed once.
-            if not record.error and record.retry_in > RETRY_FIRST and isinstance(action, AddAddress):
+            if not record.error and record.retry_in > RETRY_FIRST and added:
                 record.error = "it was added, and is not there"
             self._back_off(record, now)
 
@@ -239,30 +265,39 @@ class Addresses:
 
     # --- the plan ---
 
-    def plan(self, now: float, removable: Removable) -> list[AddAddress | RemoveAddress]:
-        actions: list[AddAddress | RemoveAddress] = []
-        if not self.known:
-            return actions
-        dirty, self._dirty = self._dirty, {}
-        for address in dirty:
-            record = self._record(address)
-            if record.open is not None:
-                continue  # its end makes the address dirty again
-            wanted = address in self._wanted
-            step = self._add(record, now) if wanted else self._remove(record, now, removable)
-            if step is not None:
-                actions.append(step)
-        return actions
-
-    def _add(self, record: AddressRecord, now: float) -> AddAddress | None:
-        if record.state is not None or self._wait(record, now):
+    def plan(self, now: float, removable: Removable) -> AddAddresses | RemoveAddresses | None:
+        """One action at a time: the kernel adapter does one after the other, and each deadline runs from its start."""
+        if not self.known or self._open is not None:
             return None
-        add = AddAddress(self._opened.new_id(), record.address, self._interface)
-        record.open = add.id
-        self._opened.begin(add.id, add, now + DUE)
-        return add
+        kind: _Step | None = None
+        batch: list[AddressRecord] = []
+        for address in list(self._dirty):
+            record = self._record(address)
+            step = self._step(record, now, removable)
+            if step is not None and kind not in (None, step):
+                continue  # it stays dirty, and has its turn later
+            del self._dirty[address]
+            if step is not None:
+                kind = step
+                batch.append(record)
+                if len(batch) == BATCH:
+                    break
+        return self._begin(kind, batch, now) if kind is not None else None
 
-    def _remove(self, record: AddressRecord, now: float, removable: Removable) -> RemoveAddress | None:
+    def _begin(self, step: _Step, batch: list[AddressRecord], now: float) -> AddAddresses | RemoveAddresses:
+        kind, interface = step
+        action = kind(self._opened.new_id(), tuple(record.address for record in batch), interface)
+        for record in batch:
+            record.open = action.id
+        self._open = action.id
+        self._opened.begin(action.id, action, now + DUE)
+        return action
+
+    def _step(self, record: AddressRecord, now: float, removable: Removable) -> _Step | None:
+        """What is to be done with an address now; a timer is set where that is for later."""
+        if record.address in self._wanted:
+            due = record.state is None and not self._wait(record, now)
+            return (AddAddresses, self._interface) if due else None
         if record.state is None or not record.state.ours or self._mode is not AddressMode.MANAGE:
             if record.state is None:
                 self.records.pop(record.address, None)
@@ -272,12 +307,7 @@ class Addresses:
             if at is not None:
                 self._timers.set(AddressTurn(record.address), at)
             return None
-        if self._wait(record, now):
-            return None
-        remove = RemoveAddress(self._opened.new_id(), record.address, record.state.interface)
-        record.open = remove.id
-        self._opened.begin(remove.id, remove, now + DUE)
-        return remove
+        return None if self._wait(record, now) else (RemoveAddresses, record.state.interface)
 
     def _wait(self, record: AddressRecord, now: float) -> bool:
         if now < record.retry_at:

@@ -6,28 +6,28 @@ about the prefixes that were touched, and plans. The parts it holds know their o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from anycast_agent.core import events as ev
 from anycast_agent.core.actions import (
     Action,
-    AddAddress,
+    AddAddresses,
     ConfigureSpeaker,
     ConfirmRoutes,
     DropRoutes,
     Exit,
     ExtendDeadMan,
     PutRoutes,
-    RemoveAddress,
+    RemoveAddresses,
     Reply,
     RestartSpeaker,
     Resync,
     RunProbe,
     WatchKernel,
 )
-from anycast_agent.core.addresses import Addresses, AddressTurn, KernelDue, KernelForgotten
+from anycast_agent.core.addresses import Addresses, AddressTurn, KernelDue, KernelForgotten, RepairOver
 from anycast_agent.core.life import LIFE_TABLE, Life, LifeEvent, Link, LinkEvent
 from anycast_agent.core.link import BeatDue, ConfigureDue, ReplayDue, SilenceEnds, SpeakerLink
 from anycast_agent.core.model import (
@@ -55,6 +55,8 @@ SUSPENDED = 1.0
 """A turn that comes so much later than it was asked for tells that the whole process stood still. Seconds."""
 
 MOST_WARNINGS = 256
+
+NO_ANSWER = "no answer from the kernel adapter"
 
 LOOK_AGAIN = 0.1
 """What only time or another's report can settle is looked at again after so long. Seconds."""
@@ -115,8 +117,8 @@ class Engine:
             ev.AddressSeen: self._on_address_seen,
             ev.LinkSeen: self._on_link_seen,
             ev.ReturnRoutesSeen: self._on_return_routes_seen,
-            ev.AddressAdded: self._on_address_ended,
-            ev.AddressRemoved: self._on_address_ended,
+            ev.AddressesAdded: self._on_addresses_ended,
+            ev.AddressesRemoved: self._on_addresses_ended,
             ev.SpeakerConnected: self._on_speaker_connected,
             ev.RouteFound: self._on_route_found,
             ev.SpeakerSynced: self._on_speaker_synced,
@@ -211,11 +213,12 @@ class Engine:
                 self._silence(now)
             case AddressTurn(address):
                 self.addresses.look_at(address)
+            case RepairOver(address):
+                self._touch_address(address)
             case KernelForgotten():
                 self.prefixes.touch_all()
             case KernelDue():
-                if not self.addresses.known:
-                    self._ask_kernel("no full report yet", now)
+                self._kernel_unknown("no full report came", now)
             case ReplayDue():
                 self.link.replay_ended()
                 self._resync_speaker("the replay did not end in time", now)
@@ -234,9 +237,9 @@ class Engine:
         match action:
             case RunProbe():
                 self._probe_ended(action, Outcome.NOT_RUN, "the probe did not end in time", 0.0, now)
-            case AddAddress() | RemoveAddress():
-                self.addresses.ended(action, "no answer from the kernel adapter", now)
-                self._kernel_unknown("an address action did not end", now)
+            case AddAddresses() | RemoveAddresses():
+                self._addresses_ended(action, dict.fromkeys(action.addresses, NO_ANSWER), now)
+                self._ask_kernel("an address action did not end", now)
             case PutRoutes() | DropRoutes() | ConfirmRoutes():
                 self._routes_ended(action, "no answer from the speaker", now)
             case ConfigureSpeaker() | RestartSpeaker():
@@ -361,9 +364,7 @@ class Engine:
         before = self.addresses.return_routes
         news = self.addresses.return_routes_seen(event.return_routes)
         for address in news:
-            if (prefix := prefix_of(address)) in self.prefixes.states:
-                self.prefixes.touch(prefix)
-                self._forget_picture(prefix)
+            self._touch_address(address)
         known = {a: route for a in news if (route := event.return_routes.get(a)) is not None}
         lost = [a for a, route in known.items() if not route.usable]
         if lost:
@@ -373,16 +374,27 @@ class Engine:
         if found:
             self._say("return route", f"usable again for {_first_of(found)}")
 
-    def _on_address_ended(self, event: ev.AddressAdded | ev.AddressRemoved, now: float) -> None:
+    def _touch_address(self, address: Address) -> None:
+        if (prefix := prefix_of(address)) in self.prefixes.states:
+            self.prefixes.touch(prefix)
+            self._forget_picture(prefix)
+
+    def _on_addresses_ended(self, event: ev.AddressesAdded | ev.AddressesRemoved, now: float) -> None:
         action = self.opened.get(event.action)
-        if not isinstance(action, AddAddress | RemoveAddress):
-            return
-        self.opened.end(event.action)
-        self.addresses.ended(action, event.error, now)
-        self.prefixes.touch(prefix_of(action.address))
-        if event.error is not None:
-            verb = "adding it to" if isinstance(action, AddAddress) else "removing it from"
-            self._say(action.address, f"{verb} {action.interface} failed: {event.error}", "error")
+        if isinstance(action, AddAddresses | RemoveAddresses):
+            self.opened.end(event.action)
+            self._addresses_ended(action, event.errors, now)
+
+    def _addresses_ended(
+        self, action: AddAddresses | RemoveAddresses, errors: Mapping[Address, str], now: float
+    ) -> None:
+        self.addresses.ended(action, errors, now)
+        for address in action.addresses:
+            self._touch_address(address)
+        verb = "adding it to" if isinstance(action, AddAddresses) else "removing it from"
+        for error in dict.fromkeys(errors.values()):
+            failed = [address for address, said in errors.items() if said == error]
+            self._say(_first_of(failed), f"{verb} {action.interface} failed: {error}", "error")
 
     def _kernel_unknown(self, why: str, now: float) -> None:
         self.addresses.lost(now)
@@ -672,7 +684,8 @@ class Engine:
                 self._actions.append(action)
                 for key in keys_of(action):
                     self._forget_picture(key.prefix)
-        self._actions.extend(self.addresses.plan(now, lambda address: self._removable(address, now)))
+        change = self.addresses.plan(now, lambda address: self._removable(address, now))
+        self._actions += [change] if change is not None else []
         if self.life in (Life.STARTING, Life.RUNNING):
             # A wedged one could not be configured: that would only keep its restart waiting.
             step = self.link.restart(now) or self.link.configure(self._neighbors_settled, now)

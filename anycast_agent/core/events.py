@@ -6,7 +6,7 @@ An event that ends an action carries the action's id in ``action``. Each action 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from anycast_agent.core.model import (
@@ -78,15 +78,17 @@ class ReturnRoutesSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class AddressAdded:
+class AddressesAdded:
     action: int
-    error: str | None = None
+    errors: Mapping[Address, str] = field(default_factory=dict)
+    """Of those that could not be added."""
 
 
 @dataclass(frozen=True, slots=True)
-class AddressRemoved:
+class AddressesRemoved:
     action: int
-    error: str | None = None
+    errors: Mapping[Address, str] = field(default_factory=dict)
+    """Of those that could not be removed."""
 
 
 # --- speaker ---
@@ -261,8 +263,8 @@ Event = (
     | AddressSeen
     | LinkSeen
     | ReturnRoutesSeen
-    | AddressAdded
-    | AddressRemoved
+    | AddressesAdded
+    | AddressesRemoved
     | SpeakerConnected
     | RouteFound
     | SpeakerSynced

@@ -7,11 +7,10 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-from pyroute2.netlink.exceptions import NetlinkError
+from typing import Any, TypeVar
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
@@ -28,7 +27,7 @@ from anycast_agent.core.model import (
 )
 from anycast_agent.kernel import netlink as nl
 from anycast_agent.kernel import return_routes, sysctls
-from anycast_agent.kernel.changes import Changes, code_of, explain
+from anycast_agent.kernel.changes import Changes, Failures, explain
 from anycast_agent.kernel.ownership import Ownership
 from anycast_agent.kernel.view import View
 
@@ -49,7 +48,8 @@ HEARD_IN_A_ROW = 100
 """So many messages, then the loop has its turn: what is at hand is had without waiting, and when a routing daemon fills
 the table something always is."""
 
-KernelAction = act.AddAddress | act.RemoveAddress | act.WatchKernel | act.Resync
+T = TypeVar("T")
+KernelAction = act.AddAddresses | act.RemoveAddresses | act.WatchKernel | act.Resync
 Change = tuple[nl.SeenAddress | nl.SeenLink, bool]
 """What was heard of, and whether it is there now."""
 
@@ -58,6 +58,16 @@ def kernel_marks() -> bool:
     """Whether this kernel has IFA_PROTO (5.18 and later): an older one ignores it without a word."""
     found = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return found is not None and (int(found[1]), int(found[2])) >= (5, 18)
+
+
+async def _to_its_end(call: Callable[..., T], *args: object) -> T:
+    """In a thread that a cancellation waits for: what comes next must not meet it half done."""
+    work = asyncio.ensure_future(asyncio.to_thread(call, *args))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        raise
 
 
 class Kernel:
@@ -92,7 +102,7 @@ class Kernel:
         self._rest_until = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
-        self._adding: Address | None = None
+        self._adding: frozenset[Address] = frozenset()
         """Recorded, and not there yet."""
         self._known = False
         """The view is as true as the monitor."""
@@ -200,8 +210,8 @@ class Kernel:
     def _say_address(self, address: Address) -> None:
         state, before = self._view.state(address), self._addresses.get(address)
         recorded = self._owned.interface(address)
-        if recorded is not None and address != self._adding and self._view.host_on(address, recorded) is None:
-            self._forget(address)
+        if recorded is not None and address not in self._adding and self._view.host_on(address, recorded) is None:
+            self._forget([address])
         ours = state is not None and state.ours
         if state == before or not (ours or before is not None or address in self._wanted):
             return
@@ -217,9 +227,10 @@ class Kernel:
                 self._post(ev.LinkSeen(state.interface, self._links[state.interface]))
         self._post(ev.AddressSeen(address, state))
 
-    def _forget(self, address: Address) -> None:
+    def _forget(self, addresses: Iterable[Address]) -> None:
         """What has gone is no longer ours: whoever adds it next owns it."""
-        self._owned.forget(address)
+        for address in addresses:
+            self._owned.forget(address)
         self._wake.set()
 
     # --- looking ---
@@ -238,7 +249,7 @@ class Kernel:
                 await self._look_at_return_routes()
             if self._owned.unsaved:
                 async with self._one_at_a_time:
-                    await asyncio.to_thread(self._owned.save)
+                    await _to_its_end(self._owned.save)
             if not self._report_due and not self._unasked:
                 self._wake.clear()
                 try:
@@ -269,8 +280,8 @@ class Kernel:
         self._links = {name: view.up(name) for name in names}
         self._return_routes = return_routes
         for address, interface in self._owned.addresses.items():
-            if view.host_on(address, interface) is None and address != self._adding:
-                self._forget(address)
+            if view.host_on(address, interface) is None and address not in self._adding:
+                self._forget([address])
         self._post(ev.KernelSeen(dict(self._addresses), dict(self._links), dict(return_routes)))
         await self._warn(config)
 
@@ -341,68 +352,65 @@ class Kernel:
                 self._ask(report=True)
             case act.Resync():
                 self._ask(report=True)
-            case act.AddAddress():
-                self._begin(self._end(action, self._add, ev.AddressAdded))
-            case act.RemoveAddress():
-                self._begin(self._end(action, self._remove, ev.AddressRemoved))
+            case act.AddAddresses() | act.RemoveAddresses():
+                self._begin(self._change(action))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _end(self, action: Any, work: Callable[[Any], Coroutine[Any, Any, None]], event: Any) -> None:
+    async def _change(self, action: act.AddAddresses | act.RemoveAddresses) -> None:
         """An action ends in its one event, whatever went wrong; what it changed is heard before."""
-        error = None
         try:
             async with self._one_at_a_time:
                 if not self._known:
-                    raise OSError(errno.EAGAIN, "the kernel is not being watched just now")
+                    raise RuntimeError("the kernel is not being watched just now")
                 self._drain()
-                await work(action)
+                work = self._add(action) if isinstance(action, act.AddAddresses) else self._remove(action)
+                failures = await work
                 self._drain()
+            errors = {address: explain(code, address, action.interface) for address, code in failures.items()}
         except Exception as problem:
-            error = explain(problem, action)[:300]
-        self._post(event(action.id, error))
+            errors = dict.fromkeys(action.addresses, (str(problem) or type(problem).__name__)[:300])
+        ended = ev.AddressesAdded if isinstance(action, act.AddAddresses) else ev.AddressesRemoved
+        self._post(ended(action.id, errors))
 
-    async def _add(self, action: act.AddAddress) -> None:
-        """One that is there already is what was wanted, and stays whose it is."""
+    async def _add(self, action: act.AddAddresses) -> Failures:
+        """One that is there already is as it should be, and stays whose it is."""
         index = await self._index(action.interface)
-        if self._view.host_on(action.address, action.interface) is not None:
-            return
+        if index is None:
+            return dict.fromkeys(action.addresses, errno.ENODEV)
+        missing = [a for a in action.addresses if self._view.host_on(a, action.interface) is None]
         try:
             if not self._marks:
-                self._adding = action.address
-                await asyncio.to_thread(self._owned.add, action.address, action.interface)
-            await self._changes.add(action.address, index, mark=self._marks)
+                self._adding = frozenset(missing)
+                await _to_its_end(self._owned.add, missing, action.interface)
+            failures = await _to_its_end(partial(self._changes.add, missing, index, mark=self._marks))
             self._drain()
-        except NetlinkError as problem:
-            self._forget(action.address)
-            if problem.code != errno.EEXIST:
-                raise
         finally:
-            self._adding = None
+            self._adding = frozenset()
+        # Where the kernel did not answer, the address may be there: its next report says so.
+        self._forget(address for address, code in failures.items() if code != errno.ETIMEDOUT)
+        return {address: code for address, code in failures.items() if code != errno.EEXIST}
 
-    async def _remove(self, action: act.RemoveAddress) -> None:
+    async def _remove(self, action: act.RemoveAddresses) -> Failures:
         """Someone else's stays, without an error: it is not ours to remove, and what is seen says whose it is."""
-        seen = self._view.host_on(action.address, action.interface)
-        if seen is None or not self._view.is_ours(seen):
-            return
-        try:
-            await self._changes.remove(action.address, seen.index)
-        except Exception as problem:
-            if code_of(problem) not in (errno.EADDRNOTAVAIL, errno.ENODEV):  # gone already
-                raise
+        found = {address: self._view.host_on(address, action.interface) for address in action.addresses}
+        ours = {a: seen.index for a, seen in found.items() if seen is not None and self._view.is_ours(seen)}
+        if not ours:
+            return {}
+        failures = await _to_its_end(self._changes.remove, ours, next(iter(ours.values())))
         self._drain()
-        await asyncio.to_thread(self._owned.save)
+        await _to_its_end(self._owned.save)
+        gone = (errno.EADDRNOTAVAIL, errno.ENODEV)
+        return {address: code for address, code in failures.items() if code not in gone}
 
-    async def _index(self, interface: str) -> int:
+    async def _index(self, interface: str) -> int | None:
         found = self._view.named(interface)
         if found is None:  # it may be newer than what we have read
             found = next((link for link in await asyncio.to_thread(nl.all_links) if link.name == interface), None)
-        if found is None:
-            raise OSError(errno.ENODEV, f"there is no interface {interface}")
-        return found.index
+        return None if found is None else found.index
 
     async def close(self) -> None:
         for task in list(self._tasks):

@@ -19,7 +19,8 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWRULE, RTM_DELRULE = 32, 33
 RTM_GETNEXTHOP = 106
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
+NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
 
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NETLINK_GET_STRICT_CHK = 270, 1, 12
 GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400 | 0x80 | 0x40000
@@ -39,6 +40,7 @@ DUMP_PATIENCE = 5.0
 """How long the kernel may take to go on with a dump. Seconds."""
 
 _HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
 AF_INET6 = int(socket.AF_INET6)
 FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
@@ -57,6 +59,23 @@ def monitor(receive_buffer: int) -> socket.socket:
             sock.close()
             raise
     return sock
+
+
+def packed(request: int, flags: int, number: int, body: bytes) -> bytes:
+    """A request, filled up so that another one may follow."""
+    whole = _HEADER.pack(16 + len(body), request, NLM_F_REQUEST | flags, number, 0) + body
+    return whole + bytes(-len(whole) % 4)
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def acknowledged(data: bytes) -> Iterator[tuple[int, int]]:
+    """(number of the request, errno or 0) of each acknowledgement in a buffer. Raises ValueError for a cut one."""
+    for kind, _, message in messages(data):
+        if kind == NLMSG_ERROR and len(message) >= 20:
+            yield _HEADER.unpack_from(message)[3], -int(struct.unpack_from("=i", message, 16)[0])
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -104,7 +123,7 @@ def dump_socket() -> socket.socket:
 
 def dump_on(sock: socket.socket, request: int, body: bytes) -> Iterator[bytes]:
     interrupted = False
-    sock.send(_HEADER.pack(16 + len(body), request, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+    sock.send(packed(request, NLM_F_DUMP, 1, body))
     while True:
         for kind, flags, message in messages(sock.recv(1 << 18)):
             interrupted |= bool(flags & NLM_F_DUMP_INTR)
@@ -120,7 +139,7 @@ def dump_on(sock: socket.socket, request: int, body: bytes) -> Iterator[bytes]:
 
 def request_on(sock: socket.socket, request: int, body: bytes) -> bytes:
     """The one message that answers a request. Blocks: call it in a thread. OSError, with the kernel's own number."""
-    sock.send(_HEADER.pack(16 + len(body), request, NLM_F_REQUEST, 1, 0) + body)
+    sock.send(packed(request, 0, 1, body))
     kind, _, message = next(messages(sock.recv(1 << 16)))
     if kind == NLMSG_ERROR:
         code = -int(struct.unpack_from("=i", message, 16)[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 from anycast_agent import store
@@ -74,11 +75,11 @@ class Ownership:
     def unsaved(self) -> bool:
         return self._owned != self._written
 
-    def add(self, address: str, interface: str) -> None:
+    def add(self, addresses: Iterable[str], interface: str) -> None:
         """Blocks for a disk write. Raises OSError; the earlier record then stands."""
         if not self._loaded:
             raise OSError(f"{self._path} has not been read: nothing is added that could not be known as ours")
-        self._write(self._owned | {address: interface})
+        self._write(self._owned | dict.fromkeys(addresses, interface))
 
     def forget(self, address: str) -> None:
         """At once in memory; ``save`` writes it."""

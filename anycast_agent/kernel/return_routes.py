@@ -89,7 +89,7 @@ class _Kernel:
         family, bits = nl.FAMILIES[family_of(source)], 8 * len(by)
         body = routes.RTMSG.pack(family, bits, bits, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH)
         for kind, address in ((_RTA_DST, wanted), (_RTA_SRC, by)):
-            body += routes.RTA.pack(routes.RTA.size + len(address), kind) + address
+            body += nl.attribute(kind, address)
         try:
             route = routes.read(nl.request_on(self._sock, nl.RTM_GETROUTE, body))
         except OSError as error:

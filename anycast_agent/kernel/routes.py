@@ -23,7 +23,7 @@ _NHA_ID, _NHA_GROUP, _NHA_BLACKHOLE, _NHA_OIF = 1, 2, 4, 5
 RTMSG = struct.Struct("=BBBBBBBBI")
 _NHMSG = struct.Struct("=BBBBI")
 _RTNH = struct.Struct("=HBBi")
-RTA = struct.Struct("=HH")
+_RTA = struct.Struct("=HH")
 
 Hop = tuple[int, int]
 """(flags, interface)"""
@@ -102,11 +102,11 @@ def nexthop_objects() -> Objects:
 def attributes(message: bytes, offset: int) -> dict[int, bytes]:
     """Raises ValueError where one was cut."""
     found = {}
-    while offset + RTA.size <= len(message):
-        length, kind = RTA.unpack_from(message, offset)
-        if length < RTA.size or offset + length > len(message):
+    while offset + _RTA.size <= len(message):
+        length, kind = _RTA.unpack_from(message, offset)
+        if length < _RTA.size or offset + length > len(message):
             raise ValueError("netlink: an attribute was cut")
-        found[kind & 0x3FFF] = message[offset + RTA.size : offset + length]
+        found[kind & 0x3FFF] = message[offset + _RTA.size : offset + length]
         offset += (length + 3) & ~3
     return found
 

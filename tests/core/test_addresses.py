@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from anycast_agent.core.actions import AddAddress, RemoveAddress
-from anycast_agent.core.addresses import ASK_EVERY, DUE, KEEP_UNKNOWN, Addresses, AddressTurn, KernelDue
+from anycast_agent.core.actions import AddAddresses, RemoveAddresses
+from anycast_agent.core.addresses import (
+    ASK_EVERY,
+    BATCH,
+    DUE,
+    KEEP_UNKNOWN,
+    REPAIR_WITHIN,
+    Addresses,
+    AddressTurn,
+    KernelDue,
+    RepairOver,
+)
 from anycast_agent.core.events import KernelSeen
 from anycast_agent.core.model import AddressMode, AddressState, ReturnRoute
 from anycast_agent.core.opened import OpenActions, Overdue
@@ -31,38 +41,46 @@ class Bench:
     def report(self, there: dict[str, AddressState] | None = None) -> tuple[list[str], bool]:
         return self.addresses.report(KernelSeen(there or {}, LINKS, BACK), self.now)
 
-    def plan(self) -> list[AddAddress | RemoveAddress]:
+    def plan(self) -> AddAddresses | RemoveAddresses | None:
         for timer in list(self.timers.due(self.now)):
             if isinstance(timer, AddressTurn):
                 self.addresses.look_at(timer.address)
         return self.addresses.plan(self.now, lambda address: self.removable)
 
-    def end(self, action: AddAddress | RemoveAddress, error: str | None = None) -> None:
+    def step(self) -> AddAddresses | RemoveAddresses:
+        action = self.plan()
+        assert action is not None
+        return action
+
+    def end(self, action: AddAddresses | RemoveAddresses, error: str | None = None) -> None:
         self.opened.end(action.id)
-        self.addresses.ended(action, error, self.now)
+        self.addresses.ended(action, {} if error is None else dict.fromkeys(action.addresses, error), self.now)
+
+    def repairing(self) -> bool:
+        return self.addresses.fact(A, self.now).repairing
 
 
 def test_nothing_is_done_before_the_kernel_is_known() -> None:
     """What is there already would be added once more."""
     bench = Bench()
-    assert bench.plan() == []
+    assert bench.plan() is None
     bench.report({A: OURS})
-    assert bench.plan() == []
+    assert bench.plan() is None
 
 
 def test_a_wanted_address_that_is_absent_is_added_once() -> None:
     """The open action is waited for; that it is there is seen, not assumed."""
     bench = Bench()
     bench.report()
-    (add,) = bench.plan()
-    assert add == AddAddress(add.id, A, "lo")
+    add = bench.step()
+    assert add == AddAddresses(add.id, (A,), "lo")
     assert bench.timers.get(Overdue(add.id)) == bench.now + DUE
-    assert bench.plan() == []
+    assert bench.plan() is None
     bench.end(add)
     assert not bench.addresses.there(A)
     bench.addresses.seen(A, OURS, bench.now)
     assert bench.addresses.there(A)
-    assert bench.plan() == []
+    assert bench.plan() is None
 
 
 @pytest.mark.parametrize("mode", [AddressMode.VERIFY, AddressMode.UNMANAGED])
@@ -70,7 +88,7 @@ def test_who_does_not_manage_adds_and_removes_nothing(mode: AddressMode) -> None
     """Whatever is missing or left over."""
     bench = Bench(mode)
     bench.report({B: OURS})
-    assert bench.plan() == []
+    assert bench.plan() is None
     assert bench.addresses.ours_left() == []
 
 
@@ -80,17 +98,17 @@ def test_ours_that_nobody_wants_goes_when_it_may_and_someone_elses_stays() -> No
     bench.removable = None
     bench.report({A: THEIRS, B: OURS, "192.0.2.99": THEIRS})
     assert bench.addresses.ours_left() == [B]
-    assert bench.plan() == []
+    assert bench.plan() is None
     bench.removable = bench.now + 1.0
     bench.addresses.look_at_all()
-    assert bench.plan() == []
+    assert bench.plan() is None
     assert bench.timers.get(AddressTurn(B)) == bench.now + 1.0
     bench.now += 1.0
-    (remove,) = bench.plan()
-    assert remove == RemoveAddress(remove.id, B, "lo")
+    remove = bench.step()
+    assert remove == RemoveAddresses(remove.id, (B,), "lo")
     bench.end(remove)
     bench.addresses.seen(B, None, bench.now)
-    assert bench.plan() == []
+    assert bench.plan() is None
     assert B not in bench.addresses.records
 
 
@@ -99,11 +117,11 @@ def test_what_fails_is_tried_ever_later() -> None:
     bench, waits = Bench(), []
     bench.report()
     for _ in range(8):
-        (add,) = bench.plan()
+        add = bench.step()
         bench.end(add, "permission denied")
         assert bench.addresses.records[A].error == "permission denied"
-        assert not bench.addresses.records[A].repairing
-        assert bench.plan() == []
+        assert not bench.repairing()
+        assert bench.plan() is None
         at = bench.timers.get(AddressTurn(A))
         assert at is not None
         waits.append(at - bench.now)
@@ -116,13 +134,13 @@ def test_an_address_that_was_added_and_is_never_seen_is_no_repair_for_ever() -> 
     bench = Bench()
     bench.report({A: OURS})
     bench.addresses.seen(A, None, bench.now)
-    (add,) = bench.plan()
+    add = bench.step()
     bench.end(add)
-    assert bench.addresses.records[A].repairing
+    assert bench.repairing()
     bench.now += 0.5
-    (add,) = bench.plan()
+    add = bench.step()
     bench.end(add)
-    assert not bench.addresses.records[A].repairing
+    assert not bench.repairing()
     assert bench.addresses.records[A].error == "it was added, and is not there"
 
 
@@ -134,8 +152,8 @@ def test_an_address_removed_from_outside_is_put_back_at_once_and_counted() -> No
         bench.now += 20.0
         bench.addresses.seen(A, None, bench.now)
         assert bench.addresses.records[A].repairs == number + 1
-        assert bench.addresses.records[A].repairing
-        (add,) = bench.plan()
+        assert bench.repairing()
+        add = bench.step()
         bench.addresses.seen(A, OURS, bench.now)
         bench.end(add)
 
@@ -147,17 +165,17 @@ def test_a_fight_over_an_address_waits_and_is_forgotten_once_it_is_stable() -> N
     for _ in range(6):
         began = bench.now
         bench.addresses.seen(A, None, bench.now)
-        while not (actions := bench.plan()):
+        while (action := bench.plan()) is None:
             at = bench.timers.get(AddressTurn(A))
             assert at is not None
             bench.now = at
         gaps.append(bench.now - began)
         bench.addresses.seen(A, OURS, bench.now)
-        bench.end(actions[0])
+        bench.end(action)
     assert gaps == [0.0, 0.0, 0.5, 1.0, 2.0, 4.0]
     bench.now += 10.0
     bench.addresses.seen(A, None, bench.now)
-    assert len(bench.plan()) == 1
+    assert bench.plan() is not None
 
 
 def test_an_unknown_kernel_counts_for_a_while_and_is_asked_again() -> None:
@@ -186,3 +204,57 @@ def test_a_report_says_what_is_news() -> None:
     assert bench.report({}) == ([A], False)
     down = {"lo": False}
     assert bench.addresses.report(KernelSeen({}, down, BACK), bench.now) == ([], True)
+
+
+def many(count: int) -> list[str]:
+    return [f"192.0.2.{n}" for n in range(1, count + 1)]
+
+
+def test_many_addresses_are_added_a_batch_at_a_time() -> None:
+    """One action is open at most, so each has its whole time; the next one begins when it has ended."""
+    bench = Bench()
+    addresses = many(2 * BATCH + 10)
+    bench.addresses.configure(config(service("dns", tuple(f"{a}/32" for a in addresses))))
+    bench.report()
+    done: list[str] = []
+    for size in (BATCH, BATCH, 10):
+        action = bench.step()
+        assert len(action.addresses) == size
+        assert bench.plan() is None
+        assert bench.timers.get(Overdue(action.id)) == bench.now + DUE
+        bench.now += DUE - 0.1
+        for address in action.addresses:
+            bench.addresses.seen(address, OURS, bench.now)
+        bench.end(action)
+        done += action.addresses
+    assert sorted(done) == sorted(addresses)
+    assert bench.plan() is None
+
+
+def test_what_is_to_go_and_what_is_to_come_take_turns() -> None:
+    """An action does one thing on one interface; what waits for another keeps its place."""
+    bench = Bench()
+    elsewhere = AddressState("nic0", ours=True)
+    bench.report({B: OURS, "192.0.2.81": elsewhere, "192.0.2.82": OURS})
+    done = []
+    while (action := bench.plan()) is not None:
+        done.append((type(action), action.addresses, action.interface))
+        for address in action.addresses:
+            bench.addresses.seen(address, OURS if isinstance(action, AddAddresses) else None, bench.now)
+        bench.end(action)
+    assert done == [
+        (AddAddresses, (A,), "lo"),
+        (RemoveAddresses, (B, "192.0.2.82"), "lo"),
+        (RemoveAddresses, ("192.0.2.81",), "nic0"),
+    ]
+
+
+def test_a_lost_address_that_waits_too_long_is_no_repair_any_more() -> None:
+    """Behind an action that hangs it has no error of its own; its route does not stay for that."""
+    bench = Bench()
+    bench.report({A: OURS})
+    bench.addresses.seen(A, None, bench.now)
+    assert bench.repairing()
+    assert bench.timers.get(RepairOver(A)) == bench.now + REPAIR_WITHIN
+    bench.now += REPAIR_WITHIN
+    assert not bench.repairing()

@@ -162,7 +162,7 @@ def test_with_verify_an_address_that_has_gone_withdraws_at_once_and_nothing_is_t
     world.run(10.0)
     world.set_address("192.0.2.53", there["192.0.2.53"])
     world.until(lambda w: len(w.router) == 4, 5)
-    assert not [a for _, a in world.actions if isinstance(a, act.AddAddress | act.RemoveAddress)]
+    assert not [a for _, a in world.actions if isinstance(a, act.AddAddresses | act.RemoveAddresses)]
 
 
 def test_a_node_of_one_family_only() -> None:
@@ -215,3 +215,24 @@ def test_a_suspended_agent_does_not_blame_the_speaker() -> None:
     world.run(5.0)
     assert not any(isinstance(a, act.RestartSpeaker) for _, a in world.actions)
     world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 10)
+
+
+def test_an_overdue_action_on_addresses_touches_its_own_alone() -> None:
+    """The kernel stays known and the others' routes stay; it is asked in full, and its silence is noticed."""
+    services = tuple(service(f"s{n}", (f"192.0.2.{n}/32",)) for n in range(1, 4))
+    world = World(kernel_delay=0.001)
+    world.start(config(*services))
+    world.until(lambda w: len(w.router) == 6, 10)
+    assert world.engine is not None
+    world.kernel_delay = 60.0
+    world.set_address("192.0.2.2", None)
+    world.run(2.5)
+    assert world.engine.opened.overdue_total == 1
+    assert world.engine.addresses.known
+    asked = [a for _, a in world.actions if isinstance(a, act.Resync) and a.source is ev.Source.KERNEL]
+    assert len(asked) == 1
+    assert {key.prefix for key in world.router} == {"192.0.2.1/32", "192.0.2.3/32"}
+    world.run(5.5)
+    assert not world.engine.addresses.known, "no full report came either"
+    world.kernel_delay = 0.001
+    world.until(lambda w: len(w.router) == 6, 80)

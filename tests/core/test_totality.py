@@ -28,6 +28,7 @@ PREFIX = st.sampled_from((*PREFIXES, "203.0.113.9/32", "2001:db8::9/128"))
 ADDRESS = PREFIX.map(address_of)
 KEY = st.builds(RouteKey, TEXTS, PREFIX)
 ERROR = st.none() | TEXTS
+ERRORS = st.dictionaries(ADDRESS, TEXTS, max_size=3)
 STATE = st.none() | st.builds(AddressState, st.sampled_from(("lo", "eth9")), st.booleans(), st.booleans())
 ATTRIBUTES = st.sampled_from((None, Attributes(), Attributes(med=50)))
 PREFIX_LISTS = st.lists(PREFIX, max_size=3).map(tuple)
@@ -45,8 +46,8 @@ EVENTS = st.one_of(
     st.builds(ev.AddressSeen, ADDRESS, STATE),
     st.builds(ev.LinkSeen, TEXTS, st.booleans()),
     st.builds(ev.ReturnRoutesSeen, RETURN_ROUTES),
-    st.builds(ev.AddressAdded, NUMBERS, ERROR),
-    st.builds(ev.AddressRemoved, NUMBERS, ERROR),
+    st.builds(ev.AddressesAdded, NUMBERS, ERRORS),
+    st.builds(ev.AddressesRemoved, NUMBERS, ERRORS),
     st.builds(ev.SpeakerConnected, TEXTS),
     st.builds(ev.RouteFound, KEY, ATTRIBUTES, st.sampled_from(Will), st.booleans(), st.booleans()),
     st.builds(ev.SpeakerSynced),

@@ -52,10 +52,10 @@ def test_the_order_of_a_stop(when: float, linger: float) -> None:
     stopped(world)
     assert world.exit == act.Exit(0, "stopped; nothing is left")
     gone = [at for at, what, _ in world.updates if what == "withdraw"]
-    removed = [at for at, a in world.actions[began:] if isinstance(a, act.RemoveAddress)]
+    removed = [at for at, a in world.actions[began:] if isinstance(a, act.RemoveAddresses)]
     assert not world.router
     assert not world.addresses
-    assert not [a for at, a in world.actions[began:] if isinstance(a, act.PutRoutes | act.AddAddress)]
+    assert not [a for at, a in world.actions[began:] if isinstance(a, act.PutRoutes | act.AddAddresses)]
     assert gone == sorted(gone)
     if gone:
         assert max(gone) - asked < 0.1, "the withdrawals wait for nothing"

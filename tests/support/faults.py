@@ -22,6 +22,7 @@ from anycast_agent.core.model import (
     Verdict,
     address_of,
     family_of,
+    prefix_of,
 )
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, check, config, service
 
@@ -246,10 +247,10 @@ class Watch:
                     assert state.health.verdict is Verdict.UP, f"put {prefix} without a verdict"
                     assert address_of(prefix) in world.addresses, f"put {prefix} without its address"
                     assert state.decision.announce
-            if isinstance(action, act.RemoveAddress):
-                there = world.announced(action.address + ("/128" if ":" in action.address else "/32"))
+            for address in action.addresses if isinstance(action, act.RemoveAddresses) else ():
+                there = world.announced(prefix_of(address))
                 # A frozen pipe that we have lost can carry out nothing, and nobody can know.
-                assert not there or world.pipe_frozen, f"{action.address} is removed while {there} have its route"
+                assert not there or world.pipe_frozen, f"{address} is removed while {there} have its route"
         self.seen_actions = len(world.actions)
 
     def _routes_are_deserved(self, world: World) -> None:

@@ -263,8 +263,8 @@ class World:
         match action:
             case act.RunProbe():
                 self._probe(action)
-            case act.AddAddress() | act.RemoveAddress():
-                self.later(self.kernel_delay, lambda: self._address(action))
+            case act.AddAddresses() | act.RemoveAddresses():
+                self.later(self.kernel_delay, lambda: self._addresses(action))
             case act.WatchKernel():
                 self.later(self.kernel_delay, self.report_kernel)
             case act.Resync(source=ev.Source.KERNEL):
@@ -312,17 +312,18 @@ class World:
             return
         self.post(ev.KernelSeen(dict(self.addresses), dict(self.links), self.return_routes()))
 
-    def _address(self, action: act.AddAddress | act.RemoveAddress) -> None:
-        add = isinstance(action, act.AddAddress)
-        done = ev.AddressAdded if add else ev.AddressRemoved
-        if action.address in self.kernel_errors:
-            self.post(done(action.id, "permission denied"))
-            return
-        if add and action.address not in self.addresses:
-            self.set_address(action.address, AddressState(action.interface, ours=True))
-        elif not add and (there := self.addresses.get(action.address)) is not None and there.ours:
-            self.set_address(action.address, None)
-        self.post(done(action.id))
+    def _addresses(self, action: act.AddAddresses | act.RemoveAddresses) -> None:
+        add = isinstance(action, act.AddAddresses)
+        failed = [address for address in action.addresses if address in self.kernel_errors]
+        for address in action.addresses:
+            if address in failed:
+                continue
+            if add and address not in self.addresses:
+                self.set_address(address, AddressState(action.interface, ours=True))
+            elif not add and (there := self.addresses.get(address)) is not None and there.ours:
+                self.set_address(address, None)
+        done = ev.AddressesAdded if add else ev.AddressesRemoved
+        self.post(done(action.id, dict.fromkeys(failed, "permission denied")))
 
     def set_address(self, address: Address, state: AddressState | None) -> None:
         """The kernel's own change: by us, or by somebody's hand."""

@@ -61,10 +61,10 @@ class Watcher:
         return next(e for e in self.posted if getattr(e, "action", None) == action.id)
 
     async def add(self, address: str) -> str | None:
-        return (await self.ask(act.AddAddress(next(_ids), address, "lo"))).error
+        return (await self.ask(act.AddAddresses(next(_ids), (address,), "lo"))).errors.get(address)
 
     async def remove(self, address: str) -> str | None:
-        return (await self.ask(act.RemoveAddress(next(_ids), address, "lo"))).error
+        return (await self.ask(act.RemoveAddresses(next(_ids), (address,), "lo"))).errors.get(address)
 
     def reports(self) -> list[ev.KernelSeen]:
         return [e for e in self.posted if isinstance(e, ev.KernelSeen)]
@@ -179,8 +179,8 @@ def test_without_the_right_to_it_the_error_says_what_to_do(tmp_path: Path) -> No
     async def work(watcher: Watcher, name: str) -> None:
         await asyncio.to_thread(sysctl, name, "net.ipv6.conf.lo.disable_ipv6", "1")
         assert "disable_ipv6=0" in str(await watcher.add(V6))
-        error = (await watcher.ask(act.AddAddress(next(_ids), V4, "nic9"))).error
-        assert error == "there is no interface nic9; see node.interface"
+        errors = (await watcher.ask(act.AddAddresses(next(_ids), (V4,), "nic9"))).errors
+        assert errors == {V4: "there is no interface nic9; see node.interface"}
 
     inside(tmp_path, config(), work)
 

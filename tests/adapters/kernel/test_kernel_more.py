@@ -116,7 +116,7 @@ def test_a_broken_socket_for_changes_is_replaced(tmp_path: Path) -> None:
 
     async def work(watcher: Watcher, name: str) -> None:
         assert await watcher.add(V4) is None
-        watcher.kernel._changes._netlink.close()
+        watcher.kernel._changes._sock.close()  # type: ignore[union-attr]
         assert await watcher.add(V6) is not None
         assert await watcher.add(V6) is None
         await watcher.sees(V6, OURS)
@@ -185,8 +185,8 @@ def test_the_same_address_on_two_interfaces_is_told_apart(tmp_path: Path) -> Non
             async with Watcher(tmp_path, config()) as watcher:
                 assert watcher.last(V4) == AddressState("nic0", ours=False)
                 assert await watcher.add(V4) is None
-                other = await watcher.ask(act.RemoveAddress(next(_ids), V4, "nic0"))
-                assert other.error is None
+                other = await watcher.ask(act.RemoveAddresses(next(_ids), (V4,), "nic0"))
+                assert not other.errors
                 assert (V4, 32) in here(node, "nic0")
                 assert await watcher.remove(V4) is None
                 assert (V4, 32) not in here(node)
@@ -221,9 +221,9 @@ def test_removed_means_gone_also_straight_after_it_was_added(tmp_path: Path, mar
     async def work(watcher: Watcher, name: str) -> None:
         for _ in range(20):
             first, second = next(_ids), next(_ids)
-            watcher.kernel.execute(act.AddAddress(first, V4, "lo"))
-            watcher.kernel.execute(act.RemoveAddress(second, V4, "lo"))
-            await watcher.until(lambda s=second: ev.AddressRemoved(s) in watcher.posted)  # type: ignore[misc]
+            watcher.kernel.execute(act.AddAddresses(first, (V4,), "lo"))
+            watcher.kernel.execute(act.RemoveAddresses(second, (V4,), "lo"))
+            await watcher.until(lambda s=second: ev.AddressesRemoved(s) in watcher.posted)  # type: ignore[misc]
             assert (V4, 32) not in here(name)
 
     inside(tmp_path, config(), work, marks=marks)
@@ -350,16 +350,16 @@ def test_an_interface_that_is_deleted_and_made_again_is_the_same_to_us(tmp_path:
             conf = config(interface="any0")
             async with Watcher(tmp_path, conf) as watcher:
                 await watcher.until(lambda: watcher.reports()[-1].links.get("any0") is True or _link(watcher, "any0"))
-                add = act.AddAddress(next(_ids), V4, "any0")
-                assert (await watcher.ask(add)).error is None
+                add = act.AddAddresses(next(_ids), (V4,), "any0")
+                assert not (await watcher.ask(add)).errors
                 said = len(watcher.posted)
                 await ip_in(node, "link", "del", "any0")
                 await watcher.until(lambda: ev.LinkSeen("any0", up=False) in watcher.posted[said:])
                 await watcher.sees(V4, None)
                 await asyncio.to_thread(veth, node, "any0", leaf, "any0")
                 await watcher.until(lambda: _link(watcher, "any0"))
-                add = act.AddAddress(next(_ids), V4, "any0")
-                assert (await watcher.ask(add)).error is None
+                add = act.AddAddresses(next(_ids), (V4,), "any0")
+                assert not (await watcher.ask(add)).errors
                 await watcher.sees(V4, AddressState("any0", ours=True))
 
         run_inside(node, work)
@@ -608,7 +608,7 @@ def test_any_return_route_is_one_that_leaves_the_node(tmp_path: Path) -> None:
             conf = config(interface="any0", way_back=WayBackRule.ANY)
             async with Watcher(tmp_path, conf) as watcher:
                 for address in (V4, V6):
-                    assert (await watcher.ask(act.AddAddress(next(_ids), address, "any0"))).error is None
+                    assert not (await watcher.ask(act.AddAddresses(next(_ids), (address,), "any0"))).errors
                     await watcher.sees(address, AddressState("any0", ours=True))
                 watcher.kernel.execute(act.Resync(ev.Source.KERNEL, "test"))
                 await watcher.until(lambda: len(watcher.reports()) > 1)
@@ -683,26 +683,33 @@ def test_the_mark_is_in_the_kernel(tmp_path: Path) -> None:
     inside(tmp_path, config(), work)
 
 
-def test_five_hundred_addresses_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("marks", [True, False])
+def test_two_thousand_addresses_at_once(tmp_path: Path, marks: bool) -> None:
     """Each action ends in its own event, and each address is seen, and goes again."""
-    addresses = [f"2001:db8::{n:x}" for n in range(1, 501)]
+    addresses = [f"2001:db8::{n:x}" for n in range(1, 1001)] + [f"10.0.{n // 250}.{n % 250}" for n in range(1000)]
+    batches = [tuple(addresses[n : n + 64]) for n in range(0, len(addresses), 64)]
 
     async def work(watcher: Watcher, name: str) -> None:
-        for kind, state in ((act.AddAddress, OURS), (act.RemoveAddress, None)):
-            ids = {next(_ids): a for a in addresses}
-            for number, address in ids.items():
-                watcher.kernel.execute(kind(number, address, "lo"))
-            await watcher.until(lambda ids=ids: _ends(watcher, ids) == dict.fromkeys(ids, None), 30)  # type: ignore[misc]
+        for kind, state in ((act.AddAddresses, OURS), (act.RemoveAddresses, None)):
+            for batch in batches:
+                assert not (await watcher.ask(kind(next(_ids), batch, "lo"))).errors
             for address in addresses:
-                await watcher.sees(address, state)
+                assert watcher.last(address) == state
 
-    inside(tmp_path, config(*[f"{a}/128" for a in addresses]), work)
+    inside(tmp_path, config(*[f"{a}/{128 if ':' in a else 32}" for a in addresses]), work, marks=marks)
 
 
-def _ends(watcher: Watcher, ids: dict[int, str]) -> dict[int, str | None]:
-    ends = [e for e in watcher.posted if isinstance(e, ev.AddressAdded | ev.AddressRemoved) and e.action in ids]
-    assert len(ends) == len({e.action for e in ends})
-    return {e.action: e.error for e in ends}
+def test_of_many_addresses_one_that_fails_fails_alone(tmp_path: Path) -> None:
+    """Its error is its own; the others are there."""
+
+    async def work(watcher: Watcher, name: str) -> None:
+        await asyncio.to_thread(sysctl, name, "net.ipv6.conf.lo.disable_ipv6", "1")
+        other = "192.0.2.80"
+        ended = await watcher.ask(act.AddAddresses(next(_ids), (V4, V6, other), "lo"))
+        assert ended.errors == {V6: "IPv6 is disabled here: sysctl -w net.ipv6.conf.lo.disable_ipv6=0"}
+        assert {a: watcher.last(a) for a in (V4, V6, other)} == {V4: OURS, V6: None, other: OURS}
+
+    inside(tmp_path, config(f"{V4}/32", f"{V6}/128", "192.0.2.80/32"), work)
 
 
 # --- warnings ---
