@@ -35,12 +35,13 @@ class Service:
     """well, failing, hanging, dripping, garbage, huge, or gone."""
     body: Callable[[str], bytes] = lambda local: b"ok"
     """What it says when it is well, by the address that is asked."""
+    port: int = HTTP_PORT
     _servers: list[asyncio.Server] = field(default_factory=list)
     _open: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def start(self) -> None:
         for host in ("0.0.0.0", "::"):
-            self._servers.append(await asyncio.start_server(self._serve, host, HTTP_PORT, backlog=1024))
+            self._servers.append(await asyncio.start_server(self._serve, host, self.port, backlog=1024))
 
     async def become(self, how: str) -> None:
         was, self.how = self.how, how
@@ -149,6 +150,8 @@ class Agent:
     environment: dict[str, str] = field(default_factory=dict)
     stderr: int | None = None
     """In place of the log."""
+    arguments: tuple[str, ...] = ()
+    """Of ``run``, beside the configuration."""
     _run_number: int = 0
 
     @property
@@ -161,7 +164,7 @@ class Agent:
     def start(self) -> None:
         """A new process; what an earlier one left is there."""
         self._run_number += 1
-        words = [sys.executable, "-m", "anycast_agent.cli.main", "run", "--config", str(self.config)]
+        words = [sys.executable, "-m", "anycast_agent.cli.main", "run", "--config", str(self.config), *self.arguments]
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
                 words,

@@ -1,0 +1,70 @@
+"""Random faults against the real parts, for as long as one likes: ``make soak ARGS="--minutes 60"``. As root."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter
+
+from tests.faults.driver.faults import TABLE
+from tests.faults.driver.story import Story, failure_of, shorter, story_of
+
+SHRINK_MOST = 40
+"""Replays of a story that fails, to find a shorter one."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, help="begin with this one; by default, with a fresh one")
+    parser.add_argument("--once", action="store_true", help="that one story only")
+    parser.add_argument("--length", type=int, default=7, help="faults in a story")
+    parser.add_argument("--story", help="play this one, as a failure has printed it, once")
+    parser.add_argument("--no-shrink", action="store_true", help="do not look for a shorter story that fails")
+    args = parser.parse_args()
+    tally: Counter[str] = Counter()
+    if args.story:
+        return _report(1, _one("the story", Story.parse(args.story), tally, shrink=not args.no_shrink), tally)
+    seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
+    end, played, failed = time.monotonic() + 60 * args.minutes, 0, 0
+    while time.monotonic() < end and not (args.once and played):
+        story = story_of(seed + played, args.length)
+        failed += _one(f"seed {seed + played}", story, tally, shrink=not args.no_shrink)
+        played += 1
+    return _report(played, failed, tally)
+
+
+def _one(name: str, story: Story, tally: Counter[str], *, shrink: bool) -> int:
+    began = time.monotonic()
+    failure = failure_of(story, tally)
+    seconds = time.monotonic() - began
+    if not failure:
+        print(f"{name}: well, {seconds:.0f} s", flush=True)
+        return 0
+    print(f"{name}: FAILED after {seconds:.0f} s\n  {story}\n{failure}", flush=True)
+    if shrink:
+        print(f"{name}: the shortest found that fails: --story '{_shrunk(story)}'", flush=True)
+    return 1
+
+
+def _shrunk(story: Story) -> Story:
+    left = [SHRINK_MOST]
+
+    def fails(shorter_one: Story) -> bool:
+        left[0] -= 1
+        return left[0] >= 0 and bool(failure_of(shorter_one, Counter()))
+
+    return shorter(story, fails)
+
+
+def _report(played: int, failed: int, tally: Counter[str]) -> int:
+    print(f"\n{played} stories, {failed} failed; how often each was reached:")
+    for name in sorted({*tally, *(f"fault: {fault}" for fault in TABLE)}):
+        print(f"  {tally[name]:6}  {name}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
