@@ -7,6 +7,7 @@ import random
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 from tests.faults.driver.faults import TABLE
 from tests.faults.driver.story import Story, failure_of, shorter, story_of
@@ -23,28 +24,29 @@ def main() -> int:
     parser.add_argument("--length", type=int, default=7, help="faults in a story")
     parser.add_argument("--story", help="play this one, as a failure has printed it, once")
     parser.add_argument("--no-shrink", action="store_true", help="do not look for a shorter story that fails")
+    parser.add_argument("--log", type=Path, help="where the log of the agent is to go, of the story played last")
     args = parser.parse_args()
     tally: Counter[str] = Counter()
     if args.story:
-        return _report(1, _one("the story", Story.parse(args.story), tally, shrink=not args.no_shrink), tally)
+        return _report(1, _one("the story", Story.parse(args.story), tally, args), tally)
     seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
     end, played, failed = time.monotonic() + 60 * args.minutes, 0, 0
     while time.monotonic() < end and not (args.once and played):
         story = story_of(seed + played, args.length)
-        failed += _one(f"seed {seed + played}", story, tally, shrink=not args.no_shrink)
+        failed += _one(f"seed {seed + played}", story, tally, args)
         played += 1
     return _report(played, failed, tally)
 
 
-def _one(name: str, story: Story, tally: Counter[str], *, shrink: bool) -> int:
+def _one(name: str, story: Story, tally: Counter[str], args: argparse.Namespace) -> int:
     began = time.monotonic()
-    failure = failure_of(story, tally)
+    failure = failure_of(story, tally, args.log)
     seconds = time.monotonic() - began
     if not failure:
         print(f"{name}: well, {seconds:.0f} s", flush=True)
         return 0
     print(f"{name}: FAILED after {seconds:.0f} s\n  {story}\n{failure}", flush=True)
-    if shrink:
+    if not args.no_shrink:
         print(f"{name}: the shortest found that fails: --story '{_shrunk(story)}'", flush=True)
     return 1
 

@@ -235,6 +235,7 @@ async def agent_upgraded(stage: Stage, n: int) -> None:
     """The verb ``handover``, with more time than ``dead_man``; the next one comes within it."""
     if not _alive(stage):
         return
+    stage.truth.asked_to_end = True
     with contextlib.suppress(OSError, ValueError, TimeoutError):
         answer = await asyncio.wait_for(stage.agent.ask(verb="handover", **{"for": 15}), 30)
         if answer["ok"]:

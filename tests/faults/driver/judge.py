@@ -67,8 +67,9 @@ class Judge:
 
     def _end_of_agent(self) -> str:
         process = self.stage.agent.process
-        ended = self.stage.truth.agent_runs and process is not None and process.poll() is not None
-        may = self.stage.truth.broken_file or self.stage.truth.disk_full
+        truth = self.stage.truth
+        ended = truth.agent_runs and process is not None and process.poll() is not None
+        may = truth.broken_file or truth.disk_full or truth.asked_to_end
         return f"the agent ended by itself: {process.poll()}" if ended and process and not may else ""
 
     async def observe(self) -> None:

@@ -40,7 +40,7 @@ def standing_in(namespace: str) -> Iterator[None]:
 
 
 class Router(BgpPeer):
-    """A raw router in the routers' namespace. Unlike its parent it has a hold timer (RFC 4271, 6.5)."""
+    """A raw router in a namespace of its own. Unlike its parent it has a hold timer (RFC 4271, 6.5)."""
 
     def __init__(self, name: str, namespace: str) -> None:
         super().__init__(ADDRESSES[name], 179, ASES[name[:5]], hold_time=HOLD_TIME)
@@ -114,7 +114,7 @@ class Stage:
         if self.external and self._supervisor is None:
             self._supervisor = asyncio.create_task(self._keep_a_speaker())
         self.agent.start()
-        self.truth.agent_runs = True
+        self.truth.agent_runs, self.truth.asked_to_end = True, False
         self.touched()
 
     def touched(self) -> None:
@@ -215,13 +215,13 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _stage(folder: Path, node: str, routers: str, external: bool, local: bool) -> AsyncIterator[Stage]:
+async def _stage(folder: Path, node: str, leaves: list[str], external: bool, local: bool) -> AsyncIterator[Stage]:
     """Inside of the node's namespace: everything, and an agent that is not started yet."""
     _mount_disk(folder)
     agent = Agent(folder, arguments=("--speaker", "external") if external else ())
     values = configs.base(folder, local_addresses=local)
     agent.write(values)
-    peers = {name: Router(name, routers) for name in ADDRESSES}
+    peers = {name: Router(name, leaves[int(name[4]) - 1]) for name in ADDRESSES}
     services = {name: Service(port=PORTS[name]) for name in PREFIXES}
     stage = Stage(folder, node, external, values, peers, agent, services, Truth([values]))
     for leaf in ("leaf1", "leaf2"):
@@ -258,14 +258,14 @@ def on_stage(
     deadline: float = 300.0,
 ) -> None:
     """Play something on a stage of its own; nothing of it is left."""
-    with namespaces("node", "routers") as (node, routers):
-        for n in (1, 2):
-            veth(node, f"up{n}", routers, f"down{n}")
+    with namespaces("node", "leaf1", "leaf2") as (node, *leaves):
+        for n, leaf in enumerate(leaves, 1):
+            veth(node, f"up{n}", leaf, "edge")
             for name, length in ((f"leaf{n}-v4", 31), (f"leaf{n}-v6", 64)):
-                ip("-n", routers, "addr", "add", f"{ADDRESSES[name]}/{length}", "dev", f"down{n}")
+                ip("-n", leaf, "addr", "add", f"{ADDRESSES[name]}/{length}", "dev", "edge")
 
         async def inside() -> None:
-            async with _stage(folder, node, routers, external, local_addresses) as stage:
+            async with _stage(folder, node, leaves, external, local_addresses) as stage:
                 await play(stage)
 
         run_inside(node, inside, deadline)

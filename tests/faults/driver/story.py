@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -105,14 +106,17 @@ async def _mended(stage: Stage, judge: Judge) -> None:
     await judge.agrees(WELL_WITHIN, well=True)
 
 
-def failure_of(story: Story, tally: Counter[str]) -> str:
-    """Play it in a folder of its own; what was wrong, or nothing."""
+def failure_of(story: Story, tally: Counter[str], log: Path | None = None) -> str:
+    """Play it in a folder of its own; what was wrong, or nothing. ``log``: where the agent's whole log is to go."""
     with tempfile.TemporaryDirectory(prefix="anycast-story-") as folder:
         Path(folder).chmod(0o755)
         try:
             play(story, Path(folder), tally)
         except (AssertionError, TimeoutError) as error:
             return f"{type(error).__name__}: {error}"
+        finally:
+            if log is not None and (Path(folder) / "agent.log").exists():
+                shutil.copy(Path(folder) / "agent.log", log)
         return ""
 
 

@@ -35,6 +35,8 @@ class Truth:
     uplinks: dict[str, bool] = field(default_factory=lambda: {"leaf1": True, "leaf2": True})
     loopback: bool = True
     agent_runs: bool = True
+    asked_to_end: bool = False
+    """By a hand-over: its routes stay, until the next one is there."""
     broken_file: bool = False
     disk_full: bool = False
     hampered: bool = False
