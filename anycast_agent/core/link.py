@@ -100,6 +100,8 @@ class SpeakerLink:
         self._timers.set(BeatDue(), now)
         self._timers.set(SilenceEnds(), now + self.silence)
         self._retry_at = now  # what failed because nobody was there need not wait any longer
+        if not self.pending:
+            self.configure_error = ""  # a restart that failed: here is what it was to bring
         self._replay_begins(now)
 
     def lost(self, why: str, now: float) -> None:

@@ -76,6 +76,8 @@ class SpeakerClient:
         self._asked = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
+        """Held until ExaBGP's pipe is there: whoever connects to it must not wait for this one."""
+        self._starting = asyncio.Lock()
         self._beats = 0
 
     # --- the connection ---
@@ -84,9 +86,8 @@ class SpeakerClient:
         """Keep a connection to the pipe, and ExaBGP alive where it is ours. Raises what went wrong."""
         await self._configured.wait()
         while True:
-            if self._owned and not self._process.alive:
-                async with self._changing:
-                    await self._start()
+            if self._owned:
+                await self._start()
             reader = await self._connect()
             if reader is None:
                 raise SpeakerError(self._process.describe_end())
@@ -94,7 +95,7 @@ class SpeakerClient:
                 await self._read(reader)
             finally:
                 self._disconnected(self._process.describe_end() if self._died() else "the connection to the pipe broke")
-            if self._died() and not self._changing.locked():  # else it was ended here, to be started again
+            if self._died() and not self._starting.locked():  # else it was ended here, to be started again
                 raise SpeakerError(self._process.describe_end())
 
     def _died(self) -> bool:
@@ -299,7 +300,7 @@ class SpeakerClient:
             if not self._owned or self._process.alive:
                 self._configured.set()  # an ExaBGP that runs is not left alone: its routes would go by the dead man
             raise
-        if self._owned and not self._process.alive:
+        if self._owned:
             await self._start()
         self._configured.set()
         try:
@@ -366,6 +367,11 @@ class SpeakerClient:
     # --- ExaBGP's process ---
 
     async def _start(self) -> None:
+        """Where none is alive."""
+        async with self._starting:
+            self._start_one()
+
+    def _start_one(self) -> None:
         if self._config is None or self._process.alive or self._process.attach():
             return
         if self._owned and self._whom(self._config) != self._user:
@@ -376,9 +382,10 @@ class SpeakerClient:
         """End an ExaBGP that does not answer, and start another; done when that one's pipe is there."""
         if not self._owned:
             raise SpeakerError("the speaker is not ours to restart; its own watchdog does it")
-        await self._process.kill()
-        self._disconnected("ExaBGP did not answer and was ended")
-        await self._start()
+        async with self._starting:
+            await self._process.kill()
+            self._disconnected("ExaBGP did not answer and was ended")
+            self._start_one()
         try:
             await asyncio.wait_for(self._connected.wait(), STARTS_WITHIN)
         except TimeoutError:

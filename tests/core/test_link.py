@@ -237,3 +237,28 @@ def test_an_end_that_is_not_of_the_open_action_changes_nothing() -> None:
     assert bench.link.configured(replace(action, id=action.id + 99), None, NOW) is None
     assert bench.link.pending
     assert bench.link.state is Link.ABSENT
+
+
+def test_a_restart_that_failed_is_not_complained_of_once_the_speaker_is_there() -> None:
+    """It came later than it was waited for; it has the configuration, so that nothing else would take the words back."""
+    bench = Bench()
+    bench.connect()
+    bench.configured()
+    bench.link.apply(LinkEvent.SILENT, NOW)
+    action = bench.link.restart(NOW)
+    assert action is not None
+    bench.end(action, "no pipe within 10 s")
+    assert bench.link.configure_error
+    bench.connect(NOW + 1)
+    assert bench.link.configure_error == ""
+
+
+def test_a_configuration_that_was_refused_is_complained_of_until_it_is_taken() -> None:
+    """A new connection to the pipe says nothing of it."""
+    bench = Bench()
+    bench.connect()
+    action = bench.configure()
+    assert action is not None
+    bench.end(action, "ExaBGP has not taken the configuration")
+    bench.connect(NOW + 1)
+    assert bench.link.configure_error

@@ -77,6 +77,13 @@ class Agent:
             self.client.execute(act.Beat())
             await asyncio.sleep(0.1)
 
+    async def quiet(self) -> None:
+        """No more beats, and the pipe has nothing of ours left to read."""
+        assert self._beats is not None
+        self._beats.cancel()
+        await asyncio.gather(self._beats, return_exceptions=True)
+        assert (await self.ask(act.ExtendDeadMan(next(_ids), 0.0))).error is None
+
     async def ask(self, action: Any, deadline: float = 30.0) -> Any:
         """Execute an action; its end."""
         self.client.execute(action)

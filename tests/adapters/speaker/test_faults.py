@@ -181,6 +181,20 @@ async def test_a_frozen_pipe_is_ended_with_its_exabgp_and_another_takes_its_plac
         await peer.has(V4[1])
 
 
+async def test_the_pipe_of_an_exabgp_that_was_restarted_is_connected_to_at_once(tmp_path: Path) -> None:
+    """A frozen ExaBGP, whose pipe is well: the restart ends once the next pipe is there, and not in a time-out.
+
+    The client's connecting must never wait for the restart, which waits for a connection. That is a race, so: thrice.
+    """
+    async with speaking(tmp_path) as (agent, peer, _):
+        for n in range(3):
+            os.kill(exabgp(agent), signal.SIGSTOP)
+            ended = await agent.ask(act.RestartSpeaker(9001 + n, "ExaBGP has not answered the pipe"))
+            assert ended.error is None
+            await agent.until(lambda n=n: agent.count(ev.SpeakerSynced) == 2 + n)
+        await peer.until(lambda p: p.established)
+
+
 async def test_an_exabgp_that_is_told_to_end_is_started_again(tmp_path: Path) -> None:
     """SIGTERM from outside: it closes without a word, the loss is told, another comes up and takes routes."""
     async with speaking(tmp_path) as (agent, peer, _):
