@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.driver.faults import TABLE
-from tests.faults.driver.story import Story, failure_of, shorter, story_of
+from tests.faults.driver.story import Story, failure_of, shorter, stories_of
 
 SHRINK_MOST = 40
 """Replays of a story that fails, to find a shorter one."""
@@ -20,22 +22,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int, help="begin with this one; by default, with a fresh one")
-    parser.add_argument("--once", action="store_true", help="that one story only")
-    parser.add_argument("--length", type=int, default=7, help="faults in a story")
+    parser.add_argument("--once", action="store_true", help="the stories of one seed only")
     parser.add_argument("--story", help="play this one, as a failure has printed it, once")
     parser.add_argument("--no-shrink", action="store_true", help="do not look for a shorter story that fails")
     parser.add_argument("--log", type=Path, help="where the log of the agent is to go, of the story played last")
     args = parser.parse_args()
     tally: Counter[str] = Counter()
-    if args.story:
-        return _report(1, _one("the story", Story.parse(args.story), tally, args), tally)
-    seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
-    end, played, failed = time.monotonic() + 60 * args.minutes, 0, 0
-    while time.monotonic() < end and not (args.once and played):
-        story = story_of(seed + played, args.length)
-        failed += _one(f"seed {seed + played}", story, tally, args)
+    played = failed = 0
+    for name, story in _stories(args):
+        failed += _one(name, story, tally, args)
         played += 1
     return _report(played, failed, tally)
+
+
+def _stories(args: argparse.Namespace) -> Iterator[tuple[str, Story]]:
+    if args.story:
+        yield "the story", Story.parse(args.story)
+        return
+    first = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
+    end = time.monotonic() + 60 * args.minutes
+    for seed in itertools.count(first):
+        for n, story in enumerate(stories_of(seed)):
+            if time.monotonic() > end or (args.once and seed > first):
+                return
+            yield f"seed {seed}, story {n}", story
 
 
 def _one(name: str, story: Story, tally: Counter[str], args: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from tests.faults.driver.configs import ADDRESSES, ASES, HOLD_TIME, OURS, PORTS,
 from tests.faults.driver.truth import Truth
 from tests.support.agent import Agent, Service, is_alive
 from tests.support.bgp import BgpPeer
-from tests.support.netns import enter, ip, namespaces, run_inside, veth
+from tests.support.netns import enter, ip, namespaces, run_inside, sysctl, veth
 
 CLONE_NEWNS, MS_REC, MS_SLAVE = 0x20000, 0x4000, 0x80000
 DISK = "256k"
@@ -261,6 +261,8 @@ def on_stage(
     with namespaces("node", "leaf1", "leaf2") as (node, *leaves):
         for n, leaf in enumerate(leaves, 1):
             veth(node, f"up{n}", leaf, "edge")
+            for name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+                sysctl(leaf, name, "1")  # what has no route is told so, and not left to wait
             for name, length in ((f"leaf{n}-v4", 31), (f"leaf{n}-v6", 64)):
                 ip("-n", leaf, "addr", "add", f"{ADDRESSES[name]}/{length}", "dev", "edge")
 
