@@ -4,7 +4,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench lab drills clean lock venv
+.PHONY: demo test soak check bench lab drills clean lock venv
 .DELETE_ON_ERROR:
 
 demo: venv
@@ -14,6 +14,11 @@ demo: venv
 test: venv
 	@scripts/needs test
 	$(BIN)/python -m pytest $(ARGS)
+
+# Random faults against the real parts, for an hour. As root.
+soak: venv
+	@scripts/needs test
+	$(BIN)/python -m tests.faults.driver $(ARGS)
 
 check: venv
 	$(BIN)/ruff check .
