@@ -63,6 +63,11 @@ class Inbox:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    @property
+    def waits(self) -> bool:
+        """Whether an event waits to be taken."""
+        return bool(self._events or self._lost)
+
     def take(self, most: int = 1000) -> list[ev.Event]:
         """The oldest events, at most so many: a flood does not keep the engine from its own turn."""
         taken: list[ev.Event] = []
@@ -76,7 +81,7 @@ class Inbox:
 
     async def wait(self, deadline: float | None) -> None:
         """Until an event is there or the deadline (the loop's time, monotonic seconds) has come."""
-        if self._events or self._lost:
+        if self.waits:
             await asyncio.sleep(0)  # the adapters get their turn, too
             return
         loop = asyncio.get_running_loop()

@@ -17,6 +17,8 @@ from pathlib import Path
 from anycast_agent import systemd
 from anycast_agent.api.control import Answer, Control
 from anycast_agent.api.server import Server
+from anycast_agent.api.shapes import Announced, InForce
+from anycast_agent.api.turnstile import Prepared, Turnstile
 from anycast_agent.checks.prober import Prober
 from anycast_agent.config import ConfigError, Loaded, ProcessSettings, load
 from anycast_agent.core import actions as act
@@ -79,6 +81,7 @@ class Runner:
         self._speaker = SpeakerClient(
             self._inbox.post, settings.run_dir, owned=not options.external_speaker, user=options.speaker_user
         )
+        prepared = Prepared(Turnstile(self.turn_due))
         self._server = Server(
             settings.api_host,
             settings.api_port,
@@ -86,8 +89,9 @@ class Runner:
             self.shell,
             settings.allowed_hosts,
             options.api_descriptor,
+            prepared,
         )
-        self._control = Control(settings.control_socket, self)
+        self._control = Control(settings.control_socket, self, prepared=prepared)
         self._turns, self._turn_seconds, self._turn_at = 0, 0.0, time.monotonic()
         self._requests: dict[int, asyncio.Future[Answer]] = {}
         self._last_request = 0
@@ -211,6 +215,11 @@ class Runner:
             times.append(max(self._tell_at, self._ready_by))
         return min(times) if times else None
 
+    def turn_due(self) -> bool:
+        """Whether the engine wants its turn now; readers wait until it has had it."""
+        at = self._next_turn()
+        return self._inbox.waits or (at is not None and at <= time.monotonic())
+
     def _submit(self, action: act.Action) -> None:
         match action:
             case act.RunProbe():
@@ -263,14 +272,12 @@ class Runner:
     def snapshot(self) -> Snapshot:
         return self._engine.snapshot(time.monotonic())
 
-    def configuration(self) -> dict[str, object]:
+    def configuration(self) -> InForce:
         """The files in force as they were read, whatever stands in them by now, and the routes that are announced."""
         found = [loaded for loaded in self._offered if loaded.config is self._engine.record.config]
         announced = [state.key for state in self._engine.routes.states.values() if state.there]
-        return {
-            "files": {str(path): text for loaded in found for path, text in loaded.texts.items()},
-            "announced": [{"neighbor": key.neighbor, "prefix": key.prefix} for key in announced],
-        }
+        files = {str(path): text for loaded in found for path, text in loaded.texts.items()}
+        return InForce(files, tuple(Announced(key.neighbor, key.prefix) for key in announced))
 
     def shell(self) -> Shell:
         """What the process knows of itself, for the metrics."""

@@ -8,18 +8,22 @@ import math
 import os
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from anycast_agent.api import render
+from anycast_agent.api.shapes import InForce, to_json
+from anycast_agent.api.turnstile import BusyError, Prepared, Turnstile
 from anycast_agent.core.snapshot import Snapshot
 
 REQUEST_MOST = 64 * 1024
 CONNECTIONS_MOST = 16
 REQUEST_WITHIN = 10.0
 """How long a request may take to come, and its answer to be taken. Seconds."""
+
+SENT_AT_ONCE = 1 << 18
 
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module has no name for it
 
@@ -30,21 +34,34 @@ class Answer:
     lines: tuple[str, ...] = ()
     data: Mapping[str, object] = field(default_factory=dict)
 
+    def encoded(self, data: bytes | None = None) -> bytes:
+        """The line that is sent; ``data``: in place of our own, already JSON."""
+        data = to_json(dict(self.data)).encode() if data is None else data
+        ok, lines = to_json(self.ok).encode(), to_json(self.lines).encode()
+        return b'{"ok": %s, "lines": %s, "data": %s}\n' % (ok, lines, data)
+
 
 class Controls(Protocol):
     """What may be asked."""
 
     def snapshot(self) -> Snapshot: ...
-    def configuration(self) -> Mapping[str, object]: ...
+    def configuration(self) -> InForce: ...
     async def reload(self, force: bool) -> Answer: ...
     async def hand_over(self, extend: float | None) -> Answer: ...
 
 
 class Control:
-    def __init__(self, path: Path, controls: Controls, within: float = REQUEST_WITHIN) -> None:
+    def __init__(
+        self,
+        path: Path,
+        controls: Controls,
+        within: float = REQUEST_WITHIN,
+        prepared: Prepared | None = None,
+    ) -> None:
         self._path = path
         self._controls = controls
         self._within = within
+        self._prepared = prepared or Prepared(Turnstile())
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[Any]] = set()
 
@@ -90,11 +107,11 @@ class Control:
         try:
             async with asyncio.timeout(self._within):
                 line = await reader.readline()
-            answer = await self._answer_to(line)
-            said = {"ok": answer.ok, "lines": list(answer.lines), "data": dict(answer.data)}
-            writer.write(json.dumps(said).encode() + b"\n")
+            answer = memoryview(await self._answer_to(line))
             async with asyncio.timeout(self._within):
-                await writer.drain()
+                for start in range(0, len(answer), SENT_AT_ONCE):
+                    writer.write(answer[start : start + SENT_AT_ONCE])
+                    await writer.drain()
         except OSError:  # and TimeoutError: who asked has gone, or does not go on
             writer.transport.abort()
         except ValueError:  # a line without end
@@ -115,31 +132,40 @@ class Control:
         except OSError:  # a socket that is gone has no group, and a peer in over 256 groups is in none
             return False
 
-    async def _answer_to(self, line: bytes) -> Answer:
+    async def _answer_to(self, line: bytes) -> bytes:
         try:
             return await self._answer(line)
+        except LookupError as error:
+            return Answer(False, (str(error.args[0]),)).encoded()
+        except BusyError:
+            return Answer(False, ("busy with other pages; ask again",)).encoded()
         except (ValueError, TypeError, RecursionError) as error:
-            return Answer(False, (f"not a request: {error}"[:200],))
+            return Answer(False, (f"not a request: {error}"[:200],)).encoded()
 
-    async def _answer(self, line: bytes) -> Answer:
+    async def _answer(self, line: bytes) -> bytes:
         request = json.loads(line)
         if not isinstance(request, dict):
             raise ValueError("not an object")
-        verb = request.get("verb")
+        verb, snapshot = request.get("verb"), self._controls.snapshot
         if verb == "status":
-            return Answer(True, (), render.status(self._controls.snapshot()))
+            return await self._made("status", lambda: render.status_json(snapshot()))
         if verb == "why":
-            try:
-                return Answer(True, (), render.explain(self._controls.snapshot(), str(request.get("prefix", ""))))
-            except LookupError as error:
-                return Answer(False, (str(error.args[0]),))
+            word = str(request.get("prefix", ""))
+            return await self._made(f"why {word}", lambda: render.why_json(snapshot(), word))
+        if verb == "names":
+            return await self._made("names", lambda: render.names_json(snapshot()))
         if verb == "configuration":
-            return Answer(True, (), self._controls.configuration())
+            return await self._made("configuration", lambda: render.in_force_json(self._controls.configuration()))
         if verb == "reload":
-            return await self._controls.reload(bool(request.get("force")))
+            return (await self._controls.reload(bool(request.get("force")))).encoded()
         if verb == "handover":
-            return await self._controls.hand_over(_seconds(request.get("for")))
-        return Answer(False, (f"no verb {str(verb)[:40]!r}; there are status, why, configuration, reload, handover",))
+            return (await self._controls.hand_over(_seconds(request.get("for")))).encoded()
+        verbs = "status, why, names, configuration, reload, handover"
+        return Answer(False, (f"no verb {str(verb)[:40]!r}; there are {verbs}",)).encoded()
+
+    async def _made(self, name: str, make: Callable[[], Iterator[str]]) -> bytes:
+        """Made after it was asked for: whoever has just changed something sees that it has changed."""
+        return Answer(True).encoded(await self._prepared.get(name, make, None))
 
 
 def _groups_of(peer: socket.socket) -> tuple[int, ...]:

@@ -1,114 +1,141 @@
-"""The page: what ``/api/v1/status`` says, to be read. Plain HTML, all text escaped; a script only refreshes it."""
+"""The page: what ``/api/v1/status`` says, to be read. Plain HTML, all text escaped; a script only refreshes it.
+
+Each row has a key, by which the script finds it again, and each cell the head of its column, for narrow screens.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from html import escape
-from typing import Any
+from urllib.parse import quote
 
-_GOOD = frozenset({"up", "running", "synced", "healthy", "full", "announced"})
-_POOR = frozenset({"unknown", "starting", "syncing", "connected", "degraded", "adopted", "suspect", "recovering"})
+from anycast_agent.api import render, words
+from anycast_agent.api.shapes import Check, Mood, Neighbor, Prefix, Route, Status
+from anycast_agent.core.snapshot import Snapshot
+
+_GOOD = frozenset({"up", "running", "synced", "ok"})
+_POOR = frozenset(
+    {"unknown", "starting", "syncing", "connected", "suspect", "recovering", "stopping", "handing_over", "none yet"}
+)
+_MOODS = (Mood.BAD, Mood.WARN, Mood.OK, Mood.OFF)
+"""What a person has to look at comes first."""
+
+ERRORS_MOST = 20
+
+_HEAD = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    "<title>{title}</title>"
+    '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
+    '<link rel="stylesheet" href="/static/page.css"><script src="/static/page.js" defer></script>'
+    '<noscript><meta http-equiv="refresh" content="2"></noscript></head><body>'
+    '<p class="box" id="gone" role="alert"><span class="bad">The agent does not answer.</span> '
+    'What follows is <span id="since"></span> old.</p>\n<main>'
+)
+_FOOT = '</main>\n<p class="dim">anycast-agent {version}</p></body></html>\n'
 
 
-def page(status: dict[str, Any]) -> str:
-    """A whole HTML document."""
-    title = escape(f"{status['node']} · anycast-agent")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title>"
-        '<link rel="stylesheet" href="/static/page.css"><script src="/static/page.js" defer></script>'
-        '<noscript><meta http-equiv="refresh" content="2"></noscript></head><body>'
-        '<p class="box" id="gone" role="alert"><span class="bad">The agent does not answer.</span> '
-        'What follows is <span id="since"></span> old.</p>'
-        f"<main>{''.join(_main(status))}</main></body></html>"
+def page(snapshot: Snapshot) -> Iterator[str]:
+    """A whole HTML document, in pieces."""
+    status = yield from render.marked(render.Drawing(snapshot).status())
+    yield _HEAD.format(title=escape(f"{status.node}: {status.headline}"))
+    yield from _top(status)
+    yield from _prefixes(status)
+    yield from _sessions(status)
+    yield from _checks(status)
+    yield _FOOT.format(version=escape(status.version))
+
+
+def _top(s: Status) -> Iterator[str]:
+    site = f" in {escape(s.site)}" if s.site else ""
+    why = f" <span class=dim>({escape(s.speaker.why)})</span>" if s.speaker.why else ""
+    waits = f"; waits for {escape(', '.join(s.waits_for))}" if s.waits_for else ""
+    yield f"<h1>{escape(s.node)}{site}</h1>"
+    yield f'<p class="headline {s.mood}" data-key="headline">{escape(s.headline)}</p>'
+    yield (
+        f'<p data-key="life">{_word(s.life)} for {_age(s.life_age)}; speaker {_word(s.speaker.state)}'
+        f" for {_age(s.speaker.age)}{why}{waits}; configuration {_age(s.configuration.age)} old. "
+        '<span class="dim">The same as <a href="/api/v1/status">JSON</a> and <a href="/metrics">metrics</a>.</span></p>'
     )
+    if s.configuration.errors:
+        lines = "<br>".join(escape(line) for line in s.configuration.errors[:ERRORS_MOST])
+        more = len(s.configuration.errors) - ERRORS_MOST
+        lines += f"<br>and {more} more" if more > 0 else ""
+        yield (
+            '<div class="box" role="alert" data-key="reload"><span class=bad>The last reload was refused</span> '
+            f"{_age(s.configuration.failed_age)} ago; nothing has changed.<br>{lines}</div>"
+        )
+    for subject, text in s.warnings.items():
+        key = escape(f"warning {subject}")
+        yield f'<div class="box" data-key="{key}"><span class=warn>{escape(subject)}</span>: {escape(text)}</div>'
 
 
-def _main(s: dict[str, Any]) -> list[str]:
-    site = f" in {escape(s['site'])}" if s["site"] else ""
-    parts = [
-        f"<h1>{escape(s['node'])}{site}</h1>",
-        f"<p>{_word(s['life'])} for {_age(s['life_age'])}; speaker {_word(s['speaker']['state'])}"
-        f" for {_age(s['speaker']['age'])}"
-        + (f" <span class=dim>({escape(s['speaker']['why'])})</span>" if s["speaker"]["why"] else "")
-        + (f"; waits for {escape(', '.join(s['waits_for']))}" if s["waits_for"] else "")
-        + f"; configuration {_age(s['configuration']['age'])} old</p>",
-    ]
-    if s["configuration"]["errors"]:
-        lines = "<br>".join(escape(line) for line in s["configuration"]["errors"][:20])
-        failed = _age(s["configuration"]["failed_age"])
-        parts.append(f'<div class="box" role="alert"><span class=bad>The last reload was refused</span> {failed} ago; '
-                     f"nothing has changed.<br>{lines}</div>")  # fmt: skip
-    for subject, text in s["warnings"].items():
-        parts.append(f'<div class="box"><span class=warn>{escape(subject)}</span>: {escape(text)}</div>')
-    parts += ["<h2>Prefixes</h2>", _prefixes(s)]
-    parts += ["<h2>Sessions</h2>", _table(("Neighbor", "Address", "AS", "Session", "Since", ""), [
-        (f"<code>{escape(n['name'])}</code>", f"<code>{escape(n['address'])}</code>", str(n["remote_as"]),
-         _word(n["session"]), _age(n["age"]), f"<span class=dim>{escape(n['why'])}</span>")
-        for n in s["neighbors"]
-    ])]  # fmt: skip
-    parts += ["<h2>Checks</h2>", _table(("Service", "Check", "Asks", "Verdict", "Last probe", "Took", "Next", ""), [
-        (escape(name), escape(c["name"]), f"<code>{escape(c['asks'])}</code>",
-         _word(c["verdict"]) + (" <span class=warn>stale</span>" if c["stale"] else ""),
-         _last(c), _milliseconds(c["duration"]),
-         _age(c["next_in"]), f"<span class=dim>{escape(c['detail'])}</span>")
-        for name, service in s["services"].items() for c in service["checks"]
-    ])]  # fmt: skip
-    return parts
+def _prefixes(s: Status) -> Iterator[str]:
+    found = [p for service in s.services.values() for p in service.prefixes]
+    found.sort(key=lambda p: _MOODS.index(p.mood))
+    yield from _table("Prefixes", ("Prefix", "Service", "State", "Why", "For", "On the wire"), map(_prefix, found))
 
 
-def _last(c: dict[str, Any]) -> str:
-    return "none yet" if c["outcome"] is None else f"{escape(str(c['outcome']))}, {_age(c['probe_age'])} ago"
-
-
-def _prefixes(s: dict[str, Any]) -> str:
-    rows = []
-    for name, service in s["services"].items():
-        for p in service["prefixes"]:
-            state = _word("announced") if p["announce"] else '<span class="bad">not announced</span>'
-            tier = f" {_word(p['tier'])}" if p["tier"] and p["tier"] != "full" else ""
-            left = f"; {_age(p['remaining'])} left" if p["remaining"] is not None else ""
-            rows.append((
-                f"<code>{escape(p['prefix'])}</code>", escape(name), state + tier,
-                f"{p['rung']}. {escape(p['rung_title'])}: <b>{escape(p['reason'])}</b><br>"
-                f"<span class=dim>{escape(p['evidence'])}{left}</span>",
-                _age(p["age"]), "<br>".join(_route(r) for r in p["routes"]),
-            ))  # fmt: skip
-    return _table(("Prefix", "Service", "Decision", "Why", "For", "On the wire"), rows)
-
-
-def _route(r: dict[str, Any]) -> str:
-    """Four facts, and the session, each by its own name."""
-    known = "" if r["taken_known"] else "?"
-    facts = [
-        "wanted" if r["wanted"] is not None else "not wanted",
-        ("taken" if r["taken"] is not None else "not taken") + known,
-        {True: "sent", False: "not sent", None: "sent?"}[r["sent"]],
-    ]
-    if r["echoed"]:
-        facts.append("echoed")
-    if r["adopted"]:
-        facts.append("adopted")
-    error = f' <span class="bad">{escape(r["error"])}</span>' if r["error"] else ""
-    return (
-        f"<code>{escape(r['neighbor'])}</code> <span class=dim>{', '.join(facts)}; session {r['session']}</span>{error}"
+def _prefix(p: Prefix) -> tuple[str, ...]:
+    left = f"; {_age(p.remaining)} left" if p.remaining is not None else ""
+    link = f'<a href="/api/v1/services/{quote(p.service, safe="")}">{escape(p.service)}</a>'
+    why = (
+        f"{p.rung}. {escape(p.rung_title)}: <b>{escape(p.reason)}</b><br>"
+        f"<span class=dim>{escape(p.evidence)}{left}</span><br>"
+        f'<span class="remedy">changes with: {escape(p.remedy)}</span>'
     )
+    routes = "<br>".join(_route(r) for r in p.routes) or "<span class=dim>no neighbor</span>"
+    state = f'<span class="{p.mood}">{escape(p.headline)}</span>'
+    return p.prefix, f"<code>{escape(p.prefix)}</code>", link, state, why, _age(p.age), routes
 
 
-def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def _route(r: Route) -> str:
+    error = f' <span class="bad">{escape(r.error)}</span>' if r.error else ""
+    said = f"{', '.join(words.facts(r))}; session {r.session}"
+    return f"<code>{escape(r.neighbor)}</code> <span class=dim>{escape(said)}</span>{error}"
+
+
+def _sessions(s: Status) -> Iterator[str]:
+    yield from _table("Sessions", ("Neighbor", "Address", "AS", "Session", "For", "Why"), map(_session, s.neighbors))
+
+
+def _session(n: Neighbor) -> tuple[str, ...]:
+    why = f"<span class=dim>{escape(words.session_why(n))}</span>"
+    name, address = f"<code>{escape(n.name)}</code>", f"<code>{escape(n.address)}</code>"
+    return n.name, name, address, str(n.remote_as), _word(n.session), _age(n.age), why
+
+
+def _checks(s: Status) -> Iterator[str]:
+    found = ((name, c) for name, service in s.services.items() for c in service.checks)
+    heads = ("Service", "Check", "Asks", "Verdict", "Last probe", "Took", "Next in", "Detail")
+    yield from _table("Checks", heads, (_check(name, c) for name, c in found))
+
+
+def _check(service: str, c: Check) -> tuple[str, ...]:
+    stale = " <span class=warn>stale</span>" if c.stale else ""
+    last = "none yet" if c.outcome is None else f"{escape(c.outcome)}, {_age(c.probe_age)} ago"
+    took = "" if c.duration is None else f"{c.duration * 1000:.1f}&nbsp;ms"
+    return (
+        f"{service} {c.name} {c.asks}", escape(service), escape(c.name), f"<code>{escape(c.asks)}</code>",
+        _word(c.verdict) + stale, last, took, _age(c.next_in), f"<span class=dim>{escape(c.detail)}</span>",
+    )  # fmt: skip
+
+
+def _table(title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """The first of each row is its key. The region can be scrolled by keyboard where it is too narrow."""
     head = "".join(f'<th scope="col">{h}</th>' for h in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    yield f'<h2 id="{title}">{title}</h2>'
+    yield f'<div class="wide" tabindex="0" role="region" aria-labelledby="{title}">'
+    yield f"<table><thead><tr>{head}</tr></thead><tbody>"
+    for key, *cells in rows:
+        row = "".join(f'<td data-head="{h}">{cell}</td>' for h, cell in zip(heads, cells, strict=True))
+        yield f'<tr data-key="{escape(key)}">{row}</tr>\n'
+    yield "</tbody></table></div>"
 
 
 def _word(state: str) -> str:
-    kind = "ok" if state in _GOOD else "warn" if state in _POOR else "bad"
-    return f'<span class="{kind}">{escape(str(state).replace("_", " "))}</span>'
-
-
-def _milliseconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds * 1000:.1f}&nbsp;ms"
+    mood = "ok" if state in _GOOD else "warn" if state in _POOR else "bad"
+    return f'<span class="{mood}">{escape(state.replace("_", " "))}</span>'
 
 
 def _age(seconds: float | None) -> str:

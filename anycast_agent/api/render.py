@@ -1,179 +1,309 @@
-"""From a snapshot to plain values, for JSON, the page and the command line. Pure.
+"""From a snapshot to the shapes that are shown. Pure.
 
-Every instant becomes an age in seconds. Wanted, taken, sent, echoed and the session are five facts, each with its own.
+What is about all services is a generator: each step of it takes a moment, so that a node with thousands of services
+never keeps the loop while it is drawn.
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import ipaddress
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Generator, Iterator
+from dataclasses import fields, replace
+from typing import TypeVar
 
-from anycast_agent.core.model import Attributes, Decision, address_of
+from anycast_agent import __version__
+from anycast_agent.api import headline, shapes
+from anycast_agent.api.shapes import Known, Mood, State, to_json
+from anycast_agent.core.model import Attributes, address_of
 from anycast_agent.core.snapshot import CheckSnapshot, PrefixSnapshot, RouteSnapshot, ServiceSnapshot, Snapshot
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+"""Made a step at a time."""
 
 
 def _age(at: float, instant: float | None) -> float | None:
     return None if instant is None else round(max(0.0, at - instant), 3)
 
 
-def status(snapshot: Snapshot) -> dict[str, Any]:
-    """The whole of it, as ``/api/v1/status`` has it."""
-    at = snapshot.at
-    return {
-        "node": snapshot.node,
-        "site": snapshot.site,
-        "life": snapshot.life,
-        "life_age": _age(at, snapshot.life_since),
-        "uptime": _age(at, snapshot.started_at),
-        "ready": snapshot.ready,
-        "waits_for": list(snapshot.not_ready),
-        "speaker": {
-            "state": snapshot.speaker.state,
-            "age": _age(at, snapshot.speaker.since),
-            "pipe": snapshot.speaker.pipe,
-            "why": snapshot.speaker.why,
-            "answered_age": _age(at, snapshot.speaker.answered_at),
-            "exabgp_age": snapshot.speaker.exabgp_age,
-            "restarts": snapshot.speaker.restarts,
-        },
-        "neighbors": [
-            {
-                "name": n.name, "address": n.address, "remote_as": n.remote_as, "local_as": n.local_as,
-                "session": n.state, "age": _age(at, n.since), "why": n.why, "flaps": n.flaps,
-            }
-            for n in snapshot.neighbors
-        ],
-        "services": {name: service(snapshot, s) for name, s in snapshot.services.items()},
-        "kernel": {
-            "known": snapshot.kernel_known,
-            "report_age": _age(at, snapshot.kernel_at),
-            "links": dict(snapshot.links),
-            "way_back": {str(k): v for k, v in snapshot.way_back.items()},
-        },
-        "configuration": {
-            "age": _age(at, snapshot.config.loaded_at),
-            "reloads_ok": snapshot.config.reloads_ok,
-            "reloads_failed": snapshot.config.reloads_failed,
-            "errors": list(snapshot.config.errors),
-            "failed_age": _age(at, snapshot.config.failed_at),
-        },
-        "warnings": dict(snapshot.warnings),
-        "adapter_failures": dict(snapshot.adapter_failures),
-        "open_actions": snapshot.open_actions,
-        "overdue_actions": snapshot.overdue_actions,
-    }  # fmt: skip
+def _left(at: float, instant: float | None) -> float | None:
+    return None if instant is None else round(max(0.0, instant - at), 3)
 
 
-def service(snapshot: Snapshot, s: ServiceSnapshot) -> dict[str, Any]:
-    return {
-        "name": s.name,
-        "health": s.health,
-        "checks": [_check(snapshot.at, c) for c in s.checks],
-        "prefixes": [prefix(snapshot.at, p) for p in s.prefixes],
-    }
+# --- the parts ---------------------------------------------------------------------------------------------------
 
 
-def _check(at: float, c: CheckSnapshot) -> dict[str, Any]:
-    return {
-        "name": c.name,
-        "asks": address_of(c.prefix) if c.prefix else "its own target",
-        "type": c.kind,
-        "scope": c.scope,
-        "verdict": c.verdict,
-        "state": c.state,
-        "age": _age(at, c.since),
-        "stale": c.stale,
-        "in_a_row": c.streak,
-        "outcome": c.outcome,
-        "detail": c.detail,
-        "duration": None if c.duration is None else round(c.duration, 6),
-        "probe_age": _age(at, c.finished_at),
-        "next_in": None if c.next_at is None else round(max(0.0, c.next_at - at), 3),
-        "interval": c.interval,
-        "fast": c.fast,
-        "probes": {str(k): v for k, v in c.runs.items()},
-    }
+class Drawing:
+    """What one snapshot looks like."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._at = snapshot.at
+        self._neighbors = {n.name: n for n in snapshot.neighbors}
+
+    def service(self, s: ServiceSnapshot) -> Steps[shapes.Service]:
+        checks, prefixes = [], []
+        for c in s.checks:
+            checks.append(self.check(c))
+            yield
+        for p in s.prefixes:
+            prefixes.append(self.prefix(s.name, p))
+            yield
+        return shapes.Service(s.name, s.health, tuple(checks), tuple(prefixes))
+
+    def check(self, c: CheckSnapshot) -> shapes.Check:
+        at = self._at
+        return shapes.Check(
+            name=c.name,
+            asks=address_of(c.prefix) if c.prefix else "its own target",
+            type=c.kind,
+            scope=c.scope,
+            verdict=c.verdict,
+            state=c.state,
+            age=_age(at, c.since),
+            stale=c.stale,
+            in_a_row=c.streak,
+            outcome=c.outcome,
+            detail=c.detail,
+            duration=None if c.duration is None else round(c.duration, 6),
+            probe_age=_age(at, c.finished_at),
+            next_in=_left(at, c.next_at),
+            interval=c.interval,
+            fast=c.fast,
+            probes={str(outcome): count for outcome, count in c.runs.items()},
+        )
+
+    def prefix(self, service: str, p: PrefixSnapshot) -> shapes.Prefix:
+        at, d, head = self._at, p.decision, headline.of_prefix(p, self._neighbors)
+        return shapes.Prefix(
+            prefix=p.prefix,
+            service=service,
+            state=head.state,
+            mood=head.mood,
+            headline=head.text,
+            on_wire=Known(p.on_wire),
+            announce=d.announce,
+            tier=d.tier,
+            rung=d.rung.number,
+            rung_title=d.rung.title,
+            reason=d.reason,
+            evidence=d.evidence,
+            remedy=head.remedy or d.remedy,
+            remaining=_left(at, d.until),
+            age=_age(at, p.since),
+            health=p.health,
+            health_age=_age(at, p.health_since),
+            flaps=round(p.flaps, 2),
+            changes=p.changes,
+            address=self._address(p),
+            routes=tuple(self._route(r) for r in p.routes),
+        )
+
+    def _address(self, p: PrefixSnapshot) -> shapes.Address:
+        return shapes.Address(
+            there=p.address is not None,
+            known=p.address_known,
+            interface=p.address.interface if p.address else None,
+            ours=p.address.ours if p.address else None,
+            age=_age(self._at, p.address_at),
+            error=p.address_error,
+            repairs=p.address_repairs,
+        )
+
+    def _route(self, r: RouteSnapshot) -> shapes.Route:
+        at = self._at
+        return shapes.Route(
+            neighbor=r.neighbor,
+            session=r.session,
+            on_wire=Known(r.on_wire),
+            wanted=_attributes(r.wanted),
+            wanted_age=_age(at, r.wanted_since),
+            taken=_attributes(r.taken),
+            taken_known=r.taken_known,
+            taken_age=_age(at, r.taken_at),
+            sent=Known(r.sent),
+            sent_age=_age(at, r.sent_at),
+            echoed=r.echoed,
+            echoed_age=_age(at, r.echoed_at),
+            adopted=r.adopted,
+            pending=r.pending,
+            error=r.error,
+            will=r.will,
+        )
+
+    # --- the node ---
+
+    def status(self) -> Steps[shapes.Status]:
+        s, at = self._snapshot, self._at
+        services: dict[str, shapes.Service] = {}
+        for name, service in s.services.items():
+            services[name] = yield from self.service(service)
+        states = [(p.state, p.mood) for service in services.values() for p in service.prefixes]
+        counts, mood = self._summary(states)
+        return shapes.Status(
+            version=__version__,
+            node=s.node,
+            site=s.site,
+            headline=headline.of_node(counts),
+            mood=mood,
+            counts=counts,
+            life=s.life,
+            life_age=_age(at, s.life_since),
+            uptime=_age(at, s.started_at),
+            ready=s.ready,
+            waits_for=s.not_ready,
+            speaker=self._speaker(),
+            neighbors=tuple(
+                shapes.Neighbor(
+                    n.name, n.address, n.remote_as, n.local_as, n.state, _age(at, n.since), n.why, n.flaps
+                )
+                for n in s.neighbors
+            ),
+            kernel=shapes.Kernel(
+                s.kernel_known, _age(at, s.kernel_at), dict(s.links), {str(k): v for k, v in s.way_back.items()}
+            ),
+            configuration=self._configuration(),
+            warnings=dict(s.warnings),
+            adapter_failures=dict(s.adapter_failures),
+            open_actions=s.open_actions,
+            overdue_actions=s.overdue_actions,
+            services=services,
+        )  # fmt: skip
+
+    def _summary(self, states: list[tuple[State, Mood]]) -> tuple[shapes.Counts, Mood]:
+        counts = headline.counted(states, self._snapshot.neighbors)
+        sessions = Mood.OK if counts.sessions_up == counts.sessions else Mood.WARN
+        moods = [mood for _, mood in states if mood is not Mood.OFF]
+        return counts, headline.worst([*moods, sessions])
+
+    def _speaker(self) -> shapes.Speaker:
+        speaker, at = self._snapshot.speaker, self._at
+        return shapes.Speaker(
+            state=speaker.state,
+            age=_age(at, speaker.since),
+            pipe=speaker.pipe,
+            why=speaker.why,
+            answered_age=_age(at, speaker.answered_at),
+            exabgp_age=speaker.exabgp_age,
+            restarts=speaker.restarts,
+        )
+
+    def _configuration(self) -> shapes.Configuration:
+        c, at = self._snapshot.config, self._at
+        return shapes.Configuration(
+            _age(at, c.loaded_at), c.reloads_ok, c.reloads_failed, c.errors, _age(at, c.failed_at)
+        )
+
+    # --- why ---
+
+    def why(self, word: str) -> Steps[shapes.Why]:
+        """Of a prefix, an address or a service; of the whole node where the word is empty, and then only what is not
+        well. Raises LookupError where it names nothing."""
+        found = _find(self._snapshot, word)
+        states, explained = [], []
+        for service, p in found:
+            shape = self.prefix(service.name, p)
+            states.append((shape.state, shape.mood))
+            if word or shape.mood is not Mood.OK:
+                checks = tuple(self.check(c) for c in service.checks if c.prefix in ("", p.prefix))
+                explained.append(shapes.Explained(shape, checks))
+            yield
+        counts, mood = self._summary(states)
+        return shapes.Why(headline.of_node(counts), mood, word, len(found) - len(explained), tuple(explained))
 
 
-def prefix(at: float, p: PrefixSnapshot) -> dict[str, Any]:
-    return {
-        "prefix": p.prefix,
-        **decision(at, p.decision),
-        "age": _age(at, p.since),
-        "health": p.health,
-        "health_age": _age(at, p.health_since),
-        "flaps": round(p.flaps, 2),
-        "changes": p.changes,
-        "address": {
-            "there": p.address is not None,
-            "known": p.address_known,
-            "interface": p.address.interface if p.address else None,
-            "ours": p.address.ours if p.address else None,
-            "age": _age(at, p.address_at),
-            "error": p.address_error,
-            "repairs": p.address_repairs,
-        },
-        "routes": [_route(at, r) for r in p.routes],
-    }
+def _attributes(a: Attributes | None) -> shapes.Attributes | None:
+    if a is None:
+        return None
+    return shapes.Attributes(**{f.name: value for f in fields(a) if (value := getattr(a, f.name)) not in (None, ())})
 
 
-def decision(at: float, d: Decision) -> dict[str, Any]:
-    return {
-        "announce": d.announce,
-        "tier": d.tier,
-        "rung": d.rung.number,
-        "rung_title": d.rung.title,
-        "reason": d.reason,
-        "evidence": d.evidence,
-        "remedy": d.remedy,
-        "remaining": None if d.until is None else round(max(0.0, d.until - at), 3),
-    }
+def _find(snapshot: Snapshot, word: str) -> list[tuple[ServiceSnapshot, PrefixSnapshot]]:
+    if not word:
+        return [(s, p) for s in snapshot.services.values() for p in s.prefixes]
+    if (service := snapshot.services.get(word)) is not None:
+        return [(service, p) for p in service.prefixes]
+    prefix = word
+    with contextlib.suppress(ValueError):  # 2001:DB8::0 is 2001:db8::
+        prefix = str(ipaddress.ip_network(word))
+    for s in snapshot.services.values():
+        for p in s.prefixes:
+            if prefix in (p.prefix, address_of(p.prefix)):
+                return [(s, p)]
+    raise LookupError(f"no prefix and no service {word[:60]!r} is configured here")
 
 
-def _route(at: float, r: RouteSnapshot) -> dict[str, Any]:
-    return {
-        "neighbor": r.neighbor,
-        "session": r.session,
-        "wanted": _attributes(r.wanted),
-        "wanted_age": _age(at, r.wanted_since),
-        "taken": _attributes(r.taken),
-        "taken_known": r.taken_known,
-        "taken_age": _age(at, r.taken_at),
-        "sent": r.sent,
-        "sent_age": _age(at, r.sent_at),
-        "echoed": r.echoed,
-        "echoed_age": _age(at, r.echoed_at),
-        "adopted": r.adopted,
-        "pending": r.pending,
-        "error": r.error,
-        "will": r.will,
-    }
+# --- JSON, in pieces -----------------------------------------------------------------------------------------------
 
 
-def _attributes(a: Attributes | None) -> dict[str, Any] | None:
-    return None if a is None else {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(a).items() if v}
+def now(steps: Steps[T]) -> T:
+    """All the steps at once: for who does not share a loop with the engine."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
 
 
-def find(snapshot: Snapshot, word: str) -> tuple[ServiceSnapshot, PrefixSnapshot] | list[str]:
-    """The prefix that a word names, by itself or by its address; else the names that are near."""
-    known = {p.prefix: (s, p) for s in snapshot.services.values() for p in s.prefixes}
-    with contextlib.suppress(ValueError):  # 2001:DB8::0 is 2001:db8::, and what is no prefix is near to something
-        word = str(ipaddress.ip_network(word))
-    for prefix_text, found in known.items():
-        if word in (prefix_text, address_of(prefix_text)):
-            return found
-    return difflib.get_close_matches(word, known, n=5, cutoff=0.3)
+def status_json(snapshot: Snapshot) -> Iterator[str]:
+    status = yield from marked(Drawing(snapshot).status())
+    yield to_json(replace(status, services={})).removesuffix("{}}")
+    yield "{"
+    for number, (name, service) in enumerate(status.services.items()):
+        yield (", " if number else "") + to_json(name) + ": "
+        yield from _service_json(service)
+    yield "}}"
 
 
-def explain(snapshot: Snapshot, word: str) -> dict[str, Any]:
-    """Why a prefix is announced or not. Raises LookupError, with what is near."""
-    found = find(snapshot, word)
-    if not isinstance(found, tuple):
-        near = f"; there are {', '.join(found)}" if found else ""
-        raise LookupError(f"no prefix {word[:60]!r} is configured here{near}")
-    s, p = found
-    checks = [_check(snapshot.at, c) for c in s.checks if c.prefix in ("", p.prefix)]
-    return {"service": s.name, **prefix(snapshot.at, p), "checks": checks}
+def service_json(snapshot: Snapshot, service: ServiceSnapshot) -> Iterator[str]:
+    drawn = yield from marked(Drawing(snapshot).service(service))
+    yield from _service_json(drawn)
+
+
+def why_json(snapshot: Snapshot, word: str) -> Iterator[str]:
+    """Raises LookupError at the first step where the word names nothing."""
+    why = yield from marked(Drawing(snapshot).why(word))
+    yield to_json(replace(why, prefixes=())).removesuffix("[]}")
+    yield from _listed(why.prefixes)
+    yield "}"
+
+
+def names_json(snapshot: Snapshot) -> Iterator[str]:
+    names = [*snapshot.services, *(p.prefix for s in snapshot.services.values() for p in s.prefixes)]
+    yield to_json(shapes.Names(tuple(names)))
+
+
+def in_force_json(configuration: shapes.InForce) -> Iterator[str]:
+    yield '{"files": {'
+    for number, (path, text) in enumerate(configuration.files.items()):
+        yield f"{', ' if number else ''}{to_json(path)}: {to_json(text)}"
+    yield '}, "announced": '
+    yield from _listed(configuration.announced)
+    yield "}"
+
+
+def _service_json(service: shapes.Service) -> Iterator[str]:
+    yield to_json(replace(service, checks=(), prefixes=())).removesuffix('"checks": [], "prefixes": []}')
+    yield '"checks": '
+    yield from _listed(service.checks)
+    yield ', "prefixes": '
+    yield from _listed(service.prefixes)
+    yield "}"
+
+
+def _listed(shapes_: tuple[object, ...]) -> Iterator[str]:
+    yield "["
+    for number, shape in enumerate(shapes_):
+        yield (", " if number else "") + to_json(shape)
+    yield "]"
+
+
+def marked(steps: Steps[T]) -> Generator[str, None, T]:
+    """The same steps, each an empty piece."""
+    try:
+        while True:
+            next(steps)
+            yield ""
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]

@@ -1,46 +1,58 @@
-"""Read-only HTTP: pages, JSON and metrics. What it shows is the engine's snapshot at the moment of the question."""
+"""The read-only surfaces over HTTP: page, JSON, metrics, liveness. What they show is the engine's snapshot."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import ipaddress
 import json
 import logging
 import socket
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import cast
-
-from aiohttp import web
 
 from anycast_agent.api import render
+from anycast_agent.api.http import BadRequestError, Listener, Request, Response
 from anycast_agent.api.page import page
+from anycast_agent.api.turnstile import BusyError, Prepared, Turnstile
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.metrics import CONTENT_TYPE, Metrics, Shell
 
 log = logging.getLogger(__name__)
-_unheard = logging.Logger("aiohttp", logging.CRITICAL + 1)
-"""aiohttp writes twenty lines for each malformed request: anybody who can connect could fill the journal."""
 
-CONNECTIONS_MOST = 100
-"""Each is a file descriptor that a probe might need."""
+KEPT_FOR = 0.1
+"""An answer is given again to who asks within so long after it was made. Seconds."""
 
-CACHED_FOR = 0.1
-"""A question within so long after another gets the same answer: however often it is asked, the engine has its turn."""
+NAMED_MOST = 20
+NAME_MOST = 253
+"""Octets of a name in the DNS (RFC 1035, as text)."""
 
-_HEADERS = {
+BACKLOG = 128
+
+_FIELDS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",  # pages elsewhere do not learn even what there is
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
-_STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
+_STATIC = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+_SERVICE, _FILE = "/api/v1/services/", "/static/"
+_JSON, _HTML, _PROBLEM = "application/json", "text/html; charset=utf-8", "application/problem+json"
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """An answer that takes a while to make."""
+
+    name: str
+    make: Callable[[], Iterator[str]]
+    content_type: str
 
 
 class Server:
@@ -52,18 +64,17 @@ class Server:
         shell: Callable[[], Shell] = Shell,
         allowed_hosts: tuple[str, ...] = (),
         descriptor: int | None = None,
+        prepared: Prepared | None = None,
     ) -> None:
         """``descriptor``: a listening socket that is handed to us, in place of host and port."""
         self._descriptor = descriptor
         self._host = host
-        self._port = port
         self._snapshot = snapshot
         self._shell = shell
         self._allowed = frozenset({"localhost", *(name.lower() for name in allowed_hosts)})
         self._metrics = Metrics(snapshot, shell)
-        self._cache: dict[str, tuple[float, bytes]] = {}
-        self._runner: web.AppRunner | None = None
-        self._listener: asyncio.Server | None = None
+        self._prepared = prepared or Prepared(Turnstile())
+        self._listener: Listener | None = None
         self.port = port
         self.requests = 0
         """Answered so far."""
@@ -71,82 +82,60 @@ class Server:
 
     async def start(self) -> None:
         """Raises OSError, with the port and the setting, where it is taken."""
-        app = web.Application(middlewares=[self._guard], client_max_size=1024)
-        app.add_routes(
-            [
-                web.get("/", self._page),
-                web.get("/livez", self._livez),
-                web.get("/readyz", self._readyz),
-                web.get("/metrics", self._show_metrics),
-                web.get("/api/v1/status", self._status),
-                web.get("/api/v1/services/{name}", self._service),
-                web.get("/static/{name}", self._file),
-            ]
-        )
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            logger=_unheard,
-            shutdown_timeout=0.2,
-            keepalive_timeout=15,
-            lingering_time=0.1,
-            max_line_size=4096,
-        )
-        await self._runner.setup()
+        listening = self._listen()
+        self.port = listening.getsockname()[1]
+        self._listener = Listener(listening, self._answer)
+
+    def _listen(self) -> socket.socket:
+        if self._descriptor is not None:
+            return socket.socket(fileno=self._descriptor)
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
         try:
-            self._listener = await self._listen(self._runner)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family is socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.bind((self._host, self.port))
+            listening.listen(BACKLOG)
         except OSError as error:
-            await self.close()
+            listening.close()
             if error.errno != errno.EADDRINUSE:
                 raise
-            raise OSError(f"{self._host}:{self._port} is in use by another process; set agent.api.listen") from None
-        self.port = self._listener.sockets[0].getsockname()[1]
-
-    async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
-        server = cast(web.Server, runner.server)  # there once it is set up
-
-        def connection() -> asyncio.Protocol:
-            _make_room(server)
-            return server()
-
-        loop = asyncio.get_running_loop()
-        if self._descriptor is not None:
-            return await loop.create_server(connection, sock=socket.socket(fileno=self._descriptor))
-        return await loop.create_server(connection, self._host, self._port, backlog=64)
+            raise OSError(f"{self._host}:{self.port} is in use by another process; set agent.api.listen") from None
+        return listening
 
     async def close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            await listener.close()
 
     # --- every request ---
 
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        response: web.StreamResponse
+    async def _answer(self, request: Request | BadRequestError) -> Response:
+        response = await self._answer_to(request)
+        self.requests += 1
+        return Response(response.status, response.body, response.content_type, {**_FIELDS, **response.fields})
+
+    async def _answer_to(self, request: Request | BadRequestError) -> Response:
+        if isinstance(request, BadRequestError):
+            return _problem(400, "Bad Request", str(request))
         try:
-            if self._host_allowed(request.headers.get("Host")):
-                response = await handler(request)
-            else:
-                response = _problem(403, "Forbidden", "this name is not one of agent.api.allowed_hosts")
-        except web.HTTPException as error:
-            response = _problem(error.status, error.reason, f"{request.method} {request.path[:100]}")
-            if "Allow" in error.headers:
-                response.headers["Allow"] = error.headers["Allow"]
+            async with self._prepared.turnstile:
+                found = self._show(request)
+            if isinstance(found, _Page):
+                body = await self._prepared.get(found.name, found.make, KEPT_FOR)
+                return Response(200, body, found.content_type)
+            return found
+        except BusyError:
+            return _problem(503, "Service Unavailable", "busy with other pages", {"Retry-After": "1"})
         except Exception:
             log.exception("the answer to %s %r could not be made", request.method, request.path[:100])
-            response = _problem(500, "Internal Server Error", "see the agent's log")
-        response.headers.update(_HEADERS)
-        self.requests += 1
-        return response
+            return _problem(500, "Internal Server Error", "see the agent's log")
 
     def _host_allowed(self, host: str | None) -> bool:
         """A page elsewhere must not reach us under a name of its own that resolves to this node (DNS rebinding).
 
-        No browser leaves the name out; what HTTP/1.0 has in its place would be looked up in the DNS, and wait for it.
+        No browser leaves the name out.
         """
         if host is None:
             return True
@@ -159,64 +148,59 @@ class Server:
 
     def _name_allowed(self, name: str) -> bool:
         """Itself, or, as ``*.example.org``, the domain that it is in."""
+        if len(name) > NAME_MOST:
+            return False
         parts = name.split(".")
         domains = {".".join(("*", *parts[i:])) for i in range(1, len(parts))}
         return name in self._allowed or not domains.isdisjoint(self._allowed)
 
-    def _cached(self, key: str, make: Callable[[], bytes]) -> bytes:
-        now = time.monotonic()
-        at, body = self._cache.get(key, (float("-inf"), b""))
-        if now - at > CACHED_FOR:
-            body = make()
-            self._cache[key] = (now, body)
-        return body
-
     # --- what is shown ---
 
-    async def _page(self, _: web.Request) -> web.Response:
-        body = self._cached("page", lambda: page(render.status(self._snapshot())).encode())
-        return web.Response(body=body, content_type="text/html", charset="utf-8")
+    def _show(self, request: Request) -> Response | _Page:
+        """What is small is answered at once; what is large, or one of many, is made in slices."""
+        if not self._host_allowed(request.host):
+            return _problem(403, "Forbidden", "this name is not one of agent.api.allowed_hosts")
+        if request.method not in ("GET", "HEAD"):
+            return _problem(405, "Method Not Allowed", "all of this is read only", {"Allow": "GET,HEAD"})
+        match request.path:
+            case "/":
+                return _Page("page", lambda: page(self._snapshot()), _HTML)
+            case "/metrics":
+                return _Page("metrics", self._metrics.pieces, CONTENT_TYPE)
+            case "/api/v1/status":
+                return _Page("status", lambda: render.status_json(self._snapshot()), _JSON)
+            case "/livez":
+                return _json({"alive": True, "turn_age": round(self._shell().turn_age, 3)})
+            case "/readyz":
+                return self._ready()
+        if request.path.startswith(_SERVICE):
+            return self._service(request.path.removeprefix(_SERVICE))
+        name = request.path.removeprefix(_FILE)
+        if request.path.startswith(_FILE) and name in _STATIC:
+            return Response(200, self._static[name], _STATIC[name])
+        return _problem(404, "Not Found", f"there is nothing at {request.path[:100]}")
 
-    async def _status(self, _: web.Request) -> web.Response:
-        body = self._cached("status", lambda: json.dumps(render.status(self._snapshot())).encode() + b"\n")
-        return web.Response(body=body, content_type="application/json")
-
-    async def _service(self, request: web.Request) -> web.Response:
-        name, snapshot = request.match_info["name"], self._snapshot()
-        found = snapshot.services.get(name)
-        if found is None:
-            return _problem(404, "No such service", f"there are {', '.join(list(snapshot.services)[:20])}")
-        return web.json_response(render.service(snapshot, found))
-
-    async def _show_metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._cached("metrics", self._metrics.text), headers={"Content-Type": CONTENT_TYPE})
-
-    async def _livez(self, _: web.Request) -> web.Response:
-        return web.json_response({"alive": True, "turn_age": round(self._shell().turn_age, 3)})
-
-    async def _readyz(self, _: web.Request) -> web.Response:
+    def _ready(self) -> Response:
         snapshot = self._snapshot()
         if snapshot.ready:
-            return web.json_response({"ready": True})
-        waits = ", ".join(snapshot.not_ready) or snapshot.life
-        return _problem(503, "Not ready", f"waits for: {waits}")
+            return _json({"ready": True})
+        return _problem(503, "Not ready", f"waits for: {', '.join(snapshot.not_ready) or snapshot.life}")
 
-    async def _file(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        if name not in _STATIC:
-            raise web.HTTPNotFound
-        return web.Response(body=self._static[name], content_type=_STATIC[name], charset="utf-8")
-
-
-def _make_room(server: web.Server) -> None:
-    """The oldest give way: who opens many, sends slowly or reads nothing keeps nobody else out."""
-    connections = server.connections
-    for old in connections[: max(0, len(connections) - CONNECTIONS_MOST + 1)]:
-        if isinstance(old.transport, asyncio.Transport):
-            old.transport.abort()
+    def _service(self, name: str) -> Response | _Page:
+        snapshot = self._snapshot()
+        found = snapshot.services.get(name)
+        if found is not None:
+            return _Page(_SERVICE + name, lambda: render.service_json(snapshot, found), _JSON)
+        services = snapshot.services
+        some = f" (the first {NAMED_MOST} of {len(services)})" if len(services) > NAMED_MOST else ""
+        return _problem(404, "No such service", f"there are {', '.join(list(services)[:NAMED_MOST]) or 'none'}{some}")
 
 
-def _problem(status: int, title: str, detail: str) -> web.Response:
+def _json(value: dict[str, object]) -> Response:
+    return Response(200, json.dumps(value).encode() + b"\n", _JSON)
+
+
+def _problem(status: int, title: str, detail: str, fields: dict[str, str] | None = None) -> Response:
     """RFC 9457."""
     body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
-    return web.Response(status=status, text=body, content_type="application/problem+json")
+    return Response(status, body.encode(), _PROBLEM, fields or {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import shutil
@@ -12,19 +13,23 @@ import time
 from pathlib import Path
 from typing import Any
 
+from anycast_agent.api import words
+from anycast_agent.api.shapes import Check, Explained, Mood, Names, Neighbor, Prefix, Route, Status, Why, read
+
 DEFAULT_SOCKET = Path("/run/anycast-agent/control.sock")
 EXIT_NO, EXIT_UNREACHABLE = 1, 3
 SHOWN_WITHIN, DONE_WITHIN = 10.0, 60.0
 """For the whole of an answer: an agent that hangs takes a request, and never answers. Seconds."""
 
 ANSWER_MOST = 64 << 20
-_COLOURS = {"ok": "32", "bad": "31", "warn": "33"}
+NEAR_MOST = 5
+_COLOURS = {Mood.OK: "32", Mood.BAD: "31", Mood.WARN: "33", Mood.OFF: "2"}
 
 
 def add_verbs(subparsers: Any) -> None:
     for name, help_, func in (
         ("status", "show what the agent knows and does", status),
-        ("why", "say why a prefix is announced, or is not", why),
+        ("why", "say why prefixes are announced, or are not", why),
         ("reload", "read the configuration again; nothing changes where it is not valid", reload),
         ("handover", "end the agent and leave every route for the next one", handover),
     ):
@@ -33,7 +38,8 @@ def add_verbs(subparsers: Any) -> None:
         verb.add_argument("--output", choices=("text", "json"), default="text")
         verb.set_defaults(func=func)
         if name == "why":
-            verb.add_argument("prefix", help="a prefix that is configured, or its address: 192.0.2.53")
+            verb.add_argument("what", nargs="?", default="", metavar="PREFIX|SERVICE",
+                              help="a prefix or its address, or a service; left out: all that is not well")  # fmt: skip
         if name == "reload":
             verb.add_argument("--force", action="store_true", help="also where more than half would be withdrawn")
         if name == "handover":
@@ -128,13 +134,28 @@ def _fit(value: Any) -> Any:
 
 def status(args: argparse.Namespace) -> int:
     """Every prefix with its decision and reason, every session, every check. Exit 3: the agent cannot be reached."""
-    return _asked(args, show_status, verb="status")
+    return _asked(args, lambda data: show_status(read(Status, data)), verb="status")
 
 
 def why(args: argparse.Namespace) -> int:
-    """The rung of the ladder that decides, its reason and evidence, since when, and what would change it.
-    Exit 1: no such prefix; 3: the agent cannot be reached."""
-    return _asked(args, show_why, verb="why", prefix=args.prefix)
+    """What is on the wire, the rung of the ladder that decides, its reason and evidence, since when, and what would
+    change it: of a prefix, of all prefixes of a service, or of every prefix that is not well. Exit 1: there is no such
+    prefix or service; 3: the agent cannot be reached."""
+    code = _asked(args, lambda data: show_why(read(Why, data)), verb="why", prefix=args.what)
+    if code == EXIT_NO and args.output == "text":
+        print(_near(args), file=sys.stderr)
+    return code
+
+
+def _near(args: argparse.Namespace) -> str:
+    """What was perhaps meant. It is looked for here: over thousands of names it would keep the agent."""
+    try:
+        names = read(Names, _fit(ask(args.socket, verb="names")["data"])).names
+    except (Unreachable, ValueError):
+        return "`anycast-agent status` lists what there is"
+    near = difflib.get_close_matches(args.what, names, n=NEAR_MOST, cutoff=0.6) or list(names[:NEAR_MOST])
+    rest = f" ({len(near)} of {len(names)}; `anycast-agent status` lists all)" if len(near) < len(names) else ""
+    return f"there are {', '.join(near)}{rest}" if near else "nothing is configured here"
 
 
 def reload(args: argparse.Namespace) -> int:
@@ -159,10 +180,10 @@ def handover(args: argparse.Namespace) -> int:
 # --- for people ---------------------------------------------------------------------------------------------
 
 
-def _paint(text: str, kind: str) -> str:
+def _paint(text: str, mood: Mood) -> str:
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
-    return f"\033[{_COLOURS[kind]}m{text}\033[0m"
+    return f"\033[{_COLOURS[mood]}m{text}\033[0m"
 
 
 def _age(seconds: float | None) -> str:
@@ -185,62 +206,75 @@ def _table(rows: list[tuple[str, ...]], *, cut: bool = False) -> list[str]:
     return [f"{line[: most - 1]}…" if 0 < most < len(line) else line for line in lines]
 
 
-def show_status(s: dict[str, Any]) -> list[str]:
-    lines = [f"{s['node']} {s['site']}: {s['life']} for {_age(s['life_age'])}, speaker {s['speaker']['state']}"
-             f"{' (' + s['speaker']['why'] + ')' if s['speaker']['why'] else ''}"]  # fmt: skip
-    if s["waits_for"]:
-        lines.append(_paint(f"waits for: {', '.join(s['waits_for'])}", "warn"))
-    for error in s["configuration"]["errors"]:
-        lines.append(_paint(f"reload refused {_age(s['configuration']['failed_age'])} ago: {error}", "bad"))
-    lines += [_paint(f"warning: {subject}: {text}", "warn") for subject, text in s["warnings"].items()]
-    rows: list[tuple[str, ...]] = [("PREFIX", "SERVICE", "DECISION", "RUNG", "REASON", "FOR", "ROUTES")]
-    for name, service in s["services"].items():
-        for p in service["prefixes"]:
-            decision = f"announce {p['tier']}" if p["announce"] else "no"
-            sent = sum(r["sent"] is True for r in p["routes"])
-            taken = sum(r["taken"] is not None and r["taken_known"] for r in p["routes"])
-            routes = f"{taken} taken, {sent} sent of {len(p['routes'])}"
-            rows.append((p["prefix"], name, decision, str(p["rung"]), p["reason"], _age(p["age"]), routes))
-    lines += ["", *_table(rows), ""]
-    rows = [("NEIGHBOR", "ADDRESS", "AS", "SESSION", "FOR", "WHY")]
-    rows += [
-        (n["name"], n["address"], str(n["remote_as"]), n["session"], _age(n["age"]), n["why"]) for n in s["neighbors"]
-    ]
-    lines += [*_table(rows, cut=True), ""]
-    rows = [("CHECK", "ASKS", "VERDICT", "LAST", "AGO", "DETAIL")]
-    for name, service in s["services"].items():
-        for c in service["checks"]:
-            verdict = c["verdict"] + (" stale" if c["stale"] else "")
-            last = str(c["outcome"] or "–")
-            rows.append((f"{name}/{c['name']}", c["asks"], verdict, last, _age(c["probe_age"]), c["detail"]))
-    return lines + _table(rows, cut=True)
-
-
-def show_why(p: dict[str, Any]) -> list[str]:
-    said = f"announced, {p['tier']}" if p["announce"] else "not announced"
+def show_status(s: Status) -> list[str]:
+    site = f" {s.site}" if s.site else ""
+    why = f" ({s.speaker.why})" if s.speaker.why else ""
     lines = [
-        f"{p['prefix']} of {p['service']}: {_paint(said, 'ok' if p['announce'] else 'bad')}, for {_age(p['age'])}",
-        f"  rung      {p['rung']}. {p['rung_title']}",
-        f"  reason    {p['reason']}",
-        f"  evidence  {p['evidence']}",
-        f"  changes   {p['remedy']}" + (f"; {_age(p['remaining'])} left" if p["remaining"] is not None else ""),
+        f"{s.node}{site}: {_paint(s.headline, s.mood)}",
+        f"{s.life} for {_age(s.life_age)}, speaker {s.speaker.state}{why}",
     ]
-    address = p["address"]
-    there = (
-        f"on {address['interface']}, {'ours' if address['ours'] else 'not ours'}"
-        if address["there"]
-        else ("not on the node" if address["known"] else "whether it is on the node is not known")
-    )
-    lines.append(f"  address   {there}" + (f"; {address['error']}" if address["error"] else ""))
-    for r in p["routes"]:
-        # What is not sent was taken back then, or never was anything.
-        gone = "not sent" if r["sent_age"] is None else "withdrawal sent"
-        sent = {True: "sent", False: gone, None: "sent: not known"}[r["sent"]]
-        taken = ("taken" if r["taken"] is not None else "not taken") + ("" if r["taken_known"] else " when last known")
-        facts = ["wanted" if r["wanted"] is not None else "not wanted", taken, sent + _ago(r["sent_age"])]
-        facts += ["echoed"] * r["echoed"] + ["adopted"] * r["adopted"] + [f"error: {r['error']}"] * bool(r["error"])
-        lines.append(f"  route     {r['neighbor']}: {', '.join(facts)}; session {r['session']}")
-    for c in p["checks"]:
-        lines.append(f"  check     {c['name']} ({c['scope']}): {c['verdict']}, last {c['outcome'] or 'none yet'}"
-                     f"{_ago(c['probe_age'])} {c['detail']}".rstrip())  # fmt: skip
+    if s.waits_for:
+        lines.append(_paint(f"waits for: {', '.join(s.waits_for)}", Mood.WARN))
+    refused = f"reload refused {_age(s.configuration.failed_age)} ago"
+    lines += [_paint(f"{refused}: {error}", Mood.BAD) for error in s.configuration.errors]
+    lines += [_paint(f"warning: {subject}: {text}", Mood.WARN) for subject, text in s.warnings.items()]
+    prefixes = [_prefix_row(p) for service in s.services.values() for p in service.prefixes]
+    checks = [_check_row(name, c) for name, service in s.services.items() for c in service.checks]
+    lines += ["", *_table([("PREFIX", "SERVICE", "STATE", "RUNG", "REASON", "FOR", "ROUTES"), *prefixes]), ""]
+    sessions = [("NEIGHBOR", "ADDRESS", "AS", "SESSION", "FOR", "WHY"), *map(_session_row, s.neighbors)]
+    lines += [*_table(sessions, cut=True), ""]
+    return lines + _table([("CHECK", "ASKS", "VERDICT", "LAST", "AGO", "DETAIL"), *checks], cut=True)
+
+
+def _prefix_row(p: Prefix) -> tuple[str, ...]:
+    state = p.state + (f", {p.tier}" if p.tier not in (None, "full") else "")
+    said = [words.sent(r) for r in p.routes]
+    unknown = f", {said.count('sent unknown')} unknown" if "sent unknown" in said else ""
+    routes = f"sent to {said.count('sent')} of {len(said)}{unknown}"
+    return p.prefix, p.service, state, str(p.rung), p.reason, _age(p.age), routes
+
+
+def _session_row(n: Neighbor) -> tuple[str, ...]:
+    return n.name, n.address, str(n.remote_as), n.session, _age(n.age), words.session_why(n)
+
+
+def _check_row(service: str, c: Check) -> tuple[str, ...]:
+    verdict = c.verdict + (" stale" if c.stale else "")
+    return f"{service}/{c.name}", c.asks, verdict, c.outcome or "–", _age(c.probe_age), c.detail
+
+
+def show_why(w: Why) -> list[str]:
+    if w.asked:
+        return [line for number, e in enumerate(w.prefixes) for line in [""] * (number > 0) + _explained(e)]
+    lines = [_paint(w.headline, w.mood)]
+    for explained in w.prefixes:
+        lines += ["", *_explained(explained)]
+    if w.left_out:
+        others = f"the other {w.left_out}" if w.prefixes else f"all {w.left_out}"
+        lines += ["", f"{others}: announced at their best, at every neighbor"]
     return lines
+
+
+def _explained(e: Explained) -> list[str]:
+    p = e.prefix
+    left = f"; {_age(p.remaining)} left" if p.remaining is not None else ""
+    return [
+        f"{p.prefix} of {p.service}: {_paint(p.headline, p.mood)}",
+        f"  rung      {p.rung}. {p.rung_title}, for {_age(p.age)}",
+        f"  reason    {p.reason}",
+        f"  evidence  {p.evidence}",
+        f"  changes   {p.remedy}{left}",
+        f"  address   {words.address(p.address)}",
+        *(_route_line(r) for r in p.routes),
+        *(_check_line(c) for c in e.checks),
+    ]
+
+
+def _route_line(r: Route) -> str:
+    error = f"; error: {r.error}" if r.error else ""
+    return f"  route     {r.neighbor}: {', '.join(words.facts(r, _ago(r.sent_age)))}; session {r.session}{error}"
+
+
+def _check_line(c: Check) -> str:
+    last = f"last {c.outcome or 'none yet'}{_ago(c.probe_age)}"
+    return f"  check     {c.name} ({c.scope}): {c.verdict}, {last} {c.detail}".rstrip()

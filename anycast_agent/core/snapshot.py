@@ -73,6 +73,16 @@ class RouteSnapshot:
     will: Will
     session: SessionState
 
+    @property
+    def on_wire(self) -> bool | None:
+        """Whether the neighbor has it from us: it was sent, on a session that is established. None: not known."""
+        if self.sent and self.session is SessionState.UP:
+            return True
+        if self.sent is False or self.session in (SessionState.DOWN, SessionState.CONNECTED):
+            return False
+        never = self.taken_known and self.taken is None and self.sent_at is None and not self.pending
+        return False if never else None
+
 
 @dataclass(frozen=True, slots=True)
 class PrefixSnapshot:
@@ -93,6 +103,12 @@ class PrefixSnapshot:
     changes: int
     """How often the prefix went from announced to not, or back, since the start."""
     routes: tuple[RouteSnapshot, ...]
+
+    @property
+    def on_wire(self) -> bool | None:
+        """Whether it was sent on at least one established session. None: not known."""
+        found = [r.on_wire for r in self.routes]
+        return True if True in found else None if None in found else False
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,9 @@ async def test_the_page_shows_every_prefix_with_its_reason(tmp_path: Path) -> No
         assert "health_down" in text
 
 
+LOADED = """new Promise((r) => document.readyState === "complete" ? r() : addEventListener("load", r)).then(() => %s)"""
+
+
 async def evaluated(profile: Path, url: str, script: str) -> object:
     """What a script comes to in the page, as its reader's own hand would do it: the page's policy allows no other."""
     size = "--window-size=500,800"
@@ -67,7 +70,8 @@ async def evaluated(profile: Path, url: str, script: str) -> object:
                     break
                 await asyncio.sleep(0.05)
             async with client.ws_connect(pages[0]["webSocketDebuggerUrl"]) as page:
-                parameters = {"expression": script, "awaitPromise": True, "returnByValue": True}
+                expression = LOADED % script
+                parameters = {"expression": expression, "awaitPromise": True, "returnByValue": True}
                 while True:  # one that the page's arrival cut off is asked again
                     await page.send_json({"id": 1, "method": "Runtime.evaluate", "params": parameters})
                     answer = await page.receive_json()

@@ -106,7 +106,7 @@ def test_where_all_is_well_it_is_announced_in_full() -> None:
         LAST,
         Reason.HEALTHY,
         "1 of 1 local checks up, 1 needed",
-        "nothing: it is announced at its best",
+        "nothing: it may be announced at its best",
         Tier.FULL,
     )
 

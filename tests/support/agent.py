@@ -210,7 +210,9 @@ class Agent:
         return dict((await self.ask(verb="status"))["data"])
 
     async def why(self, prefix: str = V4) -> dict[str, Any]:
-        return dict((await self.ask(verb="why", prefix=prefix))["data"])
+        """Of one prefix: its shape, and the checks that it rests on."""
+        (found,) = (await self.ask(verb="why", prefix=prefix))["data"]["prefixes"]
+        return {**found["prefix"], "checks": found["checks"]}
 
     async def until(self, condition: Callable[[dict[str, Any]], bool], deadline: float = 20.0) -> dict[str, Any]:
         """Ask for the status until the condition holds."""

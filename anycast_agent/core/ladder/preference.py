@@ -13,4 +13,4 @@ def ask(case: Case, now: float) -> Finding | None:
     if fact.health.shared_down:
         evidence = wording.failing(fact, Scope.SHARED)
         return allow(Tier.DEGRADED, Reason.SHARED_CHECK_DOWN, evidence, "the shared check succeeds again")
-    return allow(Tier.FULL, Reason.HEALTHY, wording.standing(fact), "nothing: it is announced at its best")
+    return allow(Tier.FULL, Reason.HEALTHY, wording.standing(fact), "nothing: it may be announced at its best")

@@ -1,0 +1,117 @@
+"""What is said first of a prefix and of the node: the wire, and what keeps it from being as it should. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from anycast_agent.api.shapes import Counts, Mood, State
+from anycast_agent.core.model import Reason, SessionState, Tier
+from anycast_agent.core.snapshot import NeighborSnapshot, PrefixSnapshot, RouteSnapshot
+
+NAMED_MOST = 3
+"""Neighbors that a headline names."""
+
+_NOT_WANTED = frozenset({Reason.DISABLED, Reason.OBSERVE_ONLY})
+_HOW = {Tier.FULL: "healthy", Tier.DEGRADED: "degraded", Tier.ADOPTED: "kept from an earlier run"}
+_WORST_FIRST = (Mood.BAD, Mood.WARN, Mood.OFF, Mood.OK)
+
+Neighbors = Mapping[str, NeighborSnapshot]
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    state: State
+    mood: Mood
+    text: str
+    remedy: str
+    """What would make it better; empty: what the ladder says would."""
+
+
+def of_prefix(p: PrefixSnapshot, neighbors: Neighbors) -> Headline:
+    if not p.decision.announce:
+        return _unwanted(p)
+    wanted = [r for r in p.routes if r.wanted is not None]
+    missing = [r for r in wanted if r.on_wire is not True]
+    how = _HOW[p.decision.tier or Tier.FULL]
+    why = _listed([_missing(r) for r in missing]) or "no neighbor is configured for it"
+    remedy = _listed([_remedy(r, neighbors) for r in missing])
+    if p.on_wire is None:
+        return Headline(State.UNKNOWN, Mood.WARN, f"{how}; unknown whether a router has it: {why}", remedy)
+    if not p.on_wire:
+        remedy = remedy or "a neighbor that takes routes of this family"
+        return Headline(State.NO_ROUTER, Mood.BAD, f"{how}, but on no router: {why}", remedy)
+    full = p.decision.tier is Tier.FULL
+    if full and not missing:
+        return Headline(State.ANNOUNCED, Mood.OK, "announced", "nothing: it is announced at its best")
+    text = "announced" if full else f"announced, {p.decision.tier}"
+    if missing:
+        text += f", at {len(wanted) - len(missing)} of {len(wanted)} neighbors: {why}"
+    return Headline(State.ANNOUNCED, Mood.WARN, text, remedy)
+
+
+def _unwanted(p: PrefixSnapshot) -> Headline:
+    has = [r.neighbor for r in p.routes if r.on_wire]
+    if has:
+        remedy = f"the withdrawal goes out, or the session ends; then: {p.decision.remedy}"
+        return Headline(State.LEFT, Mood.BAD, f"not to be announced, but still announced at {_listed(has)}", remedy)
+    if p.on_wire is None:
+        return Headline(State.UNKNOWN, Mood.WARN, "not to be announced; unknown whether a router still has it", "")
+    return Headline(State.WITHDRAWN, Mood.OFF if p.decision.reason in _NOT_WANTED else Mood.BAD, "not announced", "")
+
+
+def _missing(r: RouteSnapshot) -> str:
+    """Why a route that is wanted is not known to be on the wire."""
+    match r.session:
+        case SessionState.DOWN:
+            return f"{r.neighbor} is down"
+        case SessionState.CONNECTED:
+            return f"{r.neighbor} is not established yet"
+        case SessionState.UNKNOWN:
+            return f"the session to {r.neighbor} is unknown"
+    if r.error:
+        return f"{r.neighbor} cannot be sent it ({r.error})"
+    return f"{r.neighbor} has not been sent it yet" if r.on_wire is False or r.pending else f"{r.neighbor} is unknown"
+
+
+def _remedy(r: RouteSnapshot, neighbors: Neighbors) -> str:
+    neighbor = neighbors.get(r.neighbor)
+    why = f" ({neighbor.why})" if neighbor is not None and neighbor.why else ""
+    if r.session in (SessionState.DOWN, SessionState.CONNECTED):
+        return f"the session to {r.neighbor} comes up{why}"
+    if r.session is SessionState.UNKNOWN:
+        return f"the speaker tells of the session to {r.neighbor}{why}"
+    return f"the speaker sends it to {r.neighbor}; the agent tries again by itself"
+
+
+def _listed(texts: list[str]) -> str:
+    more = f" and {len(texts) - NAMED_MOST} more" if len(texts) > NAMED_MOST else ""
+    return ", ".join(texts[:NAMED_MOST]) + more
+
+
+def worst(moods: Iterable[Mood]) -> Mood:
+    found = set(moods)
+    return next((mood for mood in _WORST_FIRST if mood in found), Mood.OK)
+
+
+def counted(states: Iterable[tuple[State, Mood]], neighbors: Iterable[NeighborSnapshot]) -> Counts:
+    found, sessions = list(states), [n.state for n in neighbors]
+    off = sum(mood is Mood.OFF for _, mood in found)
+    return Counts(
+        prefixes=len(found) - off,
+        announced=sum(state is State.ANNOUNCED for state, _ in found),
+        unknown=sum(state is State.UNKNOWN for state, _ in found),
+        off=off,
+        sessions=len(sessions),
+        sessions_up=sessions.count(SessionState.UP),
+        sessions_unknown=sessions.count(SessionState.UNKNOWN),
+    )
+
+
+def of_node(c: Counts) -> str:
+    """``3 of 12 prefixes announced, 1 of 3 sessions up``."""
+    unknown = f" ({c.unknown} unknown)" if c.unknown else ""
+    off = f", {c.off} not wanted here" if c.off else ""
+    no_word = f" ({c.sessions_unknown} unknown)" if c.sessions_unknown else ""
+    prefixes = f"{c.announced} of {c.prefixes} prefix{'' if c.prefixes == 1 else 'es'} announced{unknown}{off}"
+    return f"{prefixes}, {c.sessions_up} of {c.sessions} session{'' if c.sessions == 1 else 's'} up{no_word}"

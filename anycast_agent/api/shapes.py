@@ -1,0 +1,331 @@
+"""What is shown, as values: the page, JSON and the command line are made from these, and from nothing else.
+
+Every instant is an age in seconds. Wanted, taken, sent, echoed and the session are five facts, each with its own age.
+The headline is the wire: what was sent on an established session, not what the ladder would like.
+
+What is not known is ``Known.UNKNOWN``: "unknown" in words, ``null`` in JSON, ``NaN`` in the metrics.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum, StrEnum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+class Known(Enum):
+    YES = True
+    NO = False
+    UNKNOWN = None
+
+    def say(self, yes: str, no: str, what: str) -> str:
+        """In words; ``what`` is what is unknown."""
+        return {Known.YES: yes, Known.NO: no, Known.UNKNOWN: f"{what} unknown"}[self]
+
+
+class State(StrEnum):
+    """A prefix in two words: what is wanted, and what is on the wire."""
+
+    ANNOUNCED = "announced"
+    NO_ROUTER = "on no router"
+    """It may be announced, and no established session carries it."""
+    UNKNOWN = "unknown"
+    """Nobody knows whether a router has it."""
+    LEFT = "still announced"
+    """It is not to be announced, and a router still has it."""
+    WITHDRAWN = "not announced"
+
+
+class Mood(StrEnum):
+    """How it is painted."""
+
+    OK = "ok"
+    WARN = "warn"
+    BAD = "bad"
+    OFF = "off"
+    """Nobody wants it: neither good nor bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """Only what is set."""
+
+    next_hop: str | None = None
+    med: int | None = None
+    local_preference: int | None = None
+    as_path: tuple[int, ...] | None = None
+    communities: tuple[str, ...] | None = None
+    large_communities: tuple[str, ...] | None = None
+    extended_communities: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    neighbor: str
+    session: str
+    on_wire: Known
+    wanted: Attributes | None
+    wanted_age: float | None
+    taken: Attributes | None
+    taken_known: bool
+    taken_age: float | None
+    sent: Known
+    sent_age: float | None
+    echoed: bool
+    echoed_age: float | None
+    adopted: bool
+    pending: str
+    error: str
+    will: str
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    there: bool
+    known: bool
+    interface: str | None
+    ours: bool | None
+    age: float | None
+    error: str
+    repairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    prefix: str
+    service: str
+    state: State
+    mood: Mood
+    headline: str
+    """The state with what it rests on: ``healthy, but on no router: leaf1-v6 is down``."""
+    on_wire: Known
+    announce: bool
+    """What the ladder says."""
+    tier: str | None
+    rung: int
+    rung_title: str
+    reason: str
+    evidence: str
+    remedy: str
+    """What would change it."""
+    remaining: float | None
+    age: float | None
+    health: str
+    health_age: float | None
+    flaps: float
+    changes: int
+    address: Address
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    name: str
+    asks: str
+    type: str
+    scope: str
+    verdict: str
+    state: str
+    age: float | None
+    stale: bool
+    in_a_row: int
+    outcome: str | None
+    detail: str
+    duration: float | None
+    probe_age: float | None
+    next_in: float | None
+    interval: float
+    fast: bool
+    probes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    name: str
+    health: str
+    checks: tuple[Check, ...]
+    prefixes: tuple[Prefix, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    name: str
+    address: str
+    remote_as: int
+    local_as: int
+    session: str
+    age: float | None
+    why: str
+    flaps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    state: str
+    age: float | None
+    pipe: str
+    why: str
+    answered_age: float | None
+    exabgp_age: float | None
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    known: bool
+    report_age: float | None
+    links: Mapping[str, bool]
+    way_back: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    age: float | None
+    reloads_ok: int
+    reloads_failed: int
+    errors: tuple[str, ...]
+    failed_age: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    prefixes: int = 0
+    """Those that somebody wants here."""
+    announced: int = 0
+    unknown: int = 0
+    off: int = 0
+    """Disabled, or only observed."""
+    sessions: int = 0
+    sessions_up: int = 0
+    sessions_unknown: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole of it, as ``/api/v1/status`` has it."""
+
+    version: str
+    node: str
+    site: str
+    headline: str
+    """``3 of 12 prefixes announced, 1 of 3 sessions up``."""
+    mood: Mood
+    counts: Counts
+    life: str
+    life_age: float | None
+    uptime: float | None
+    ready: bool
+    waits_for: tuple[str, ...]
+    speaker: Speaker
+    neighbors: tuple[Neighbor, ...]
+    kernel: Kernel
+    configuration: Configuration
+    warnings: Mapping[str, str]
+    adapter_failures: Mapping[str, int]
+    open_actions: int
+    overdue_actions: int
+    services: Mapping[str, Service]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why one prefix is as it is."""
+
+    prefix: Prefix
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What ``why`` is answered: a prefix, a service's prefixes, or those of the node that want a person's attention."""
+
+    headline: str
+    mood: Mood
+    asked: str
+    """Empty: for the whole node, of which only what is not well is explained."""
+    left_out: int
+    """Prefixes of the node that are announced as well as can be."""
+    prefixes: tuple[Explained, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A route that is with the speaker."""
+
+    neighbor: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The configuration as it was read, whatever stands in the files by now, and what is announced of it."""
+
+    files: Mapping[str, str]
+    announced: tuple[Announced, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """All that ``why`` answers to: services and prefixes."""
+
+    names: tuple[str, ...]
+
+
+# --- to JSON and back --------------------------------------------------------------------------------------------
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Known):
+        return value.value
+    if isinstance(value, Attributes):
+        return {f.name: v for f in fields(value) if (v := getattr(value, f.name)) is not None}
+    if is_dataclass(value):
+        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+    raise TypeError(f"no shape: {value!r}")
+
+
+to_json = json.JSONEncoder(default=_plain).encode
+
+
+def read(shape: type[T], value: Any) -> T:
+    """A shape from what JSON says. What we do not know is left out; ValueError where it does not fit."""
+    return _read(shape, value)  # type: ignore[no-any-return]
+
+
+def _read(hint: Any, value: Any) -> Any:
+    if is_dataclass(hint):
+        return _read_fields(hint, value)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        return None if value is None and NoneType in inner else _read(inner[0], value)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_read(inner[0], v) for v in value)
+    if origin is Mapping and isinstance(value, dict):
+        return {_read(inner[0], k): _read(inner[1], v) for k, v in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and (hint is not int or not isinstance(value, bool)):
+        return value
+    raise ValueError(f"{value!r:.80} is not {hint}")
+
+
+_hints = cache(get_type_hints)
+
+
+def _read_fields(shape: Any, value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r:.80} is no {shape.__name__}")
+    hints = _hints(shape)
+    known = {f.name: value[f.name] for f in fields(shape) if f.name in value}
+    try:
+        return shape(**{name: _read(hints[name], found) for name, found in known.items()})
+    except TypeError as error:  # a field that is not there
+        raise ValueError(str(error)) from None

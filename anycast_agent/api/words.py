@@ -1,0 +1,39 @@
+"""The words that the page and the command line share: one wording for one fact."""
+
+from __future__ import annotations
+
+from anycast_agent.api.shapes import Address, Known, Neighbor, Route
+
+
+def sent(route: Route) -> str:
+    """Of the UPDATE: an announcement that stands, a withdrawal, none, or unknown."""
+    if route.on_wire is Known.NO:
+        withdrawn = route.sent is Known.NO and route.session == "up" and route.sent_age is not None
+        return "withdrawal sent" if withdrawn else "not sent"
+    return route.on_wire.say("sent", "not sent", "sent")
+
+
+def taken(route: Route) -> str:
+    """Of ExaBGP's answer: it is with the speaker, or not, or unknown."""
+    known = Known(route.taken is not None) if route.taken_known else Known.UNKNOWN
+    return known.say("taken", "not taken", "taken")
+
+
+def facts(route: Route, sent_ago: str = "") -> list[str]:
+    """Wanted, taken, sent, echoed: each by its own name, the session apart."""
+    said = sent(route)
+    found = ["wanted" if route.wanted is not None else "not wanted", taken(route)]
+    found.append(said + sent_ago if said in ("sent", "withdrawal sent") else said)
+    return found + ["echoed"] * route.echoed + ["adopted"] * route.adopted
+
+
+def address(a: Address) -> str:
+    if a.there:
+        text = f"on {a.interface}, {'ours' if a.ours else 'not ours'}"
+    else:
+        text = "not on the node" if a.known else "unknown"
+    return text + (f"; {a.error}" if a.error else "")
+
+
+def session_why(n: Neighbor) -> str:
+    return n.why or ("" if n.session == "up" else "the speaker has given no reason yet")
