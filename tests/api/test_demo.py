@@ -122,7 +122,7 @@ def test_without_namespaces_the_demo_runs_on_loopback_and_says_why(folder: Path)
             words = re.search(r"^In words: (.*)$", said, re.MULTILINE)
             assert words is not None, said
             asked = subprocess.run(words[1].split(), capture_output=True, text=True, check=False, timeout=WITHIN)
-            assert asked.stdout.startswith("192.0.2.53/32 of demo: announced, full"), asked
+            assert asked.stdout.startswith("192.0.2.53/32 of demo: announced\n"), asked
         finally:
             demo.send_signal(signal.SIGINT)
 
