@@ -123,7 +123,7 @@ def test_why_says_rung_reason_evidence_age_and_remedy() -> None:
     world.until(lambda w: not w.router, 10)
     world.run(3.0)
     said = explained(world, "192.0.2.53")
-    assert (said["rung"], said["reason"], said["announce"]) == (8, "health_down", False)
+    assert (said["rung"], said["reason"], said["announce"]) == (9, "health_down", False)
     assert "check answers: refused" in said["evidence"]
     assert "1 of 1 local checks up" in said["remedy"]
     assert 2.9 < said["age"] < 3.2
@@ -290,7 +290,7 @@ def test_series_are_there_from_the_start_and_tell_the_facts_apart() -> None:
     ]
     assert facts == [1, 1, 0, 0]
     assert value(found, "anycast_session_up", neighbor=LEAF1) == 0
-    assert value(found, "anycast_prefix_reason", prefix=V4, reason="healthy", rung="11") == 1
+    assert value(found, "anycast_prefix_reason", prefix=V4, reason="healthy", rung="12") == 1
     assert value(found, "anycast_agent_state", state="running") == 1
 
 
@@ -455,7 +455,7 @@ async def test_the_live_verbs(tmp_path: Path) -> None:
         code, out, _ = await run("status", "--output", "json", *where)
         assert (code, json.loads(out)["services"]["dns"]["health"]) == (0, "up")
         code, out, _ = await run("why", "192.0.2.53", *where)
-        assert (code, "rung      11. preference" in out) == (0, True)
+        assert (code, "rung      12. preference" in out) == (0, True)
         code, _, err = await run("why", "192.0.2.54", *where)
         assert (code, "no prefix and no service '192.0.2.54' is configured here\nthere are 192.0.2.53/32" in err) == (
             1,
