@@ -126,7 +126,7 @@ def _table(title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) 
     head = "".join(f'<th scope="col">{h}</th>' for h in heads)
     yield f'<h2 id="{title}">{title}</h2>'
     yield f'<div class="wide" tabindex="0" role="region" aria-labelledby="{title}">'
-    yield f"<table><thead><tr>{head}</tr></thead><tbody>"
+    yield f"<table><thead><tr>{head}</tr></thead><tbody data-key='{title}'>"
     for key, *cells in rows:
         row = "".join(f'<td data-head="{h}">{cell}</td>' for h, cell in zip(heads, cells, strict=True))
         yield f'<tr data-key="{escape(key)}">{row}</tr>\n'
