@@ -299,7 +299,7 @@ def _traffic(args: argparse.Namespace) -> int:
     scene = scene_of(lab.topology)
     seconds = min(args.seconds or 600.0, 600.0)
     drill = drills.Drill(title="traffic", before=0, after=0, patience=0, steps=(drills.Step(wait=seconds),))
-    conductor = Conductor(lab, scene.model_copy(update={"steady": {}}), "traffic", drill, lambda *_: None)
+    conductor = Conductor(lab, scene, "traffic", drill, lambda *_: None, steady_first=False)
     try:
         story = asyncio.run(alongside(conductor, scene))
     except KeyboardInterrupt:

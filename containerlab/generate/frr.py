@@ -130,10 +130,13 @@ def provider_policy(node: str) -> str:
         + match("CUSTOMER-IN", 20, "AGGREGATE", "set local-preference 200", f"set community {asn}:100 additive")
         + match("CUSTOMER-OUT", 10, "DEFAULT")
         + match("CUSTOMER-OUT", 20, "CUSTOMERS")
-        + match("PEER-IN", 10, "AGGREGATE")
-        + match("PEER-IN", 20, "CUSTOMERS")
-        + match("PEER-OUT", 10, "AGGREGATE", "match community LONGER", f"set as-path prepend {asn} {asn} {asn}")
-        + match("PEER-OUT", 20, "AGGREGATE", "match community CUSTOMER")
+        + "! Our own communities are ours alone: a peer must not make itself a customer with them, nor learn who is one.\n"
+        + f"bgp community-list expanded OURS seq 5 permit ^{asn}:\n"
+        + match("PEER-IN", 10, "AGGREGATE", "set comm-list OURS delete")
+        + match("PEER-IN", 20, "CUSTOMERS", "set comm-list OURS delete")
+        + match("PEER-OUT", 10, "AGGREGATE", "match community LONGER", f"set as-path prepend {asn} {asn} {asn}",
+                "set comm-list OURS delete")
+        + match("PEER-OUT", 20, "AGGREGATE", "match community CUSTOMER", "set comm-list OURS delete")
         + "bgp as-path access-list OWN seq 5 permit ^$\n"
         + match("PEER-OUT", 30, "CUSTOMERS", "match as-path OWN")
     )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 from lab.drills import drill
 from lab.net import links
 from lab.net.lab import Lab, LabError
+from lab.net.topology import Link
 
 
 def do(lab: Lab, act: drill.Act) -> str:
@@ -93,19 +94,24 @@ def mend(lab: Lab, what: drill.LinkOnly) -> str:
 
 
 def lossy(lab: Lab, what: drill.Lossy) -> str:
-    return _links(lab, what, lambda link: _lose(lab, link, what.percent), f"loses {what.percent} %")
+    return _links(
+        lab,
+        what,
+        lambda link: _lose(lab, link, what.percent, what.family),
+        f"loses {what.percent} %{what.family and ' of '}{what.family}",
+    )
 
 
 def clean(lab: Lab, what: drill.LinkOnly) -> str:
     return _links(lab, what, lambda link: _lose(lab, link, 0), "loses nothing again")
 
 
-def _lose(lab: Lab, link: Any, percent: int) -> None:
+def _lose(lab: Lab, link: Link, percent: int, family: str = "") -> None:
     for end in link.ends:
-        links.lose(end, lab.nodes[end.node], percent)
+        links.lose(end, lab.nodes[end.node], percent, family)
 
 
-def _links(lab: Lab, what: drill.LinkOnly, do_one: Callable[[Any], None], verb: str) -> str:
+def _links(lab: Lab, what: drill.LinkOnly, do_one: Callable[[Link], None], verb: str) -> str:
     for one, other in what.links:
         do_one(lab.link(one, other))
     return f"{', '.join('–'.join(pair) for pair in what.links)}: {verb}"

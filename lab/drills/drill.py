@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
-from anycast_agent.config.types import duration
 from lab import documents
 from lab.documents import Document, OneOf
+from lab.drills.expect import (
+    Back,
+    Bound,
+    Effect,
+    Expect,
+    Seconds,
+    effect_problems,
+    expected_problems,
+    nobody,
+    variant_problems,
+)  # fmt: skip
+from lab.drills.says import Says
 from lab.drills.scene import Expected, Scene
 from lab.net.topology import Topology
-
-Seconds = Annotated[float, BeforeValidator(duration)]
-
-
-def _by_variant(value: Any) -> Any:
-    return value if isinstance(value, dict) else {"": value}
-
-
-Bound = Annotated[dict[str, Seconds], Field(min_length=1), BeforeValidator(_by_variant)]
-"""One duration, or one for each variant."""
-
-
-def bound(value: Bound, variant: str) -> float | None:
-    return value.get(variant, value.get(""))
 
 
 class Selection(Document):
@@ -98,6 +95,8 @@ class LinkOnly(Document):
 
 class Lossy(LinkOnly):
     percent: int = Field(ge=1, le=100)
+    family: Literal["", "IPv4", "IPv6"] = ""
+    """Empty: whatever crosses the link, ARP too."""
 
 
 class Run(Selection):
@@ -137,41 +136,11 @@ class Step(OneOf):
     recover: Act | None = None
     wait: Seconds | None = None
     tables: Annotated[Expected, Field(min_length=1)] | None = None
-    """They have to be so, within `patience`; what is not named may be anything."""
+    """They have to be so within `patience`, and to stay so for a while. Tables that are not named may be anything."""
+    says: Annotated[tuple[Says, ...], Field(min_length=1)] | None = None
+    """Commands in nodes have to say so within `patience`, and to go on saying so for a while."""
     steady: Seconds | None = None
-    """All tables have to be as they are while nothing is wrong, within so long."""
-
-
-class Who(Document):
-    client: str = ""
-    protocol: Literal["", "dns", "http"] = ""
-    family: Literal["", "IPv4", "IPv6"] = ""
-
-
-class Loss(Who):
-    within: Bound
-    """The longest stretch in which requests were lost; it has to end before the drill does."""
-    share: float | None = Field(None, gt=0, le=1)
-    """So much of what was sent in such a stretch may be lost at the most."""
-
-
-class AnsweredBy(Who):
-    only: tuple[str, ...] = Field(min_length=1)
-    after: Seconds = 0.3
-    """From so long after the last fault, and after the tables are as expected of it, until something recovers."""
-
-
-class Expect(OneOf):
-    """One thing that is expected. Exactly one key."""
-
-    no_loss: Who | None = None
-    loss: Loss | None = None
-    answered_by: AnsweredBy | None = None
-    detected: Bound | None = None
-    withdrawn: Bound | None = None
-    table: Bound | None = None
-    flaps: int | None = Field(None, ge=0)
-    """No more changes of a table and back than this."""
+    """Within so long, tables and routers have to be as they are while nothing is wrong, and to stay so for a while."""
 
 
 class Traffic(Document):
@@ -181,10 +150,13 @@ class Traffic(Document):
     http: float = Field(20, ge=0, le=200)
     timeout: Seconds = Field(1.0, gt=0, le=10)
 
+    def rate(self, protocol: str) -> float:
+        return self.http if protocol == "http" else self.dns
+
 
 class Objective(Document):
     restore: Bound
-    """What the service promises: nothing is lost any more, so long after the fault."""
+    """What the service promises: so long after the fault, each flow loses nothing any more."""
 
 
 class Drill(Document):
@@ -199,7 +171,10 @@ class Drill(Document):
     after: Seconds = 1.0
     patience: Seconds = 15.0
     steps: tuple[Step, ...] = Field(min_length=1)
+    effect: tuple[Effect, ...] = ()
     expect: tuple[Expect, ...] = ()
+    """Of the fault: from a fault until the next recovery, or the end."""
+    back: tuple[Back, ...] = ()
     objective: Objective | None = None
 
 
@@ -225,44 +200,45 @@ def act(text: str, topology: Topology) -> Act:
 
 
 def _problems(drill: Drill, topology: Topology, scene: Scene) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    yield from (((), text) for text in _incomplete(drill))
     for key, variants in (("variants", drill.variants), ("ci", drill.ci)):
-        for text in _variants(dict.fromkeys(variants, 0.0), scene):
+        for text in variant_problems(dict.fromkeys(variants, 0.0), scene):
             yield (key,), text
     for number, step in enumerate(drill.steps):
         where = ("steps", number)
         for text in scene.problems(step.tables or {}, topology):
             yield where, text
+        for says in step.says or ():
+            yield from ((where, text) for text in nobody((says.node,), topology))
         act = step.fault or step.recover
         if act is not None:
             for text in _unknown(act.what, topology):
                 yield where, text
+    questions: dict[str, Sequence[Expect | Back]] = {"expect": drill.expect, "back": drill.back}
+    for place, asked in questions.items():
+        for number, one in enumerate(asked):
+            for text in expected_problems(one, topology, scene):
+                yield (place, number), text
+    for number, effect in enumerate(drill.effect):
+        for text in effect_problems(effect, topology, scene):
+            yield ("effect", number), text
     if drill.objective is not None:
-        for text in _variants(drill.objective.restore, scene):
+        for text in variant_problems(drill.objective.restore, scene):
             yield ("objective",), text
-    for number, expect in enumerate(drill.expect):
-        bounds = (expect.loss and expect.loss.within, expect.detected, expect.withdrawn, expect.table)
-        for text in (text for limits in bounds for text in _variants(limits or {}, scene)):
-            yield ("expect", number), text
-        for who in (expect.no_loss, expect.loss, expect.answered_by):
-            if who is not None and who.client and who.client not in scene.clients:
-                yield ("expect", number), f"there is no client {who.client!r}{did_you_mean(who.client, scene.clients)}"
-        for name in expect.answered_by.only if expect.answered_by else ():
-            if name not in topology.nodes:
-                yield ("expect", number), f"there is no node {name!r}{did_you_mean(name, topology.nodes)}"
 
 
-def _variants(limits: Bound, scene: Scene) -> Iterator[str]:
-    """Of a variant that nobody runs, a bound would hold for nobody."""
-    for variant in limits:
-        if variant and variant not in scene.variants:
-            yield f"there is no variant {variant!r}{did_you_mean(variant, scene.variants)}"
+def _incomplete(drill: Drill) -> Iterator[str]:
+    """A drill of which a part is not judged would pass for want of a question."""
+    faults, recoveries = any(s.fault for s in drill.steps), any(s.recover for s in drill.steps)
+    if faults and not (drill.effect and drill.expect and drill.objective):
+        yield "a drill with a fault has an effect, an expect and an objective"
+    if recoveries and not drill.back:
+        yield "a drill with a recovery says in back what the way back may cost"
 
 
 def _unknown(what: Any, topology: Topology) -> Iterator[str]:
     if isinstance(what, Selection):
-        for name in what.nodes:
-            if name not in topology.nodes:
-                yield f"there is no node {name!r}{did_you_mean(name, topology.nodes)}"
+        yield from nobody(what.nodes, topology)
         if not what.nodes and not what.of(topology):
             yield "no node fits"
     elif isinstance(what, LinkOnly):

@@ -4,39 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
 from anycast_agent.config.source import Where
 from lab import documents
 from lab.documents import Document
-from lab.drills import judge
 from lab.drills.conduct import Conductor
-from lab.drills.drill import AnsweredBy, Drill, Seconds, Step
+from lab.drills.drill import Drill, Step
+from lab.drills.expect import AnsweredBy, Seconds
+from lab.drills.expectations import answered_by
 from lab.drills.result import Expectation
+from lab.drills.says import Says, ask
 from lab.drills.scene import Expected, Scene
 from lab.net.lab import Lab
-from lab.net.node import NodeError
 from lab.net.topology import Topology
-
-Text = Annotated[str, StringConstraints(min_length=1)]
-
-
-class Says(Document):
-    """A command in a node, and text that has to be in what it prints, or must not be."""
-
-    node: str
-    command: tuple[str, ...] = Field(min_length=1)
-    has: tuple[Text, ...] = ()
-    lacks: tuple[Text, ...] = ()
-
-    @model_validator(mode="after")
-    def _some(self) -> Says:
-        if not (self.has or self.lacks):
-            raise ValueError("say what it has, or lacks")
-        return self
 
 
 class Exercise(Document):
@@ -88,41 +71,18 @@ def load_all(folder: Path, topology: Topology, scene: Scene) -> Mapping[str, Exe
 
 async def check(lab: Lab, scene: Scene, exercise: Exercise) -> list[Expectation]:
     """Tables first, which may take their time; then who answers, for a second; then what nodes say."""
-    wanted = {**(scene.steady if exercise.steady else {}), **exercise.tables}
-    steps = [Step(tables=wanted)] if wanted else []
+    steps = [Step(tables=exercise.tables)] if exercise.tables else []
+    if exercise.steady:
+        steps.append(Step(steady=exercise.within))
     if exercise.answered_by:
         steps.append(Step(wait=1.0))
     found: list[Expectation] = []
     if steps:
         drill = Drill(title=exercise.title, before=0, after=0, patience=exercise.within, steps=tuple(steps))
-        story = await Conductor(
-            lab, scene.model_copy(update={"steady": {}}), "check", drill, lambda *_: None
-        ).run()  # it waits for nothing to be steady: something is meant to be wrong
+        conductor = Conductor(lab, scene, "check", drill, lambda *_: None, steady_first=False)  # something may be wrong
+        story = await conductor.run()
         found += story.met
-        found += [judge.answered_by(one, story) for one in exercise.answered_by]
+        found += [answered_by(one, story) for one in exercise.answered_by]
         if story.problem:
             found.append(Expectation("the check runs", False, story.problem))
-    return [*found, *_said(lab, exercise)]
-
-
-def _said(lab: Lab, exercise: Exercise) -> Iterator[Expectation]:
-    for says in exercise.says:
-        line = f"{says.node}: {' '.join(says.command)}"
-        try:
-            text = lab.node(says.node).run(says.command, check=False)
-        except NodeError as error:  # which has said nothing, and does not lack a thing for that
-            yield Expectation(f"{line}: says", False, str(error))
-            continue
-        for part in says.has:
-            yield Expectation(f"{line}: says {part!r}", part in text, "yes" if part in text else _first(text))
-        for part in says.lacks:
-            yield Expectation(f"{line}: does not say {part!r}", part not in text, "no" if part not in text else "yes")
-
-
-def _first(text: str) -> str:
-    lines = text.strip().splitlines()
-    return (
-        f"it says {lines[0][:120]!r}" + (f" and {len(lines) - 1} lines more" if len(lines) > 1 else "")
-        if lines
-        else "it says nothing"
-    )
+    return [*found, *(one for says in exercise.says for one in ask(lab, says))]

@@ -31,7 +31,7 @@ async def show(story: Story, scene: Scene) -> None:
         await asyncio.sleep(EVERY)
         if not story.requests:
             continue
-        told = told or story.begin
+        told = max(told, story.begin)  # which is set anew once all clients ask
         horizon = time.monotonic() - 1.2
         while told + EVERY <= horizon:
             for mark in sorted(story.marks[marks:], key=lambda m: m.at):

@@ -11,6 +11,9 @@ from typing import Any
 BUCKET = 0.05
 """Width of one bar of a series. Seconds."""
 
+OVERLOADED_P99, OVERLOADED_WORST = 0.1, 0.5
+"""From here on the runner itself was held up for too long. Seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -54,21 +57,63 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Family:
+    """What became of one family. Seconds from the fault."""
+
+    detected: float | None = None
+    withdrawn_first: float | None = None
+    """Its first prefix that some table lost a next hop of."""
+    withdrawn_last: float | None = None
+    """Its last one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """What people ask first. Seconds, from the fault; of several faults, from the first."""
 
     detected: float | None = None
     """The first agent or router said so."""
     withdrawn: float | None = None
-    """The first router next to it lost the route."""
+    """The first table lost a next hop of a service's prefix."""
     table: float | None = None
     """The last change of a kernel's table that the fault brought about."""
     loss: float = 0.0
-    """The longest window of loss that any stream saw."""
+    """The longest time of loss of any flow."""
     restored: float | None = None
     """Until the last lost request; None: requests were still lost at the end, or none was lost at all."""
     flaps: int = 0
     """Changes of a router's table, and back, that nobody asked for."""
+    families: dict[str, Family] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy the machine was during the drill."""
+
+    cores: int
+    busy: float
+    """Share of the processors' time."""
+    average: float
+    """The load average of the last minute."""
+    late_p99: float
+    """A thread of the runner that only sleeps was woken so late, in the worst of a hundred times. Seconds."""
+    late_worst: float
+
+    @property
+    def overloaded(self) -> bool:
+        """The runner itself was held up for so long that a bound of some hundred milliseconds measures the machine."""
+        return self.late_p99 > OVERLOADED_P99 or self.late_worst > OVERLOADED_WORST
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command that was run in a node during the drill, with what it said: evidence."""
+
+    at: float
+    node: str
+    command: tuple[str, ...]
+    status: int | None
+    output: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +121,8 @@ class Expectation:
     text: str
     met: bool
     found: str
+    timed: bool = False
+    """A busy machine can make it fail: it bounds a time, or a rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +141,28 @@ class Result:
     expectations: tuple[Expectation, ...]
     problem: str = ""
     """Why it could not be run to its end; empty where it could."""
-    notes: tuple[str, ...] = field(default=())
+    noticed: str = ""
+    """What users noticed, in one sentence."""
+    slack: float = 1.0
+    """Bounds on tables were widened by so much."""
+    load: Load | None = None
+    commands: tuple[Command, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """``passed``, ``failed``, ``overloaded`` (the machine was too busy to judge times by), or ``not run``."""
+        missed = [e for e in self.expectations if not e.met]
+        if self.problem:
+            return "not run"
+        if any(not e.timed for e in missed):
+            return "failed"
+        if self.load is not None and self.load.overloaded:
+            return "overloaded"
+        return "failed" if missed else "passed"
 
     @property
     def passed(self) -> bool:
-        return not self.problem and all(e.met for e in self.expectations)
+        return self.verdict == "passed"
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "passed": self.passed}
+        return {**asdict(self), "passed": self.passed, "verdict": self.verdict}

@@ -11,8 +11,10 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
+from anycast_agent.config.source import Where
 from lab import documents
 from lab.documents import Document
+from lab.drills.says import Says
 from lab.net.tables import Hops, Table
 from lab.net.topology import Topology
 
@@ -37,6 +39,10 @@ class Scene(Document):
     clients: tuple[str, ...] = Field(min_length=1)
     targets: dict[str, Annotated[str, AfterValidator(_address)]]
     steady: Expected
+    says: tuple[Says, ...] = ()
+    """What routers say while nothing is wrong: of routes that are not selected, the kernels' tables say nothing."""
+    users: dict[str, str] = Field(default_factory=dict)
+    """What a report calls those who ask from a client."""
 
     @cached_property
     def known(self) -> frozenset[str]:
@@ -81,7 +87,14 @@ def say(hops: Hops | None) -> str:
 def load(path: Path, topology: Topology) -> Scene:
     """Raises ConfigError."""
     scene, places = documents.load(path, Scene)
-    problems = [(("steady",), text) for text in scene.problems(scene.steady, topology)]
+    problems: list[tuple[Where, str]] = [(("steady",), text) for text in scene.problems(scene.steady, topology)]
+    for number, says in enumerate(scene.says):
+        if says.node not in topology.nodes:
+            where: Where = ("says", number)
+            problems.append((where, f"there is no node {says.node!r}{did_you_mean(says.node, topology.nodes)}"))
+    for client in scene.users:
+        if client not in scene.clients:
+            problems.append((("users",), f"there is no client {client!r}{did_you_mean(client, scene.clients)}"))
     for client in scene.clients:
         if client not in topology.nodes:
             problems.append((("clients",), f"there is no node {client!r}{did_you_mean(client, topology.nodes)}"))

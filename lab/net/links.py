@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pyroute2
@@ -64,9 +65,9 @@ def mend(link: Link, nodes: Mapping[str, Node]) -> None:
     set_up(nodes[link.a.node], [link.a.interface])
 
 
-def lose(end: End, node: Node, percent: int) -> None:
-    """Drop so much of what comes in at an end: at 100, everything, ARP too, with the link up. 0 ends it."""
-    _nft(node, _losing(end, percent))
+def lose(end: End, node: Node, percent: int, family: str = "") -> None:
+    """Drop so much of what comes in at an end, of one family or of all (ARP too), with the link up. 0 ends it."""
+    _nft(node, _losing(end, percent, family))
 
 
 def silence(node: Node, ends: Iterable[End]) -> None:
@@ -77,14 +78,25 @@ def silence(node: Node, ends: Iterable[End]) -> None:
     _nft(node, deaf + dumb)
 
 
-def _losing(end: End, percent: int) -> str:
+def _losing(end: End, percent: int, family: str = "") -> str:
     table = f"lab_{end.interface.replace('-', '_').replace('.', '_')}"
     script = f"add table netdev {table}\ndelete table netdev {table}\n"
     if percent:
-        chance = f"numgen random mod 100 < {percent} " if percent < 100 else ""
+        chance = {"IPv4": "meta protocol ip ", "IPv6": "meta protocol ip6 "}.get(family, "")
+        chance += f"numgen random mod 100 < {percent} " if percent < 100 else ""
         hook = f"type filter hook ingress device {end.interface} priority 0;"
         script += f"table netdev {table} {{\n chain in {{\n  {hook}\n  {chance}drop\n }}\n}}\n"
     return script
+
+
+def packets(end: End, node: Node) -> int:
+    """How many have crossed an end of a link, in both directions, since it was made."""
+    for line in Path(node.network).parents[1].joinpath("net/dev").read_text().splitlines():
+        name, _, numbers = line.partition(":")
+        if name.strip() == end.interface:
+            fields = numbers.split()
+            return int(fields[1]) + int(fields[9])  # received, sent
+    raise NodeError(f"{end.node}: there is no interface {end.interface}")
 
 
 def _nft(node: Node, script: str) -> None:

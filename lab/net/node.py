@@ -11,8 +11,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -35,8 +38,27 @@ READY_WITHIN = 20.0
 """A node that has not made its root file system by then never will. Seconds."""
 
 
+RAN_MOST = 200
+"""So many commands are remembered, of each node: evidence of a drill. The oldest go first."""
+
+OUTPUT_MOST = 65536
+"""So much of what a command said is remembered. Characters."""
+
+
 class NodeError(RuntimeError):
     """A node could not be started, or a command in it failed: what, and what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A command that was run in a node, and what it said. ``at``: monotonic."""
+
+    at: float
+    node: str
+    command: tuple[str, ...]
+    status: int | None
+    """None: it did not end in time."""
+    output: str
 
 
 class Node:
@@ -49,6 +71,7 @@ class Node:
         self.init = 0
         """PID 1 of the node, as the host counts; 0 while it is off."""
         self._children: list[subprocess.Popen[Any]] = []
+        self.ran: deque[Ran] = deque(maxlen=RAN_MOST)
 
     # --- power ---
 
@@ -183,6 +206,7 @@ class Node:
 
     def run(self, words: Sequence[str], timeout: float = 20.0, check: bool = True) -> str:
         """What a command inside says. Raises NodeError, with what it said, where it fails and ``check``."""
+        begun = time.monotonic()
         process = self.popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
@@ -192,7 +216,9 @@ class Node:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # nsenter, and what it forked into the node
             process.communicate()
+            self.ran.append(Ran(begun, self.name, tuple(words), None, ""))
             raise NodeError(f"{self.name}: {shlex.join(words)}: no end after {timeout:g} s") from None
+        self.ran.append(Ran(begun, self.name, tuple(words), process.returncode, (out + err)[:OUTPUT_MOST]))
         if check and process.returncode != 0:
             raise NodeError(f"{self.name}: {shlex.join(words)}: status {process.returncode}: {(err or out).strip()}")
         return str(out)

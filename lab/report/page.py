@@ -144,14 +144,13 @@ def _summary(results: Sequence[Result]) -> str:
 def _drill(number: int, result: Result, colors: Colors) -> str:
     head = '<div class="box" role="note"><span class="bad">Could not be run to its end</span>: '
     problem = f"{head}{text(result.problem)}</div>" if result.problem else ""
-    notes = "".join(f'<p class="dim">{text(note)}</p>' for note in result.notes)
     took = f' · <span class="nb">{seconds(result.duration)}</span>' if result.duration else ""
     return (
         f'<section class="drill" id="drill-{number}"><h2>{text(result.title or result.drill)} {_verdict(result)}</h2>'
         f'<p class="dim">{text(result.drill)} · {text(result.variant)} · {text(_moment(result.started))}'
         f"{took}</p><p>{text(result.about)}</p>{problem}{_figures(result)}"
         f"{charts(result, colors)}{events(result)}{_expectations(result.expectations)}"
-        f"{_streams(result.streams, colors)}{notes}</section>"
+        f"{_streams(result.streams, colors)}</section>"
     )
 
 

@@ -242,6 +242,7 @@ def test_what_was_seen_is_reported_also_where_the_lab_cannot_go_on(tiny: Path, t
     (tmp_path / "drills" / "zap.yaml").write_text(
         "title: It breaks\nbefore: 0s\nafter: 0s\npatience: 0s\nsteps:\n"
         "  - fault: {run: {nodes: [a], command: [sh, -c, 'echo exit 3 > /lab/boot']}}\n  - tables: {a: {x: [b]}}\n"
+        "effect: [{lost: {at_least: 1}}]\nexpect: [{no_loss: {}}]\nobjective: {restore: 1s}\n"
     )
     shutil.copy(tmp_path / "drills" / "zap.yaml", tmp_path / "drills" / "zip.yaml")
     report = tmp_path / "report"

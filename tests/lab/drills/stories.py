@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lab.drills.conduct import Request, Seen, Story
 from lab.drills.drill import Drill
@@ -50,13 +50,13 @@ def recovery(at: float) -> Mark:
 
 
 def change(
-    at: float, before: Sequence[str] | None, after: Sequence[str] | None, node: str = "r", prefix: str = "p"
+    at: float, before: Sequence[str] | None, after: Sequence[str] | None, node: str = "r", prefix: str = "192.0.2.53/32"
 ) -> Change:
     return Change(BEGIN + at, node, prefix, tuple(before) if before else None, tuple(after) if after else None)
 
 
-def seen(at: float) -> Seen:
-    return Seen(BEGIN + at, "r", "BFD session down")
+def seen(at: float, text: str = "BFD session down") -> Seen:
+    return Seen(BEGIN + at, "r", text)
 
 
 def story(
@@ -68,10 +68,13 @@ def story(
     variant: str = "bfd",
     settled: Iterable[float] = (),
     seconds: float = 10.0,
+    clients: Iterable[str] = (),
+    prefixes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Story:
     return Story(
         "made-up", variant, "2025-11-20T14:03:22+00:00", BEGIN, BEGIN + seconds, list(marks), list(requests),
         list(changes), list(noticed), settled=[BEGIN + at for at in settled],
+        clients=tuple(clients), prefixes={"p": ("192.0.2.53/32",)} if prefixes is None else prefixes,
     )  # fmt: skip
 
 

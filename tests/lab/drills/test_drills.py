@@ -1,7 +1,7 @@
 """The drills that every run of the tests makes, on real FRR, with the agent of this repository.
 
-Bounds on time are wide here, where the machine may be busy; that every table ends where it should, and that nothing is
-lost where nothing may be, is asserted as it stands.
+The bound on tables is wide here: when a router installs what it has learned is up to the machine. Withdrawals and losses
+are asserted as they stand. A drill on an overloaded machine neither passes nor fails: it is left out, and says so.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def test_the_set_covers_what_fails_and_what_is_planned() -> None:
 def test_a_drill_ends_as_it_should(variant: str, name: str) -> None:
     """Every expectation of its file."""
     result = results(variant)[name]
+    if result["verdict"] == "overloaded":
+        pytest.skip(f"the machine was too busy to judge times by: {result['load']}")
     wrong = [f"{e['text']}: {e['found']}" for e in result["expectations"] if not e["met"]]
     assert not wrong and not result["problem"], "\n".join([*wrong, result["problem"], result["told"]])
 

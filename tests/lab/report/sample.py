@@ -130,7 +130,7 @@ def flapping(flaps: int = 100) -> Result:
 
 def quiet() -> Result:
     marks = (Mark(5.0, "fault", "kill -9 of ExaBGP"), Mark(5.21, "detected", "the unit: restarted"))
-    return result("speaker-killed", {}, marks, Figures(0.21), notes=("The kernel kept its routes.",))
+    return result("speaker-killed", {}, marks, Figures(0.21))
 
 
 def stopped() -> Result:
