@@ -19,6 +19,7 @@ from typing import Any
 
 from anycast_agent import __version__
 from anycast_agent.config.problems import ConfigError, did_you_mean
+from anycast_agent.config.types import written_duration
 from lab.drill_verb import drill
 from lab.drills import acts
 from lab.drills import drill as drills
@@ -298,7 +299,8 @@ def _traffic(args: argparse.Namespace) -> int:
     lab = Lab.running(name_of(args))
     scene = scene_of(lab.topology)
     seconds = min(args.seconds or 600.0, 600.0)
-    drill = drills.Drill(title="traffic", before=0, after=0, patience=0, steps=(drills.Step(wait=seconds),))
+    steps = [{"wait": written_duration(seconds)}]
+    drill = drills.Drill.model_validate({"title": "traffic", "before": 0, "after": 0, "patience": 0, "steps": steps})
     conductor = Conductor(lab, scene, "traffic", drill, lambda *_: None, steady_first=False)
     try:
         story = asyncio.run(alongside(conductor, scene))

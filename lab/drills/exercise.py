@@ -9,10 +9,11 @@ from pydantic import Field, model_validator
 
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
 from anycast_agent.config.source import Where
+from anycast_agent.config.types import written_duration
 from lab import documents
 from lab.documents import Document
 from lab.drills.conduct import Conductor
-from lab.drills.drill import Drill, Step
+from lab.drills.drill import Drill
 from lab.drills.expect import AnsweredBy, Seconds
 from lab.drills.expectations import answered_by
 from lab.drills.result import Expectation
@@ -71,14 +72,17 @@ def load_all(folder: Path, topology: Topology, scene: Scene) -> Mapping[str, Exe
 
 async def check(lab: Lab, scene: Scene, exercise: Exercise) -> list[Expectation]:
     """Tables first, which may take their time; then who answers, for a second; then what nodes say."""
-    steps = [Step(tables=exercise.tables)] if exercise.tables else []
+    within = written_duration(exercise.within)
+    steps: list[dict[str, object]] = [{"tables": exercise.tables}] if exercise.tables else []
     if exercise.steady:
-        steps.append(Step(steady=exercise.within))
+        steps.append({"steady": within})
     if exercise.answered_by:
-        steps.append(Step(wait=1.0))
+        steps.append({"wait": "1s"})
     found: list[Expectation] = []
     if steps:
-        drill = Drill(title=exercise.title, before=0, after=0, patience=exercise.within, steps=tuple(steps))
+        drill = Drill.model_validate(
+            {"title": exercise.title, "before": 0, "after": 0, "patience": within, "steps": steps}
+        )
         conductor = Conductor(lab, scene, "check", drill, lambda *_: None, steady_first=False)  # something may be wrong
         story = await conductor.run()
         found += story.met

@@ -81,5 +81,5 @@ def story(
 def drill(*expect: dict[str, object], **more: object) -> Drill:
     """A drill that expects this; its traffic is as ``asked`` asks."""
     return Drill.model_validate(
-        {"title": "made up", "traffic": {"dns": 100, "http": 100}, "steps": [{"wait": 1}], "expect": expect, **more}
+        {"title": "made up", "traffic": {"dns": 100, "http": 100}, "steps": [{"wait": "1s"}], "expect": expect, **more}
     )

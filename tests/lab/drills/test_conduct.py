@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lab.drills.conduct import TRAFFIC, Conductor, Story, ago, noticed
-from lab.drills.drill import Drill, Step, Traffic
+from lab.drills.drill import Drill
 from lab.drills.scene import STREAMS, Scene
 from lab.net import topology
 from lab.net.lab import Lab
@@ -132,8 +132,9 @@ SCENE = Scene(
 
 def conducted(lab: Lab, seconds: float) -> Coroutine[None, None, Story]:
     """A drill in which nothing is done: node a asks itself, and nobody answers."""
-    traffic = Traffic(dns=50, http=5, timeout=0.2)
-    drill = Drill(title="x", before=0, after=0, traffic=traffic, steps=(Step(wait=seconds),))
+    traffic = {"dns": 50, "http": 5, "timeout": "200ms"}
+    steps = [{"wait": f"{seconds}s"}]
+    drill = Drill.model_validate({"title": "x", "before": 0, "after": 0, "traffic": traffic, "steps": steps})
     return Conductor(lab, SCENE, "x", drill, lambda *_: None).run()
 
 

@@ -753,8 +753,8 @@ def test_a_wider_bound_is_never_harder(answers: list[str | None], gaps: list[flo
     """Who is within a bound is within a larger one."""
     told, _ = stream_of(answers, gaps)
     one_bound, other = sorted((less, more))
-    if met(told, {"loss": {"within": one_bound}}):
-        assert met(told, {"loss": {"within": other}})
+    if met(told, {"loss": {"within": f"{one_bound * 1000:.3f}ms"}}):
+        assert met(told, {"loss": {"within": f"{other * 1000:.3f}ms"}})
 
 
 def test_a_result_is_json() -> None:
