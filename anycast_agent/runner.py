@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from anycast_agent import systemd
+from anycast_agent import store, systemd
 from anycast_agent.api.control import Answer, Control
 from anycast_agent.api.server import Server
 from anycast_agent.api.shapes import Announced, InForce
@@ -119,8 +119,7 @@ class Runner:
 
     async def _run(self) -> int:
         self._handle_signals()
-        self._inbox.post(ev.ConfigOffered(self._loaded.config))
-        self._warn_of_missing_files(self._loaded)
+        self._offer(self._loaded)
         adapters = [
             asyncio.create_task(self._supervise(ev.Source.KERNEL, self._kernel.run)),
             asyncio.create_task(self._supervise(ev.Source.SPEAKER, self._speaker.run)),
@@ -294,11 +293,20 @@ class Runner:
                 self._inbox.post(ev.ConfigRejected(tuple(str(p) for p in error.problems), request))
             else:
                 self._warn_of_fixed_settings(loaded)
-                self._warn_of_missing_files(loaded)
                 in_force = [old for old in self._offered if old.config is self._engine.record.config]
                 self._offered = [*in_force, loaded]
-                self._inbox.post(ev.ConfigOffered(loaded.config, force, request))
+                self._offer(loaded, force, request)
             return await self._answer(request, answer)
+
+    def _offer(self, loaded: Loaded, force: bool = False, request: int | None = None) -> None:
+        self._inbox.post(ev.ConfigOffered(loaded.config, force, request))
+        self._warn_of_missing_files(loaded)
+        try:
+            who = store.who_else_writes(loaded.files)
+        except OSError as error:
+            who = f"it is not known who may change the configuration ({error})"
+        text = f"{who}: whoever writes the configuration runs programs with the agent's rights, and those are root's"
+        self._inbox.post(ev.Warned("configuration's rights", text if who else ""))
 
     def _warn_of_fixed_settings(self, loaded: Loaded) -> None:
         same = loaded.process == self._loaded.process

@@ -6,7 +6,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,6 +117,22 @@ def check_folder(path: Path) -> None:
             raise UntrustedError(
                 f"{folder} {who}, and root does not work in it: chown root:root and chmod 755, or name another"
             )
+
+
+def who_else_writes(paths: Iterable[Path]) -> str:
+    """Which user who is not root could change one of these files, or put another in its place; empty where none could.
+
+    Asked where we are root. Raises OSError.
+    """
+    if os.geteuid() != 0 or only_root_exists():
+        return ""
+    for path in dict.fromkeys(part for file in paths for part in (file, file.parent)):
+        found = path.stat()
+        if found.st_uid != 0:
+            return f"user {found.st_uid} may change {path}"
+        if found.st_mode & _OTHERS_WRITE:
+            return f"other users may change {path}"
+    return ""
 
 
 @contextmanager

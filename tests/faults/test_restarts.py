@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,40 @@ def test_a_disk_that_was_full_when_exabgp_started(
         filling.unlink(missing_ok=True)
 
     play(tmp_path, story, configuration(tmp_path, agent={"dead_man": "30s", "adopt_for": "30s"}))
+
+
+def test_the_speaker_takes_nothing_from_the_agents_environment(tmp_path: Path) -> None:
+    """Exported settings of ExaBGP change nothing; and a frozen agent's watchdog is fed by nobody, while its speaker works
+    on, fires the dead man's switch and withdraws."""
+
+    async def story(s: Scene) -> None:
+        s.agent.kill()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(str(tmp_path / "notify"))
+            systemd.setblocking(False)
+            s.agent.environment = {
+                "NOTIFY_SOCKET": str(tmp_path / "notify"),
+                "WATCHDOG_USEC": "3000000",
+                "exabgp_bgp_passive": "true",
+                "exabgp_tcp_delay": "30",
+            }
+            s.agent.start()
+            await s.announced()
+            assert b"WATCHDOG=1" in said_to(systemd)
+            s.agent.kill(signal.SIGSTOP)
+            said_to(systemd)
+            await s.withdrawn()
+            assert said_to(systemd) == b""
+
+    play(tmp_path, story)
+
+
+def said_to(systemd: socket.socket) -> bytes:
+    said = b""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            said += systemd.recv(4096) + b"\n"
+    return said
 
 
 def test_a_second_agent_does_not_start(tmp_path: Path) -> None:

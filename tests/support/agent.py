@@ -152,6 +152,7 @@ class Agent:
     """In place of the log."""
     arguments: tuple[str, ...] = ()
     """Of ``run``, beside the configuration."""
+    python: str = sys.executable
     _run_number: int = 0
 
     @property
@@ -164,7 +165,7 @@ class Agent:
     def start(self) -> None:
         """A new process; what an earlier one left is there."""
         self._run_number += 1
-        words = [sys.executable, "-m", "anycast_agent.cli.main", "run", "--config", str(self.config), *self.arguments]
+        words = [self.python, "-m", "anycast_agent.cli.main", "run", "--config", str(self.config), *self.arguments]
         with (self.folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(
                 words,
