@@ -10,17 +10,18 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from anycast_agent import store, systemd
+from anycast_agent import systemd
 from anycast_agent.api.control import Answer, Control
 from anycast_agent.api.server import Server
 from anycast_agent.api.shapes import Announced, InForce
 from anycast_agent.api.turnstile import Prepared, Turnstile
 from anycast_agent.checks.prober import Prober
-from anycast_agent.config import ConfigError, Loaded, ProcessSettings, load
+from anycast_agent.configurations import Configurations, Start
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.engine import Change, Engine
@@ -69,12 +70,10 @@ class Options:
 class Runner:
     """Owns the loop's one writer. ``run`` returns the exit code."""
 
-    def __init__(self, options: Options, loaded: Loaded) -> None:
-        self._options = options
-        self._loaded = loaded
-        self._offered = [loaded]
-        settings: ProcessSettings = loaded.process
+    def __init__(self, options: Options, start: Start) -> None:
+        self._settings = settings = start.loaded.process
         self._inbox = Inbox()
+        self._files = Configurations(options.config, start, self._inbox.post)
         self._engine = Engine(time.monotonic(), owns_speaker=not options.external_speaker)
         self._prober = Prober(self._inbox.post, exec_slots=settings.exec_slots)
         self._kernel = Kernel(self._inbox.post, settings.state_dir)
@@ -109,7 +108,7 @@ class Runner:
 
     async def run(self) -> int:
         """Until the engine says Exit. Raises what the engine or the start of a surface raised."""
-        claim = Claim(self._loaded.process)
+        claim = Claim(self._settings)
         self._inbox.post(ev.Warned("run directory", claim.warning))
         try:
             await self._control.start()
@@ -119,7 +118,7 @@ class Runner:
 
     async def _run(self) -> int:
         self._handle_signals()
-        self._offer(self._loaded)
+        self._files.begin()
         adapters = [
             asyncio.create_task(self._supervise(ev.Source.KERNEL, self._kernel.run)),
             asyncio.create_task(self._supervise(ev.Source.SPEAKER, self._speaker.run)),
@@ -161,6 +160,7 @@ class Runner:
         for task in [*adapters, *self._tasks]:
             task.cancel()
         await asyncio.gather(*adapters, *self._tasks, return_exceptions=True)
+        await self._files.close()
         await self._kernel.close()
         await self._speaker.close(hand_over=hand_over)
 
@@ -168,8 +168,8 @@ class Runner:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._inbox.post, ev.StopAsked(number.name))
-        loop.add_signal_handler(signal.SIGUSR2, self._inbox.post, ev.HandOverAsked("SIGUSR2"))
-        loop.add_signal_handler(signal.SIGHUP, self._spawn_reload)
+        loop.add_signal_handler(signal.SIGUSR2, self._spawn, self._hand_over_by_signal, 1)
+        loop.add_signal_handler(signal.SIGHUP, self._spawn, self._reload_by_signal, 2)
 
     async def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run an adapter; when it fails, say so and start it again, later each time it fails soon."""
@@ -204,6 +204,7 @@ class Runner:
             self._turns += 1
             self._turn_seconds += time.monotonic() - began
             self._turn_at = began
+            self._files.keep(None if self._engine.link.pending else self._engine.record.config, began)
             self._tell_systemd(began)
 
     def _next_turn(self) -> float | None:
@@ -273,9 +274,9 @@ class Runner:
 
     def configuration(self) -> InForce:
         """The files in force as they were read, whatever stands in them by now, and the routes that are announced."""
-        found = [loaded for loaded in self._offered if loaded.config is self._engine.record.config]
+        texts = self._files.texts(self._engine.record.config)
         announced = [state.key for state in self._engine.routes.states.values() if state.there]
-        files = {str(path): text for loaded in found for path, text in loaded.texts.items()}
+        files = {str(path): text for path, text in texts.items()}
         return InForce(files, tuple(Announced(key.neighbor, key.prefix) for key in announced))
 
     def shell(self) -> Shell:
@@ -287,49 +288,23 @@ class Runner:
         """Read, validate and offer the configuration; the answer says what became of it."""
         async with self._reloading:
             request, answer = self._request()
-            try:
-                loaded = await asyncio.to_thread(load, self._options.config)
-            except ConfigError as error:
-                self._inbox.post(ev.ConfigRejected(tuple(str(p) for p in error.problems), request))
-            else:
-                self._warn_of_fixed_settings(loaded)
-                in_force = [old for old in self._offered if old.config is self._engine.record.config]
-                self._offered = [*in_force, loaded]
-                self._offer(loaded, force, request)
+            await self._files.reload(force, request, self._engine.record.config)
             return await self._answer(request, answer)
-
-    def _offer(self, loaded: Loaded, force: bool = False, request: int | None = None) -> None:
-        self._inbox.post(ev.ConfigOffered(loaded.config, force, request))
-        self._warn_of_missing_files(loaded)
-        try:
-            who = store.who_else_writes(loaded.files)
-        except OSError as error:
-            who = f"it is not known who may change the configuration ({error})"
-        text = f"{who}: whoever writes the configuration runs programs with the agent's rights, and those are root's"
-        self._inbox.post(ev.Warned("configuration's rights", text if who else ""))
-
-    def _warn_of_fixed_settings(self, loaded: Loaded) -> None:
-        same = loaded.process == self._loaded.process
-        which = "api, control_socket, exec_slots, run_dir, state_dir"
-        text = "" if same else f"settings of the process ({which}) change at a restart"
-        self._inbox.post(ev.Warned("process settings", text))
-
-    def _warn_of_missing_files(self, loaded: Loaded) -> None:
-        """No reason to refuse a configuration: only the checks that need them suffer for it."""
-        more = f"; and {len(loaded.missing) - 3} more" if len(loaded.missing) > 3 else ""
-        self._inbox.post(ev.Warned("files of checks", "; ".join(map(str, loaded.missing[:3])) + more))
 
     async def hand_over(self, extend: float | None) -> Answer:
         if extend is not None and extend > EXTEND_MOST:
             most = f"the speaker keeps the routes for {EXTEND_MOST:g} s at the most"
             return Answer(False, (f"{most}, not for {extend:g} s; nothing was done",))
+        if refused := await self._files.refusal():
+            return Answer(False, ("nothing was done: the next agent could not start from the files", *refused))
         request, answer = self._request()
         self._asked_to_end = True
         self._inbox.post(ev.HandOverAsked("asked for", extend, request))
         said = await self._answer(request, answer)
         if not said.ok or extend is None:
             return said
-        within = max(extend, self._loaded.config.dead_man)
+        config = self._engine.record.config
+        within = max(extend, config.dead_man if config is not None else 0.0)
         return Answer(True, (f"handing over: start the next agent within {within:g} s, or the routes are withdrawn",))
 
     def _request(self) -> tuple[int, asyncio.Future[Answer]]:
@@ -351,16 +326,30 @@ class Runner:
         if future is not None and not future.done():
             future.set_result(Answer(reply.ok, reply.lines, dict(reply.data)))
 
-    def _spawn_reload(self) -> None:
-        """SIGHUP. The outcome is in the log, the status and the metrics."""
-        if len(self._tasks) >= 2:
-            return  # one runs and one waits: it will read what is there by then
-        task = asyncio.create_task(self._reload_by_signal())
+    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]], most: int) -> None:
+        """For a signal; the outcome is in the log, the status and the metrics. ``most``: of them at once."""
+        name = work.__name__
+        if sum(task.get_name() == name for task in self._tasks) >= most:
+            return
+        task = asyncio.create_task(work(), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _reload_by_signal(self) -> None:
+        """One runs and one waits, which will read what is there by then."""
         await self.reload(force=False)
+
+    async def _hand_over_by_signal(self) -> None:
+        """systemd starts the next agent whatever we say: with broken files, from the record of what is in force."""
+        refused = await self._files.refusal()
+        if refused and not self._files.is_kept(self._engine.record.config):
+            text = f"not handed over: the next agent could not start: {refused[0]}"
+            self._inbox.post(ev.Warned("hand-over", text))
+            return
+        if refused:
+            text = f"broken; the next agent starts with what is in force now: {refused[0]}"
+            self._inbox.post(ev.Warned("configuration files", text))
+        self._inbox.post(ev.HandOverAsked("SIGUSR2"))
 
 
 def _log(change: Change) -> None:

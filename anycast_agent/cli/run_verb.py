@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from anycast_agent.config import ConfigError, load
+from anycast_agent.config import ConfigError
+from anycast_agent.configurations import start_from
 
 EXIT_FAILED, EXIT_CONFIG = 1, 2
 
@@ -29,7 +30,8 @@ def add_verbs(subparsers: Any) -> None:
         "run",
         help="run the agent",
         description="Check, decide and announce until SIGTERM (withdraws) or SIGUSR2 (hands over). "
-        "Exit: 0 stopped or handed over; 1 something was left behind or failed; 2 the configuration is not valid; "
+        "Exit: 0 stopped or handed over; 1 something was left behind or failed; 2 the configuration is not valid, and "
+        "none is known that was in force before; "
         "75 handed over by the verb `handover`, to an agent that somebody starts.",
     )
     verb.add_argument("--config", type=Path, default=Path("/etc/anycast-agent/agent.yaml"), metavar="PATH",
@@ -50,18 +52,17 @@ def run(args: argparse.Namespace) -> int:
     set_up_logging(args.log_level)
     keep_net_admin()
     try:
-        loaded = load(args.config)
+        start = start_from(args.config)
     except ConfigError as error:
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        return EXIT_CONFIG
+        print(error, file=sys.stderr)
+        return EXIT_FAILED if error.may_pass else EXIT_CONFIG
     # Imported late: the other verbs need none of it, and a wrong configuration is said sooner.
     from anycast_agent.runner import Options, Runner
 
     options = Options(args.config, args.speaker == "external", args.speaker_user, args.api_fd)
 
     async def main() -> int:
-        return await Runner(options, loaded).run()
+        return await Runner(options, start).run()
 
     try:
         return asyncio.run(main())

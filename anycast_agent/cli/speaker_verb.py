@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from anycast_agent import holding, store
-from anycast_agent.config import ConfigError, load
+from anycast_agent.cli.run_verb import EXIT_CONFIG, EXIT_FAILED
+from anycast_agent.config import ConfigError
+from anycast_agent.configurations import start_from
 from anycast_agent.speaker.exabgp import Paths, SpeakerError, check_version, render, settings
 from anycast_agent.speaker.process import command, environment
 
@@ -22,10 +24,13 @@ def add_verbs(subparsers: Any) -> None:
 
 
 def speaker(args: argparse.Namespace) -> int:
-    """Write ExaBGP's configuration into the run directory, and become ExaBGP. Exit 1: one of them cannot be done."""
+    """Write ExaBGP's configuration into the run directory, and become ExaBGP.
+
+    Exit: 1 one of them cannot be done; 2 the configuration is not valid, and none is known that was in force before."""
     try:
-        loaded = load(args.config)
+        start = start_from(args.config)
         check_version()
+        loaded = start.loaded
         paths = Paths(loaded.process.run_dir)
         text, _ = render(loaded.config, paths)
         store.make_folder(paths.run_dir)
@@ -33,9 +38,14 @@ def speaker(args: argparse.Namespace) -> int:
         os.set_inheritable(lock, True)
         store.replace(paths.settings, settings(loaded.config, owned=False), durable=False)
         store.replace(paths.configuration, text, durable=False)
-    except (ConfigError, SpeakerError, OSError) as error:
+    except ConfigError as error:
         print(error, file=sys.stderr)
-        return 1
+        return EXIT_FAILED if error.may_pass else EXIT_CONFIG
+    except (SpeakerError, OSError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    for problem in start.refused:
+        print(f"started with what was in force last ({start.kept_at}): {problem}", file=sys.stderr)
     words = command(paths, lock)
     # The words are ours, and no shell reads them.
     return os.execve(words[0], words, environment(loaded.config, unit=True))  # noqa: S606

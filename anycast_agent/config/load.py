@@ -83,9 +83,9 @@ def load(path: Path, *, elsewhere: bool = False) -> Loaded:
     return replace(_understood((path, *_drop_ins(path)), text, elsewhere), texts=texts)
 
 
-def load_texts(texts: Mapping[Path, str]) -> Loaded:
+def load_texts(texts: Mapping[Path, str], *, elsewhere: bool = False) -> Loaded:
     """The same from what stood in the files, the first one first: whatever stands in them by now."""
-    return replace(_understood(tuple(texts), texts.__getitem__, False), texts=texts)
+    return replace(_understood(tuple(texts), texts.__getitem__, elsewhere), texts=texts)
 
 
 def _understood(files: tuple[Path, ...], text: Callable[[Path], str], elsewhere: bool) -> Loaded:
@@ -100,7 +100,7 @@ def _drop_ins(path: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise ConfigError([Problem(str(folder), 1, 1, f"cannot be read: {error.strerror or error}")]) from None
+        raise ConfigError([Problem(str(folder), 1, 1, f"cannot be read: {error.strerror or error}", True)]) from None
     if missed := [p for p in visible if p.suffix in (".yml", ".YAML", ".YML")]:
         # To pass over a file that somebody put there would be to say nothing about it.
         text = "only *.yaml is read here: rename it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -15,6 +15,8 @@ class Problem:
     line: int
     column: int
     message: str
+    may_pass: bool = field(default=False, compare=False)
+    """It may go by itself: a file that is not there, or not yet; unlike one that is wrong."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message}"
@@ -23,9 +25,15 @@ class Problem:
 class ConfigError(Exception):
     """The configuration is not valid; ``problems`` are in the order of files and lines."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], notes: Iterable[str] = ()) -> None:
+        """``notes``: what else a person should know, a line each."""
         self.problems = tuple(sorted(set(problems)))
-        super().__init__("\n".join(str(p) for p in self.problems))
+        self.notes = tuple(notes)
+        super().__init__("\n".join((*map(str, self.problems), *self.notes)))
+
+    @property
+    def may_pass(self) -> bool:
+        return any(problem.may_pass for problem in self.problems)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -120,7 +120,7 @@ def read(path: Path) -> str:
                 raise ConfigError([Problem(name, 1, 1, "is no regular file")])
             data = file.read(SIZE_MOST + 1)
     except OSError as error:
-        raise ConfigError([Problem(name, 1, 1, f"cannot be read: {error.strerror or error}")]) from None
+        raise ConfigError([Problem(name, 1, 1, f"cannot be read: {error.strerror or error}", True)]) from None
     if len(data) > SIZE_MOST:
         raise ConfigError([Problem(name, 1, 1, "over 1 MiB: split it into conf.d/*.yaml")])
     try:

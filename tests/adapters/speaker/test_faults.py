@@ -279,6 +279,25 @@ async def test_a_password_that_cannot_be_read_changes_nothing(tmp_path: Path) ->
         assert "one line" in (await agent.ask(act.ConfigureSpeaker(9004, wrong, (LEAF,)))).error
 
 
+async def test_an_exabgp_that_runs_is_held_up_also_with_a_configuration_that_it_cannot_get(tmp_path: Path) -> None:
+    """An agent starts, and a password's file has gone: an error that says so, and the routes of before are not lost."""
+    async with speaking(tmp_path, dead_man=2.0) as (agent, peer, conf):
+        await agent.put(V4[0])
+        await peer.has(V4[0])
+        await agent.die()
+        later = Agent(tmp_path)
+        unreadable = config(leaf(peer, password_file=str(tmp_path / "gone")), dead_man=2.0)
+        work = asyncio.create_task(later.start(unreadable))
+        with pytest.raises(AssertionError, match="gone"):
+            await work
+        await later.until(lambda: later.count(ev.SpeakerSynced) > 0)
+        assert RouteKey(LEAF, V4[0]) in later.found()
+        await later.configure(conf)
+        await later.confirm(V4[0])
+        assert (len(peer.opened_at), set(peer.table)) == (1, {V4[0]})
+        await later.end()
+
+
 async def test_only_the_speaker_may_read_what_it_is_given(tmp_path: Path) -> None:
     """Configuration, settings and socket: nobody else's."""
     async with speaking(tmp_path):

@@ -1,0 +1,134 @@
+"""The files of the configuration: what was read from them, what is in force, and the record of what was so last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from anycast_agent import last_good, store
+from anycast_agent.config import ConfigError, Loaded, load
+from anycast_agent.core import events as ev
+from anycast_agent.core.model import Config
+
+KEPT_AGAIN = 30.0
+"""A record that could not be written is tried again after so long. Seconds."""
+READ_WITHIN = 5.0
+"""How long a hand-over waits for the files to be read. Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What an agent starts from."""
+
+    loaded: Loaded
+    refused: tuple[str, ...] = ()
+    """Why it is not what stands in the files by now; empty where it is."""
+    kept_at: str = ""
+    """Since when the record of the last good configuration has been there."""
+
+
+def start_from(path: Path) -> Start:
+    """From the files; from what was in force last where they are broken. Raises ConfigError where there is neither."""
+    try:
+        return Start(load(path))
+    except ConfigError as error:
+        found, notes = last_good.find(path)
+        problems = tuple(str(problem) for problem in error.problems)
+        if found is None:
+            raise ConfigError(error.problems, notes) from None
+        return Start(found.loaded, problems + notes, found.kept_at)
+
+
+class Configurations:
+    """Reads the files, offers what they say to the engine, and keeps what came into force."""
+
+    def __init__(self, path: Path, start: Start, post: Callable[[ev.Event], None]) -> None:
+        self._path = path
+        self._start = start
+        self._post = post
+        self._offered = [start.loaded]
+        self._kept: Config | None = start.loaded.config if start.refused else None
+        """Whose record is on the disk."""
+        self._keep_at = float("-inf")
+        self._keeping: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Offer what the agent starts from."""
+        self._offer(self._start.loaded)
+        if self._start.refused:
+            self._post(ev.ConfigRejected(self._start.refused))
+            text = f"broken; the agent started with what was in force last ({self._start.kept_at}): mend and reload: "
+            self._post(ev.Warned("configuration files", text + self._start.refused[0]))
+
+    async def reload(self, force: bool, request: int, in_force: Config | None) -> None:
+        """Read the files again; exactly one event answers the request."""
+        try:
+            loaded = await asyncio.to_thread(load, self._path)
+        except ConfigError as error:
+            self._post(ev.ConfigRejected(tuple(str(p) for p in error.problems), request))
+            return
+        self._post(ev.Warned("configuration files", ""))
+        same = loaded.process == self._start.loaded.process
+        which = "api, control_socket, exec_slots, run_dir, state_dir"
+        text = "" if same else f"settings of the process ({which}) change at a restart"
+        self._post(ev.Warned("process settings", text))
+        self._offered = [*(old for old in self._offered if old.config is in_force), loaded]
+        self._offer(loaded, force, request)
+
+    def _offer(self, loaded: Loaded, force: bool = False, request: int | None = None) -> None:
+        self._post(ev.ConfigOffered(loaded.config, force, request))
+        # No reason to refuse a configuration: only the checks that need the files suffer for it.
+        more = f"; and {len(loaded.missing) - 3} more" if len(loaded.missing) > 3 else ""
+        self._post(ev.Warned("files of checks", "; ".join(map(str, loaded.missing[:3])) + more))
+        try:
+            who = store.who_else_writes(loaded.files)
+        except OSError as error:
+            who = f"it is not known who may change the configuration ({error})"
+        text = f"{who}: whoever writes the configuration runs programs with the agent's rights, and those are root's"
+        self._post(ev.Warned("configuration's rights", text if who else ""))
+
+    def texts(self, in_force: Config | None) -> Mapping[Path, str]:
+        """The files in force as they were read, whatever stands in them by now."""
+        return next((loaded.texts for loaded in self._offered if loaded.config is in_force), {})
+
+    # --- the record ---
+
+    def keep(self, in_force: Config | None, now: float) -> None:
+        """Write the record, if need be, of what the speaker has taken, too: from that an agent can start."""
+        if in_force is None or in_force is self._kept or self._keeping is not None or now < self._keep_at:
+            return
+        texts = self.texts(in_force)
+        if texts:
+            self._keep_at = now + KEPT_AGAIN
+            self._keeping = asyncio.create_task(self._keep(in_force, texts))
+
+    async def _keep(self, config: Config, texts: Mapping[Path, str]) -> None:
+        error = ""
+        try:
+            await asyncio.to_thread(last_good.keep, self._start.loaded.process.state_dir, texts)
+            self._kept, self._keep_at = config, float("-inf")
+        except OSError as problem:
+            error = f"cannot be kept ({problem}): with broken files, the next agent could not start"
+        finally:
+            self._keeping = None
+        self._post(ev.Warned("last good configuration", error))
+
+    async def close(self) -> None:
+        """What is being written is written."""
+        if self._keeping is not None:
+            await asyncio.wait([self._keeping], timeout=1.0)
+
+    def is_kept(self, config: Config | None) -> bool:
+        return config is not None and config is self._kept
+
+    async def refusal(self) -> tuple[str, ...]:
+        """Why the next agent would not start from the files as they are now; empty where it would."""
+        try:
+            await asyncio.wait_for(asyncio.to_thread(load, self._path), READ_WITHIN)
+        except ConfigError as error:
+            return tuple(str(problem) for problem in error.problems)
+        except TimeoutError:
+            return (f"{self._path} could not be read within {READ_WITHIN:g} s",)
+        return ()
