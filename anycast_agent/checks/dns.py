@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import struct
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
+import dns.edns
 import dns.exception
 import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
-import dns.rdataclass
 import dns.rdatatype
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from anycast_agent.checks import dns_data
 from anycast_agent.checks.base import Finding, Params, Target, clean, family_of, from_error, open_socket
+from anycast_agent.checks.dns_source import SecondQuestion
 from anycast_agent.checks.tcp import IpText, Port
 from anycast_agent.core.model import Outcome
 
 _TC = 0x02
 """Of the third byte: the answer was cut off."""
+
+_WITHOUT_EDNS = (dns.rcode.FORMERR, dns.rcode.NOTIMP)
+"""How a server that does not know EDNS refuses it, in an answer without EDNS (RFC 6891, 7)."""
+
+Answer = dns.message.Message | Finding
 
 
 def _a_name(text: str) -> str:
@@ -50,31 +58,92 @@ class DnsParams(Params):
 
     name: Annotated[str, AfterValidator(_a_name)]
     record: Annotated[str, AfterValidator(_a_type)] = Field("A", description="The record type that is asked for.")
+    klass: Literal["IN", "CH"] = Field("IN", alias="class", description="CH: what the server says of itself.")
     transport: Literal["udp", "tcp"] = "udp"
     port: Port = 53
     server: IpText | None = Field(None, description="Ask this address instead of the service's own.")
     source: IpText | None = Field(None, description="Ask from this address.")
     rcode: Annotated[str, AfterValidator(_an_rcode)] = "NOERROR"
-    contains: tuple[str, ...] = Field((), description="Answers that must be there, among others.")
+    contains: tuple[str, ...] = Field(
+        (), description="Answers that must be there, among others. Compared as data: names in any case, TXT unquoted."
+    )
     exactly: tuple[str, ...] | None = Field(None, description="The answers that must be there, and no others.")
-    at_least: int = Field(0, ge=0, le=1000, description="How many answers there must be.")
-    flags: tuple[Literal["AA", "AD", "RA", "CD"], ...] = Field((), description="Flags that the answer must carry.")
+    at_least: int | None = Field(
+        None, ge=0, le=1000, description="How many answers there must be: 1 with NOERROR, unless exactly says it."
+    )
+    flags: tuple[Literal["AA", "AD", "RA", "CD"], ...] = Field(
+        (), description="Flags that the answer must carry. AD and CD are set in the question, too."
+    )
     recursion_desired: bool = True
+    edns_size: int = Field(
+        1232, ge=0, le=65535, description="The size of a UDP answer that EDNS offers, and NSID asked for; 0: no EDNS."
+    )
     retry_truncated: bool = Field(False, description="Ask again over TCP where the answer was cut off.")
+
+    @model_validator(mode="after")
+    def _data(self) -> DnsParams:
+        for text in (*self.contains, *(self.exactly or ())):
+            dns_data.written(self.record, self.klass, text)
+        return self
+
+    @property
+    def needed(self) -> int:
+        """An answer without a record resolves nothing: that has to be asked for."""
+        if self.at_least is not None:
+            return self.at_least
+        return 1 if self.rcode == "NOERROR" and self.exactly is None else 0
 
 
 async def probe(params: DnsParams, target: Target) -> Finding:
     """Ask once; judge the answer. A closed port fails at once: the socket is connected."""
-    query = dns.message.make_query(params.name, params.record)
-    if not params.recursion_desired:
-        query.flags &= ~dns.flags.RD
+    query = _query(params, edns=params.edns_size > 0)
+    second = SecondQuestion(target, params.port)
     try:
-        answer = await (_over_udp if params.transport == "udp" else _over_tcp)(params, target, query)
-        if isinstance(answer, dns.message.Message) and answer.flags & dns.flags.TC and params.retry_truncated:
-            answer = await _over_tcp(params, target, query)
+        if params.transport == "udp" and params.server is None and params.source is None:
+            second.ask(query.to_wire())
+        answer = await _exchange(params, target, query)
+        if _refuses_edns(params, query, answer):
+            answer = await _exchange(params, target, _query(params, edns=False))
+        finding = answer if isinstance(answer, Finding) else judge(params, answer)
+        fault = await second.fault(query.id) if finding.outcome is Outcome.OK else None
+        return fault or finding
     except OSError as error:
         return from_error(error)
-    return answer if isinstance(answer, Finding) else judge(params, answer)
+    finally:
+        second.close()
+
+
+def _query(params: DnsParams, *, edns: bool) -> dns.message.QueryMessage:
+    query = dns.message.make_query(params.name, params.record, params.klass)
+    if not params.recursion_desired:
+        query.flags &= ~dns.flags.RD
+    for flag in (
+        "AD",
+        "CD",
+    ):  # a server answers with them where it was asked with them (RFC 6840, 5.7; RFC 4035, 3.2.2)
+        if flag in params.flags:
+            query.flags |= dns.flags.from_text(flag)
+    if edns:
+        query.use_edns(0, payload=max(512, params.edns_size), options=[dns.edns.GenericOption(dns.edns.NSID, b"")])
+    return query
+
+
+def _refuses_edns(params: DnsParams, query: dns.message.Message, answer: Answer) -> bool:
+    return (
+        isinstance(answer, dns.message.Message)
+        and query.edns >= 0 > answer.edns
+        and answer.rcode() in _WITHOUT_EDNS
+        and dns.rcode.to_text(answer.rcode()) != params.rcode
+    )
+
+
+async def _exchange(params: DnsParams, target: Target, query: dns.message.Message) -> Answer:
+    if params.transport == "tcp":
+        return await _over_tcp(params, target, query)
+    answer = await _over_udp(params, target, query)
+    if isinstance(answer, dns.message.Message) and answer.flags & dns.flags.TC and params.retry_truncated:
+        return await _over_tcp(params, target, query)
+    return answer
 
 
 async def _connected(params: DnsParams, target: Target, kind: int) -> socket.socket:
@@ -88,7 +157,7 @@ async def _connected(params: DnsParams, target: Target, kind: int) -> socket.soc
     return sock
 
 
-async def _over_udp(params: DnsParams, target: Target, query: Any) -> Any:
+async def _over_udp(params: DnsParams, target: Target, query: dns.message.Message) -> Answer:
     loop = asyncio.get_running_loop()
     with await _connected(params, target, socket.SOCK_DGRAM) as sock:
         await loop.sock_sendall(sock, query.to_wire())
@@ -99,7 +168,7 @@ async def _over_udp(params: DnsParams, target: Target, query: Any) -> Any:
             await asyncio.sleep(0)  # a flood of forged ones is at hand at once, and would not let go of the loop
 
 
-async def _over_tcp(params: DnsParams, target: Target, query: Any) -> Any:
+async def _over_tcp(params: DnsParams, target: Target, query: dns.message.Message) -> Answer:
     loop = asyncio.get_running_loop()
     wire = query.to_wire()
     with await _connected(params, target, socket.SOCK_STREAM) as sock:
@@ -114,12 +183,12 @@ async def _exactly(sock: socket.socket, size: int) -> bytes:
     while len(data) < size:
         more = await asyncio.get_running_loop().sock_recv(sock, size - len(data))
         if not more:
-            raise ConnectionResetError(104, "closed before the whole answer")
+            raise ConnectionResetError(errno.ECONNRESET, "closed before the whole answer")
         data += more
     return data
 
 
-def _parse(query: Any, wire: bytes) -> Any:
+def _parse(query: dns.message.Message, wire: bytes) -> Answer | None:
     """The answer; a Finding where it is no DNS; None where it answers something else, as a forged one would."""
     if len(wire) < 2 or int.from_bytes(wire[:2], "big") != query.id:
         return None
@@ -132,9 +201,15 @@ def _parse(query: Any, wire: bytes) -> Any:
     return answer if query.is_response(answer) else None
 
 
-def judge(params: DnsParams, answer: Any) -> Finding:
-    """Whether an answer is what was asked for. A SERVFAIL nobody expects is doubtful: a resolver that is overloaded,
-    or waits for others, says it too."""
+def judge(params: DnsParams, answer: dns.message.Message) -> Finding:
+    """Whether an answer is what was asked for; the detail names the server that gave it, where it tells its name."""
+    finding = _judge(params, answer)
+    who = dns_data.nsid(answer)
+    return Finding(finding.outcome, clean(f"{finding.detail}; nsid {who[:60]}")) if who else finding
+
+
+def _judge(params: DnsParams, answer: dns.message.Message) -> Finding:
+    """A SERVFAIL nobody expects is doubtful: a resolver that is overloaded, or waits for others, says it too."""
     rcode = dns.rcode.to_text(answer.rcode())
     if rcode != params.rcode:
         doubtful = answer.rcode() == dns.rcode.SERVFAIL
@@ -142,25 +217,24 @@ def judge(params: DnsParams, answer: Any) -> Finding:
     missing = [flag for flag in params.flags if not answer.flags & dns.flags.from_text(flag)]
     if missing:
         return Finding(Outcome.BAD_ANSWER, f"without the flag {', '.join(missing)}")
-    wanted = dns.rdatatype.from_text(params.record)
-    found = sorted(str(rdata) for rrset in answer.answer if rrset.rdtype == wanted for rdata in rrset)
-    finding = _judge_answers(params, found)
+    finding = _judge_answers(params, dns_data.answers(answer) if answer.question else {})
     if finding.outcome is not Outcome.OK and answer.flags & dns.flags.TC:
         return Finding(finding.outcome, f"cut off (retry_truncated asks again over TCP): {finding.detail}")
     return finding
 
 
-def _judge_answers(params: DnsParams, found: list[str]) -> Finding:
-    said = clean(", ".join(found[:5])) or "none"
-    lacking = [value for value in params.contains if value not in found]
+def _judge_answers(params: DnsParams, found: dict[bytes, str]) -> Finding:
+    said = clean(", ".join(sorted(found.values())[:5])) or "none"
+
+    def written(texts: tuple[str, ...]) -> dict[bytes, str]:
+        return {dns_data.written(params.record, params.klass, text): text for text in texts}
+
+    lacking = [text for value, text in written(params.contains).items() if value not in found]
     if lacking:
         return Finding(Outcome.BAD_ANSWER, f"answers {said}; without {', '.join(lacking[:3])}")
-    if params.exactly is not None and sorted(params.exactly) != found:
+    if params.exactly is not None and written(params.exactly).keys() != found.keys():
         return Finding(Outcome.BAD_ANSWER, f"answers {said}; not exactly {', '.join(params.exactly[:5]) or 'none'}")
-    if len(found) < params.at_least:
-        return Finding(Outcome.BAD_ANSWER, f"{len(found)} answers, {params.at_least} wanted")
-    return Finding(Outcome.OK, f"{rcode_text(params)} {said}")
-
-
-def rcode_text(params: DnsParams) -> str:
-    return params.rcode.lower()
+    if len(found) < params.needed:
+        none = f"no {params.record} record in the answer" if not found else f"{len(found)} answers"
+        return Finding(Outcome.BAD_ANSWER, f"{none}, {params.needed} wanted")
+    return Finding(Outcome.OK, f"{params.rcode.lower()} {said}")
