@@ -79,10 +79,10 @@ def _prefixes(s: Status) -> Iterator[str]:
 def _prefix(p: Prefix) -> tuple[str, ...]:
     left = f"; {_age(p.remaining)} left" if p.remaining is not None else ""
     link = f'<a href="/api/v1/services/{quote(p.service, safe="")}">{escape(p.service)}</a>'
+    remedy = "" if p.mood is Mood.OK else f"<br>changes with: {escape(p.remedy)}"
     why = (
         f"{p.rung}. {escape(p.rung_title)}: <b>{escape(p.reason)}</b><br>"
-        f"<span class=dim>{escape(p.evidence)}{left}</span><br>"
-        f'<span class="remedy">changes with: {escape(p.remedy)}</span>'
+        f"<span class=dim>{escape(p.evidence)}{left}</span>{remedy}"
     )
     routes = "<br>".join(_route(r) for r in p.routes) or "<span class=dim>no neighbor</span>"
     state = f'<span class="{p.mood}">{escape(p.headline)}</span>'
@@ -100,7 +100,7 @@ def _sessions(s: Status) -> Iterator[str]:
 
 
 def _session(n: Neighbor) -> tuple[str, ...]:
-    why = f"<span class=dim>{escape(words.session_why(n))}</span>"
+    why = _dim(words.session_why(n))
     name, address = f"<code>{escape(n.name)}</code>", f"<code>{escape(n.address)}</code>"
     return n.name, name, address, str(n.remote_as), _word(n.session), _age(n.age), why
 
@@ -117,7 +117,7 @@ def _check(service: str, c: Check) -> tuple[str, ...]:
     took = "" if c.duration is None else f"{c.duration * 1000:.1f}&nbsp;ms"
     return (
         f"{service} {c.name} {c.asks}", escape(service), escape(c.name), f"<code>{escape(c.asks)}</code>",
-        _word(c.verdict) + stale, last, took, _age(c.next_in), f"<span class=dim>{escape(c.detail)}</span>",
+        _word(c.verdict) + stale, last, took, _age(c.next_in), _dim(c.detail),
     )  # fmt: skip
 
 
@@ -131,6 +131,10 @@ def _table(title: str, heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) 
         row = "".join(f'<td data-head="{h}">{cell}</td>' for h, cell in zip(heads, cells, strict=True))
         yield f'<tr data-key="{escape(key)}">{row}</tr>\n'
     yield "</tbody></table></div>"
+
+
+def _dim(text: str) -> str:
+    return f"<span class=dim>{escape(text)}</span>" if text else ""
 
 
 def _word(state: str) -> str:

@@ -205,12 +205,14 @@ class Drawing:
         for service, p in found:
             shape = self.prefix(service.name, p)
             states.append((shape.state, shape.mood))
-            if word or shape.mood is not Mood.OK:
+            if word or shape.mood not in (Mood.OK, Mood.OFF):
                 checks = tuple(self.check(c) for c in service.checks if c.prefix in ("", p.prefix))
                 explained.append(shapes.Explained(shape, checks))
             yield
         counts, mood = self._summary(states)
-        return shapes.Why(headline.of_node(counts), mood, word, len(found) - len(explained), tuple(explained))
+        off = 0 if word else counts.off
+        well = len(found) - len(explained) - off
+        return shapes.Why(headline.of_node(counts), mood, word, well, off, tuple(explained))
 
 
 def _attributes(a: Attributes | None) -> shapes.Attributes | None:

@@ -249,8 +249,10 @@ class Why:
     mood: Mood
     asked: str
     """Empty: for the whole node, of which only what is not well is explained."""
-    left_out: int
-    """Prefixes of the node that are announced as well as can be."""
+    well: int
+    """Prefixes of the node that are left out, because they are announced at their best at every neighbor."""
+    off: int
+    """And those that nobody wants here."""
     prefixes: tuple[Explained, ...]
 
 

@@ -249,9 +249,11 @@ def show_why(w: Why) -> list[str]:
     lines = [_paint(w.headline, w.mood)]
     for explained in w.prefixes:
         lines += ["", *_explained(explained)]
-    if w.left_out:
-        others = f"the other {w.left_out}" if w.prefixes else f"all {w.left_out}"
-        lines += ["", f"{others}: announced at their best, at every neighbor"]
+    lines += [""] * bool(w.well or w.off)
+    if w.well:
+        lines.append(f"{w.well} announced at their best, at every neighbor")
+    if w.off:
+        lines.append(f"{w.off} not wanted here: disabled, or only observed")
     return lines
 
 

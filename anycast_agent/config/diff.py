@@ -49,12 +49,27 @@ def _neighbors(old: Config, new: Config) -> Iterator[Change]:
 def _services(old: Config, new: Config) -> Iterator[Change]:
     for name in sorted({*old.services, *new.services}):
         before, after = old.services.get(name), new.services.get(name)
-        if before is None:
-            yield Change("service", name, "added: announced once its checks have risen")
-        elif after is None:
-            yield Change("service", name, "removed", True)
+        if after is None:
+            yield Change("service", name, "removed", before is not None and not _silent(before))
+        elif before is None:
+            yield Change("service", name, f"added: {_what_becomes(after)}")
         elif before != after:
             yield from _service(name, before, after)
+
+
+def _silent(service: Service) -> str:
+    """Why nothing of a service is announced, whatever its checks say; empty where that is for them to say."""
+    return "the service is disabled" if not service.enabled else "the service is only observed" * service.observe_only
+
+
+def _what_becomes(service: Service) -> str:
+    why = _silent(service)
+    return f"not announced, {why}" if why else "announced once its checks have risen"
+
+
+def _said(value: object) -> str:
+    """As a configuration has it: ``true``, not ``True``."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _service(name: str, before: Service, after: Service) -> Iterator[Change]:
@@ -75,25 +90,33 @@ def _service(name: str, before: Service, after: Service) -> Iterator[Change]:
             yield Change("check", label, "altered: its history begins again")
     for field in ("require", "enabled", "observe_only", "hold_down", "linger", "will"):
         if getattr(before, field) != getattr(after, field):
-            yield Change("service", name, f"{field}: {getattr(before, field)} → {getattr(after, field)}")
+            yield Change("service", name, f"{field}: {_said(getattr(before, field))} → {_said(getattr(after, field))}")
+    if _silent(before) != _silent(after):
+        yield Change("service", name, _what_becomes(after), not _silent(before))
 
 
 def _routes(old: Config, new: Config) -> Iterator[Change]:
     for tier, how in ((Tier.FULL, "announced anew"), (Tier.DEGRADED, "while degraded")):
-        before, after = _of_tier(old, tier), _of_tier(new, tier)
+        before, after, silent = _of_tier(old, tier), _of_tier(new, tier), _silent_routes(new)
         for key in sorted({*before, *after}):
             label = f"{key.prefix} at {key.neighbor}"
             was, becomes = before.get(key), after.get(key)
             if was is None or becomes is None:
                 if tier is Tier.FULL:
-                    yield Change("route", label, "new" if was is None else "no longer configured")
+                    new_one = f"new, but not announced: {silent[key]}" if key in silent else "new"
+                    yield Change("route", label, new_one if was is None else "no longer configured")
             elif was != becomes:
                 differing = [f.name for f in fields(was) if getattr(was, f.name) != getattr(becomes, f.name)]
-                yield Change("route", label, f"{how}: {', '.join(differing)}")
+                text = f"altered, but not announced: {silent[key]}" if key in silent else how
+                yield Change("route", label, f"{text}: {', '.join(differing)}")
 
 
 def _of_tier(config: Config, tier: Tier) -> dict[RouteKey, Attributes]:
     return {k: a for s in config.services.values() for k, a in s.attributes.get(tier, {}).items()}
+
+
+def _silent_routes(config: Config) -> dict[RouteKey, str]:
+    return {key: why for s in config.services.values() if (why := _silent(s)) for key in s.keys}
 
 
 def _node(old: Config, new: Config) -> Iterator[Change]:

@@ -680,6 +680,36 @@ async def test_plan_says_what_would_be_withdrawn(tmp_path: Path) -> None:
     assert (code, out) == (0, "  process api_port: 9179 → 9180, at the next restart\n")
 
 
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [("enabled: false", "the service is disabled"), ("observe_only: true", "the service is only observed")],
+)
+async def test_plan_announces_nothing_that_is_not_to_be(tmp_path: Path, setting: str, why: str) -> None:
+    """A service that is disabled or only observed: said to be that when it is new, when it becomes so, and when a
+    route of it is new; its end withdraws nothing."""
+    none, loud, silent = (tmp_path / f"{name}.yaml" for name in ("none", "loud", "silent"))
+    loud.write_text(PLANNED % "")
+    none.write_text(loud.read_text().partition("services:")[0])
+    silent.write_text(loud.read_text().replace("web: {", f"web: {{{setting}, "))
+
+    async def plan(old: Path, new: Path) -> tuple[int, str]:
+        code, out, _ = await run("plan", str(new), "--against", str(old))
+        return code, out
+
+    assert await plan(none, loud) == (
+        0, "  service web: added: announced once its checks have risen\n  route 192.0.2.80/32 at leaf: new\n",
+    )  # fmt: skip
+    code, out = await plan(none, silent)
+    assert (code, f"  service web: added: not announced, {why}\n" in out) == (0, True)
+    assert f"  route 192.0.2.80/32 at leaf: new, but not announced: {why}\n" in out
+    assert (await plan(silent, none))[0] == 0
+    code, out = await plan(loud, silent)
+    assert (code, f"! service web: not announced, {why}\n" in out) == (1, True)
+    code, out = await plan(silent, loud)
+    assert (code, "  service web: announced once its checks have risen\n" in out) == (0, True)
+    assert "True" not in out
+
+
 async def test_plan_compares_with_what_the_running_agent_has(tmp_path: Path) -> None:
     """Not with the file, which may have changed since; a reload that would be refused is foreseen by what is really
     announced; without an agent the installed file takes its place, and where that is the new one, nothing is said."""

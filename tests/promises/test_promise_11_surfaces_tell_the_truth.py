@@ -5,16 +5,26 @@ What the status shows carries its age; taken, sent and echoed are never shown fo
 
 from __future__ import annotations
 
+import html
+import json
+import math
+import re
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from anycast_agent.api import render
+from anycast_agent.api.page import page
+from anycast_agent.api.shapes import Status, Why, read
+from anycast_agent.cli.live_verbs import show_status, show_why
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Attributes, Outcome, SessionState
 from anycast_agent.core.snapshot import PrefixSnapshot, RouteSnapshot, Snapshot
+from anycast_agent.metrics import Metrics
 from tests.support.agent import Scene, play, routes_in
 from tests.support.netns import needs_root
-from tests.support.world import LEAF1, V4, World, config, service
+from tests.support.world import LEAF1, LEAF2, V4, V6, World, config, service
 
 # --- 1. the core, in virtual time -----------------------------------------------------------------------------
 # In tests/core/test_properties.py each random story compares every snapshot with the world, and with one drawn anew.
@@ -167,6 +177,145 @@ def test_only_the_services_that_changed_are_drawn_anew() -> None:
     after = snapshot(world)
     assert after.services["dns"] is before.services["dns"]
     assert after.services["www"] is not before.services["www"]
+
+
+# --- every surface says the same of the wire --------------------------------------------------------------------
+
+
+def everywhere(world: World, name: str = V4) -> tuple[str, bool | None, float, str, str]:
+    """A prefix as the command line, JSON, the metrics, the page and ``why`` have it."""
+    shown = snapshot(world)
+    status = json.loads("".join(render.status_json(shown)))
+    (p,) = [p for s in status["services"].values() for p in s["prefixes"] if p["prefix"] == name]
+    rows = [row for row in show_status(read(Status, status)) if row.startswith(f"{name} ")]
+    state = re.split(r" {2,}", rows[0])[2]
+    families = text_string_to_metric_families(Metrics(lambda: shown).text())
+    (gauge,) = [
+        s.value
+        for f in families for s in f.samples
+        if s.name == "anycast_prefix_on_wire" and s.labels["prefix"] == name
+    ]  # fmt: skip
+    text = "".join(page(shown))
+    row = text[text.index(f'<tr data-key="{name}">') :].partition("</tr>")[0]
+    why = show_why(render.now(render.Drawing(shown).why(name)))
+    assert p["headline"] in html.unescape(row)
+    assert p["headline"] in why[0]
+    return state, p["on_wire"], gauge, p["headline"], "\n".join(why)
+
+
+def test_the_headline_is_the_wire() -> None:
+    """Announced is what an established session carries; what may be announced and is on no router says so, with the
+    neighbor, on every surface; and nothing says that it is at its best."""
+    world = started()
+    state, on_wire, gauge, text, why = everywhere(world)
+    assert (state, on_wire, gauge, text) == ("announced", True, 1.0, "announced")
+    assert "nothing: it is announced at its best" in why
+    world.set_session(LEAF1, up=False)
+    state, on_wire, gauge, text, why = everywhere(world)
+    assert (state, on_wire, gauge) == ("announced", True, 1.0)
+    assert text == "announced, at 1 of 2 neighbors: leaf1 is down"
+    assert "at its best" not in why
+    world.set_session(LEAF2, up=False)
+    world.post(ev.SessionChanged(LEAF2, SessionState.DOWN, "no route to host"))
+    state, on_wire, gauge, text, why = everywhere(world)
+    assert (state, on_wire, gauge) == ("on no router", False, 0.0)
+    assert text == "healthy, but on no router: leaf1 is down, leaf2 is down"
+    assert "the session to leaf2 comes up (no route to host)" in why
+    assert "at its best" not in why
+
+
+def test_unknown_is_said_as_unknown_on_every_surface() -> None:
+    """Without the speaker nobody knows: null in JSON, NaN in the metrics, the word on the page and the command line."""
+    world = started()
+    world.lose_pipe()
+    state, on_wire, gauge, text, why = everywhere(world)
+    assert (state, on_wire) == ("unknown", None)
+    assert math.isnan(gauge)
+    assert text.startswith("healthy; unknown whether a router has it: the session to leaf1 is unknown")
+    assert "  route     leaf1: wanted, taken unknown, sent unknown; session unknown" in why
+    status = json.loads("".join(render.status_json(snapshot(world))))
+    assert status["headline"] == "0 of 2 prefixes announced (2 unknown), 0 of 2 sessions up (2 unknown)"
+    families = {f.name: f for f in text_string_to_metric_families(Metrics(lambda: snapshot(world)).text())}
+    for name in ("route_taken", "route_sent", "session_up"):
+        assert all(math.isnan(s.value) for s in families[f"anycast_{name}"].samples), name
+    world.connect()
+    assert everywhere(world)[:3] == ("announced", True, 1.0)
+
+
+def test_a_route_that_is_not_to_be_there_and_is_shows_as_that() -> None:
+    """While its withdrawal is on its way a router still has it: that is not called withdrawn."""
+    world = started()
+    world.speaker_delay = 5.0
+    world.outcomes["dns"] = Outcome.REFUSED
+    world.until(lambda w: not prefix(w).decision.announce, 5)
+    state, on_wire, gauge, text, _ = everywhere(world)
+    assert (state, on_wire, gauge) == ("still announced", True, 1.0)
+    assert text == "not to be announced, but still announced at leaf1, leaf2"
+    world.until(lambda w: not w.router, 20)
+    state, on_wire, gauge, text, why = everywhere(world)
+    assert (state, on_wire, gauge, text) == ("not announced", False, 0.0, "not announced")
+    assert "withdrawal sent" in why
+
+
+def test_what_never_was_announced_is_known_not_to_be() -> None:
+    """A service that fails from the start: not sent, and neither a withdrawal nor unknown."""
+    world = World()
+    world.outcomes["dns"] = Outcome.REFUSED
+    world.start(config())
+    world.run(5.0)
+    state, on_wire, gauge, _, why = everywhere(world)
+    assert (state, on_wire, gauge) == ("not announced", False, 0.0)
+    assert "leaf1: not wanted, not taken, not sent; session up" in why
+
+
+def test_the_node_is_summed_up_in_a_sentence() -> None:
+    """What is not wanted here is counted apart, and does not make it red."""
+    world = World()
+    services = [service("dns"), service("off", ("192.0.2.80/32",), enabled=False)]
+    world.start(config(*services, service("seen", ("192.0.2.81/32",), observe_only=True)))
+    world.run(5.0)
+    status = json.loads("".join(render.status_json(snapshot(world))))
+    assert status["headline"] == "2 of 2 prefixes announced, 2 not wanted here, 2 of 2 sessions up"
+    assert status["mood"] == "ok"
+    world.set_session(LEAF1, up=False)
+    status = json.loads("".join(render.status_json(snapshot(world))))
+    assert (status["headline"].endswith("1 of 2 sessions up"), status["mood"]) == (True, "warn")
+
+
+def test_why_explains_a_prefix_a_service_or_all_that_is_not_well() -> None:
+    """A service has all of its prefixes; without a word, what is well and what nobody wants is counted and left out."""
+    world = World()
+    services = [service("dns"), service("off", ("192.0.2.80/32",), enabled=False), service("web", ("192.0.2.81/32",))]
+    world.outcomes["web"] = Outcome.REFUSED
+    world.start(config(*services))
+    world.run(5.0)
+
+    def why(word: str) -> Why:
+        return read(Why, json.loads("".join(render.why_json(snapshot(world), word))))
+
+    assert [e.prefix.prefix for e in why("dns").prefixes] == [V4, V6]
+    assert [e.prefix.prefix for e in why("192.0.2.81").prefixes] == ["192.0.2.81/32"]
+    assert [e.prefix.service for e in why("off").prefixes] == ["off"]
+    node = why("")
+    assert [e.prefix.service for e in node.prefixes] == ["web"]
+    lines = show_why(node)
+    assert lines[0] == "2 of 3 prefixes announced, 1 not wanted here, 2 of 2 sessions up"
+    assert lines[-2:] == [
+        "2 announced at their best, at every neighbor",
+        "1 not wanted here: disabled, or only observed",
+    ]
+    with pytest.raises(LookupError, match="no prefix and no service 'wbe' is configured here"):
+        why("wbe")
+
+
+def test_a_check_that_cannot_be_made_says_why_there_is_no_verdict() -> None:
+    """A program that may not be run never gets a verdict: the evidence names it."""
+    world = World()
+    world.outcomes["dns"] = Outcome.NOT_RUN
+    world.start(config())
+    world.run(5.0)
+    assert prefix(world).decision.reason == "nothing_known"
+    assert prefix(world).decision.evidence == "no verdict yet: answers 0 of 3 successes (last not_run: as told)"
 
 
 # --- 2. the real parts: a process, ExaBGP, netlink, a router --------------------------------------------------

@@ -304,6 +304,8 @@ def the_snapshot_is_true(world: World, engine: Engine) -> None:
                 key = RouteKey(route.neighbor, prefix.prefix)
                 if route.sent is not None:
                     assert route.sent == (key in world.router), f"{key}: sent is shown as {route.sent}"
+                if route.on_wire is not None:
+                    assert route.on_wire == (key in world.router), f"{key}: on the wire is shown as {route.on_wire}"
                 if route.taken_known and not route.pending:
                     assert (route.taken is not None) == (key in world.ledger), f"{key}: taken is shown wrong"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from anycast_agent.core.health import CheckHealth
 from anycast_agent.core.ladder.case import HealthFact
-from anycast_agent.core.model import Scope, Verdict
+from anycast_agent.core.model import Outcome, Scope, Verdict
 
 
 def needs(fact: HealthFact) -> str:
@@ -22,8 +23,15 @@ def standing(fact: HealthFact) -> str:
 def waiting_for(fact: HealthFact) -> str:
     """Which local checks have no verdict yet, and how far each has come."""
     waiting = [(c, h) for c, h in fact.local if h.verdict is Verdict.UNKNOWN]
-    said = [f"{c.name} {h.successes} of {c.rise} successes" for c, h in waiting]
+    said = [f"{c.name} {h.successes} of {c.rise} successes{_last(h)}" for c, h in waiting]
     return "no verdict yet: " + ", ".join(said) if said else "no local check has a verdict, or there is none"
+
+
+def _last(state: CheckHealth) -> str:
+    """What keeps a check from a verdict, where its last probe says so."""
+    if state.outcome in (None, Outcome.OK):
+        return ""
+    return f" (last {state.outcome}" + (f": {state.detail})" if state.detail else ")")
 
 
 def failing(fact: HealthFact, scope: Scope = Scope.LOCAL) -> str:
