@@ -27,6 +27,9 @@ V4, V6 = "192.0.2.53/32", "2001:db8:53::53/128"
 STEP_WITHIN = 15.0
 _UNSHARE = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
+EXIT_KILLED = 128 + signal.SIGKILL
+"""It did not end in its two seconds, and was ended: what a shell says of such a one."""
+
 
 def add_verbs(subparsers: Any) -> None:
     verb = subparsers.add_parser(
@@ -115,7 +118,7 @@ def _watch(words: list[str], ours: int, theirs: int, listener: int, *, isolated:
             return inside.wait(timeout=1.7 if isolated else 10.0)
         inside.kill()
         inside.wait()
-        return 1
+        return EXIT_KILLED
 
 
 # --- inside -------------------------------------------------------------------------------------------------

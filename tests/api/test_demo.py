@@ -79,8 +79,9 @@ def test_whatever_ends_the_demo_nothing_of_it_is_left(folder: Path, number: sign
         finally:
             demo.send_signal(number)
         code = demo.wait(WITHIN)
-    # 1: it was too slow, and was killed.
-    assert code == -signal.SIGKILL if number == signal.SIGKILL else code in (0, 1)
+    # On a busy machine its two seconds may be over; on loopback it has ten, as nothing takes along what it leaves.
+    ends = {0, 128 + signal.SIGKILL} if isolated else {0}
+    assert code in ({-signal.SIGKILL} if number == signal.SIGKILL else ends)
     until(lambda: not of_the_demo(folder), f"still there: {of_the_demo(folder)}")
     until(lambda: not list(folder.glob("anycast-demo-*")), "the folder is still there")
 
@@ -97,17 +98,21 @@ def test_a_frozen_exabgp_does_not_outlive_the_demo(folder: Path) -> None:
     assert not of_the_demo(folder)
 
 
-@pytest.mark.parametrize("after", [0.0, 0.1, 0.3, 0.6, 1.0])
-def test_ctrl_c_is_good_at_any_time(folder: Path, after: float) -> None:
-    """At the very start, too: no complaint, and nothing left."""
+@pytest.mark.parametrize("when", [None, "anycast-demo-", "cli.main run", "speaker.launch", "speaker.pipe"])
+def test_ctrl_c_is_good_at_any_time(folder: Path, when: str | None) -> None:
+    """At once, and when its folder, its agent, its ExaBGP, the pipe are just there: no complaint, and nothing left."""
     with started(folder, isolated=True) as demo:
-        time.sleep(after)
+        if when is not None:
+            until(lambda: any(when in words for words in of_the_demo(folder)), f"no {when}")
         demo.send_signal(signal.SIGINT)
         assert demo.stdout is not None
         told_after = demo.stdout.read()
-    if after:  # before that it may still be Python that starts
+    if when is None:  # it is still Python that starts, and ends in the way of Python
+        assert demo.returncode in (1, 130, -signal.SIGINT)
+        assert "Errno" not in told_after
+    else:
         assert not re.search("Errno|Traceback", told_after), told_after
-        assert demo.returncode in (0, 1, 130)
+        assert demo.returncode in (0, 128 + signal.SIGKILL)
     until(lambda: not of_the_demo(folder), "a process is still there")
     until(lambda: not list(folder.glob("anycast-demo-*")), "the folder is still there")
 

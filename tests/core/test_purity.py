@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -26,6 +27,7 @@ IMPURE_BUILTINS = {"open", "print", "input", "exec", "eval", "__import__", "glob
 """``id`` and ``hash`` too: they differ from run to run."""
 
 
+@functools.cache
 def modules() -> dict[str, ast.Module]:
     """Every module of the core by its full name, those in folders included."""
     trees = {}

@@ -228,22 +228,26 @@ def test_agent_frozen_and_thawed(tmp_path: Path) -> None:
 @pytest.mark.root
 @pytest.mark.timeout(180)
 def test_agent_in_a_crash_loop_does_not_keep_its_routes(tmp_path: Path) -> None:
-    """Killed again and again before it has a verdict: gone after adopt_for, although each one beats."""
-    slow = configuration(tmp_path, check={"interval": "5s", "fast_interval": "5s", "rise": 3})
+    """Killed again and again before it has a verdict: gone after adopt_for, although each one beats, and long before
+    the dead-man's switch would have had a say."""
+    clocks = {"dead_man": "40s", "adopt_for": "10s"}
+    slow = {"interval": "60s", "fast_interval": "60s", "rise": 3}
 
     async def story(s: Scene) -> None:
         await s.announced()
         s.agent.kill()
-        s.agent.write(slow)
-        died = time.monotonic()
+        s.agent.write(configuration(tmp_path, check=slow, agent=clocks))
+        died, kept = time.monotonic(), 0
         while s.peer.table:
-            assert time.monotonic() - died < ADOPT_FOR + 2 * SLACK + 1
+            assert time.monotonic() - died < 30
             s.agent.start()
-            await asyncio.sleep(1.2)
+            await s.agent.until(lambda status: status["speaker"]["state"] == "synced")
+            kept += bool(s.peer.table)
             s.agent.kill()
+        assert kept > 1
         assert len(s.peer.opened_at) == 1  # the routes went, not the session
 
-    play(tmp_path, story)
+    play(tmp_path, story, configuration(tmp_path, agent=clocks))
 
 
 @needs_root

@@ -72,9 +72,9 @@ def play(story: Story, folder: Path, tally: Counter[str]) -> None:
     async def inside(stage: Stage) -> None:
         judge = Judge(stage, tally)
         stage.start()
-        await judge.agrees(WELL_WITHIN, well=True)
         watchers = [asyncio.create_task(judge.watch()), asyncio.create_task(judge.observe())]
         try:
+            await judge.agrees(WELL_WITHIN, well=True)
             await _faults(stage, story, judge, tally)
             await judge.agrees(AGREES_WITHIN, well=False)
             await _mended(stage, judge)
