@@ -247,6 +247,7 @@ class _Demo:
     # --- the router ---
 
     async def _start_router(self, port: int) -> None:
+        from anycast_agent import holding
         from anycast_agent.speaker.process import user_name
 
         path = self._dir / "router.sock"
@@ -261,8 +262,12 @@ class _Demo:
         env = {**os.environ, "exabgp_log_level": "WARNING", "exabgp_daemon_user": user_name(),
                "exabgp_api_cli": "false", "exabgp_tcp_bind": "127.0.0.2", "exabgp_tcp_port": str(port),
                "exabgp_reactor_speed": "0.1"}  # fmt: skip
-        words = [sys.executable, "-P", "-m", "anycast_agent.speaker.launch", str(conf)]
-        await self._spawn(words, "router.log", env=env)
+        lock = holding.open_file(self._dir / "router.lock", make=True)
+        try:
+            words = [sys.executable, "-P", "-m", "anycast_agent.speaker.launch", str(conf), str(lock)]
+            await self._spawn(words, "router.log", env=env, pass_fds=[lock])
+        finally:
+            os.close(lock)
 
     async def _listen_to_router(self, reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         from anycast_agent.speaker import codec
