@@ -34,10 +34,10 @@ lab: venv
 	@scripts/needs lab
 	@scripts/anycast-lab drill site-power --live --report build/lab $(ARGS)
 
-# Every drill, in every variant: a quarter of an hour.
+# Every drill, in every variant: half an hour. build/drills/index.html shows every run that was kept.
 drills: venv
 	@scripts/needs lab
-	@scripts/anycast-lab drill --all --report build/drills $(ARGS)
+	@scripts/anycast-lab drill --all --keep build/drills $(ARGS)
 
 venv: $(STAMP)
 

@@ -111,8 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--live", action="store_true", help="a table of who answers, as it happens")
     one.add_argument("--report", type=Path, default=Path("build/lab"), metavar="DIR")
     one.add_argument(
-        "--slack", type=float, default=1.0, metavar="N", help="widen every bound on time, on a busy machine"
+        "--slack", type=float, default=1.0, metavar="N", help="widen the bounds on tables, on a busy machine"
     )
+    one.add_argument("--keep", type=Path, metavar="DIR", help="report into a dated folder there, with a page over all")
+    one.add_argument("--junit", type=Path, metavar="FILE", help="the verdicts as JUnit's XML, too")
     one.add_argument("--output", choices=("text", "json"), default="text")
     starts(one)
     one = verb("do", _do, "do one thing to the lab that is up, as a drill's steps do it")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import getpass
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from anycast_agent import __version__
@@ -22,8 +26,6 @@ from lab.net import topology
 from lab.net.lab import HOST, NEEDED, Lab, LabError, alone, check_host
 from lab.net.topology import Topology
 from lab.setting import UsageError, name_of, rootfs_of, say, scene_of, started, variant_of
-
-BGPD = "/usr/lib/frr/bgpd"
 
 
 def drill(args: argparse.Namespace) -> int:
@@ -41,7 +43,9 @@ def drill(args: argparse.Namespace) -> int:
     rootfs_of(args, top)
     check_host(HOST if args.rootfs else NEEDED)
     results: list[Result] = []
-    routers: set[str] = set()
+    versions: dict[str, str] = {}
+    if args.keep:
+        args.report = args.keep / f"{datetime.now():%Y-%m-%dT%H%M%S}"
     name = name_of(args)
     args.report.mkdir(parents=True, exist_ok=True)  # that it cannot be written is known now, and not after all drills
     try:
@@ -49,12 +53,12 @@ def drill(args: argparse.Namespace) -> int:
             for variant in variants:
                 wanted = {n: d for n, d in chosen.items() if _wanted(args, d, variant, scene)}
                 if wanted:
-                    _run_all(args, name, variant, wanted, scene, results, routers)
+                    _run_all(args, name, variant, wanted, scene, results, versions)
     except BaseException:
         if results:  # a long run is not lost for what ended it
-            say(f"the drills that ended are in {_written(args, top, results, routers)}")
+            say(f"the drills that ended are in {_written(args, top, results, versions)}")
         raise
-    return _report(args, top, results, routers)
+    return _report(args, top, results, versions)
 
 
 def _known(top: Topology, scene: Scene) -> dict[str, drills.Drill]:
@@ -97,11 +101,11 @@ def _run_all(
     wanted: dict[str, drills.Drill],
     scene: Scene,
     results: list[Result],
-    routers: set[str],
+    versions: dict[str, str],
 ) -> None:
     """In the lab that is up, where one of this variant is; else in one of its own, which goes again."""
     with _lab_for(args, name, variant) as lab_of:
-        routers.add(_frr(lab_of()))
+        versions |= _versions(lab_of())
         last = list(wanted)[-1]
         for drill_name, drill in wanted.items():
             say(f"\n{drill_name}: {drill.title} ({variant})")
@@ -156,41 +160,70 @@ def _say_result(result: Result) -> None:
         say(f"  {'ok    ' if expectation.met else 'NOT OK'}  {expectation.text}: {expectation.found}")
     if result.problem:
         say(f"  NOT OK  {result.problem}")
-    say(f"{result.drill}: {'passed' if result.passed else 'FAILED'}")
+    load = result.load
+    if load is not None:
+        say(f"  the machine was {load.busy:.0%} busy, and held the runner up for {load.late_worst:.3f} s at the worst")
+    if result.noticed:
+        say(f"  {result.noticed}")
+    said = {"failed": "FAILED", "overloaded": "overloaded: the machine was too busy to judge times by"}
+    say(f"{result.drill}: {said.get(result.verdict, result.verdict)}")
 
 
-def _written(args: argparse.Namespace, top: Topology, results: list[Result], routers: set[str]) -> Path:
+def _written(args: argparse.Namespace, top: Topology, results: list[Result], versions: dict[str, str]) -> Path:
+    from lab.report import junit, trend
     from lab.report.graph import svg
     from lab.report.page import write
 
-    return write(results, args.report, svg(top), _about(routers))
+    about = _about(versions)
+    if args.slack != 1:
+        about["slack"] = f"{args.slack:g}: bounds on tables are so much wider"
+    path = write(results, args.report, svg(top), about)
+    if args.keep:
+        trend.write(args.keep)
+    if args.junit:
+        junit.write(results, args.junit)
+    return path
 
 
-def _report(args: argparse.Namespace, top: Topology, results: list[Result], routers: set[str]) -> int:
-    path = _written(args, top, results, routers)
+def _report(args: argparse.Namespace, top: Topology, results: list[Result], versions: dict[str, str]) -> int:
+    path = _written(args, top, results, versions)
     if args.output == "json":
         print(json.dumps([result.to_json() for result in results]))
     else:
         print(path)
-    failed = [result.drill for result in results if not result.passed]
+    failed = [f"{r.drill} ({r.verdict})" for r in results if not r.passed]
     say(f"{len(results) - len(failed)} of {len(results)} passed" + (f"; not: {', '.join(failed)}" if failed else ""))
     if not results:
         say("none of these drills is for that variant: anycast-lab drill --list")
     return 1 if failed or not results else 0
 
 
-def _about(routers: Iterable[str]) -> dict[str, str]:
+def _about(versions: Mapping[str, str]) -> dict[str, str]:
     return {
         "anycast-agent": __version__,
+        "ExaBGP": version("exabgp"),
+        **versions,
         "kernel": os.uname().release,
-        "FRR": ", ".join(sorted(set(routers))),
         "cores": str(os.cpu_count()),
+        "started by": f"{os.environ.get('SUDO_USER') or getpass.getuser()} on {os.uname().nodename}",
     }
 
 
-def _frr(lab: Lab) -> str:
-    """The version that the routers run, as the first of them says; empty where none has FRR."""
-    for node in lab.nodes.values():
-        if node.init and node.path(BGPD).exists():
-            return node.run([BGPD, "--version"]).splitlines()[0].removeprefix("bgpd version ").strip()
-    return ""
+PROGRAMS = {
+    "FRR": ("/usr/lib/frr/bgpd", "--version"), "BIRD": ("/usr/sbin/bird", "--version"),
+    "unbound": ("/usr/sbin/unbound", "-V"), "nginx": ("/usr/sbin/nginx", "-v"),
+}  # fmt: skip
+"""How to ask for a version what the lab's nodes run, where they have it."""
+
+
+def _versions(lab: Lab) -> dict[str, str]:
+    """As the first node of each group says that has the program."""
+    found: dict[str, str] = {}
+    firsts = {node.spec.group: node for node in reversed(lab.nodes.values()) if node.init}
+    for name, command in PROGRAMS.items():
+        for node in firsts.values():
+            if name not in found and node.path(command[0]).exists():
+                node.run(command, check=False)
+                if match := re.search(r"\d+(\.\d+)+\S*", node.ran[-1].output):
+                    found[name] = match[0]
+    return found

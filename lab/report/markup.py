@@ -11,7 +11,12 @@ _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 def text(value: object) -> str:
     """For an element or a quoted attribute, whatever it holds."""
-    return escape(_FORBIDDEN.sub("\ufffd", str(value)))
+    return escape(printable(value))
+
+
+def printable(value: object) -> str:
+    """Without what XML cannot hold; for a writer that escapes by itself."""
+    return _FORBIDDEN.sub("\ufffd", str(value))
 
 
 def shortened(value: str, most: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from lab.drills.result import Expectation, Result, Stream
+from lab.drills.result import Expectation, Family, Result, Stream
 from lab.report.drawn import Colors, charts, events
 from lab.report.markup import count, seconds, text
 from lab.report.style import STYLE
@@ -19,10 +19,11 @@ _FLOOR = (
     "The figures here are the floor of the mechanism, not a promise."
 )
 _TERMS = (
-    "From the fault: detected, until an agent or a router said so; withdrawn, until the first router next to it lost "
-    "the route; table, until the last kernel table had changed. Loss window: the longest that any client saw. "
-    "Restored: until nothing more was lost; never, if that went on to the end. Flaps: changes of a router's table, "
-    "and back, that nobody asked for. A dash: not seen."
+    "Longest: the longest time of loss of any flow (client, protocol, family). From the fault: detected, until an "
+    "agent or a router said so; withdrawn, until the first table lost a next hop; table, until the last kernel table "
+    "had changed; restored, until nothing more was lost, or never, if that went on to the end. Flaps: changes of a "
+    "router's table, and back, that nobody asked for. A dash: not seen. Overloaded: the machine held the runner itself "
+    "up, so the times measure the machine, and the drill has neither passed nor failed by them."
 )
 _HATCH = (
     '<svg class="defs" aria-hidden="true"><defs><pattern id="hatch" width="5" height="5" patternUnits="userSpaceOnUse"'
@@ -41,8 +42,8 @@ def html(results: Sequence[Result], topology_svg: str = "", about: Mapping[str, 
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>"
         f"<title>Failover drills: {text(_total(results))}</title><style>{STYLE}</style></head>\n<body>{_HATCH}"
-        f"<header><h1>Failover drills</h1>{_head(results, about or {})}</header>\n<main>{picture}\n"
-        f"{_summary(ordered)}\n"
+        f"<header><h1>Failover drills</h1>{_head(results, about or {})}</header>\n<main>"
+        f"{_summary(ordered)}\n{picture}\n"
         + "\n".join(_drill(number, result, colors) for number, result in enumerate(ordered, 1))
         + f"\n</main><footer><p>{_FLOOR}</p></footer></body></html>\n"
     )
@@ -61,16 +62,15 @@ def write(
 
 
 def _total(results: Sequence[Result]) -> str:
-    passed, stopped = sum(r.passed for r in results), sum(bool(r.problem) for r in results)
-    failed = len(results) - passed - stopped
-    parts = [f"{passed} of {len(results)} passed"]
-    return ", ".join(parts + [f"{failed} failed"] * bool(failed) + [f"{stopped} could not run"] * bool(stopped))
+    verdicts = Counter(r.verdict for r in results)
+    parts = [f"{verdicts['passed']} of {len(results)} passed"]
+    words = {"failed": "failed", "overloaded": "on an overloaded machine", "not run": "could not run"}
+    return ", ".join(parts + [f"{verdicts[name]} {said}" for name, said in words.items() if verdicts[name]])
 
 
 def _verdict(result: Result) -> str:
-    if result.problem:
-        return '<span class="bad">✕ not run</span>'
-    return '<span class="ok">✓ passed</span>' if result.passed else '<span class="bad">✕ failed</span>'
+    kind, sign = {"passed": ("ok", "✓"), "overloaded": ("warn", "◐")}.get(result.verdict, ("bad", "✕"))
+    return f'<span class="{kind}">{sign} {result.verdict}</span>'
 
 
 def _facts(pairs: Sequence[tuple[str, str]], kind: str = "") -> str:
@@ -121,36 +121,55 @@ def _right(number: bool) -> str:
     return ' class="n"' if number else ""
 
 
+SHORT = ("Drill", "Passed", "Lost", "Longest")
+"""What a phone shows of the summary; the drills' sections say the rest."""
+
+
 def _summary(results: Sequence[Result]) -> str:
-    numbers = ("Sent", "Lost", "Loss window", "Detected", "Withdrawn", "Table", "Restored", "Flaps")
+    heads = (*SHORT, "Sent", "Variant", "Detected", "Withdrawn", "Table", "Restored", "Flaps")
+    head = "".join(f'<th scope="col" class="{_kind(name)}">{name}</th>' for name in heads)
     rows = []
     for place, result in enumerate(results, 1):
-        f = result.figures
-        lost, sent = _lost(result)
-        times = [seconds(value) for value in (f.loss, f.detected, f.withdrawn, f.table)]
-        cells = [count(sent), count(lost), *times, _restored(result), count(f.flaps)]
-        if not result.streams:
-            cells = ["–"] * len(cells)  # a nought would say that nothing was lost
-        rows.append(
-            f'<tr><th scope="row"><a href="#drill-{place}">{text(result.title or result.drill)}</a></th>'
-            f"<td>{_verdict(result)}</td><td>{text(result.variant)}</td>"
-            + "".join(f'<td class="n">{cell}</td>' for cell in cells)
-            + "</tr>"
+        cells = "".join(
+            f'<td class="{_kind(name)}">{cell}</td>'
+            for name, cell in zip(heads[1:], [_verdict(result), *_row(result)], strict=True)
         )
-    table = _table("summary", ("Drill", "Passed", "Variant", *numbers), rows, numbers)
+        link = f'<a href="#drill-{place}">{text(result.title or result.drill)}</a>'
+        rows.append(f'<tr><th scope="row">{link}</th>{cells}</tr>')
+    table = (
+        f'<div class="wide" tabindex="0"><table class="summary"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
     return f'<h3>All drills</h3>{table}<p class="hint">{text(_TERMS)}</p>'
+
+
+def _kind(name: str) -> str:
+    words = ["n"] * (name not in ("Drill", "Passed", "Variant")) + ["more"] * (name not in SHORT)
+    return " ".join(words)
+
+
+def _row(result: Result) -> list[str]:
+    f = result.figures
+    lost, sent = _lost(result)
+    if not result.streams:  # a nought would say that nothing was lost
+        return ["–", "–", "–", text(result.variant), *["–"] * 5]
+    times = [seconds(value) for value in (f.detected, f.withdrawn, f.table)]
+    return [
+        count(lost), seconds(f.loss), count(sent), text(result.variant), *times, _restored(result), count(f.flaps),
+    ]  # fmt: skip
 
 
 def _drill(number: int, result: Result, colors: Colors) -> str:
     head = '<div class="box" role="note"><span class="bad">Could not be run to its end</span>: '
     problem = f"{head}{text(result.problem)}</div>" if result.problem else ""
+    noticed = f'<p class="noticed">{text(result.noticed)}</p>' if result.noticed else ""
     took = f' · <span class="nb">{seconds(result.duration)}</span>' if result.duration else ""
     return (
         f'<section class="drill" id="drill-{number}"><h2>{text(result.title or result.drill)} {_verdict(result)}</h2>'
-        f'<p class="dim">{text(result.drill)} · {text(result.variant)} · {text(_moment(result.started))}'
+        f'{noticed}<p class="dim">{text(result.drill)} · {text(result.variant)} · {text(_moment(result.started))}'
         f"{took}</p><p>{text(result.about)}</p>{problem}{_figures(result)}"
         f"{charts(result, colors)}{events(result)}{_expectations(result.expectations)}"
-        f"{_streams(result.streams, colors)}</section>"
+        f"{_streams(result.streams, colors)}{_evidence(result)}</section>"
     )
 
 
@@ -159,9 +178,34 @@ def _figures(result: Result) -> str:
         return ""
     f = result.figures
     lost, sent = _lost(result)
-    times = {"Loss window": f.loss, "Detected": f.detected, "Withdrawn": f.withdrawn, "Table": f.table}
+    times = {"Longest": f.loss, "Detected": f.detected, "Withdrawn": f.withdrawn, "Table": f.table}
     pairs = [(name, seconds(value)) for name, value in times.items()] + [("Restored", _restored(result))]
-    return _facts([("Lost", f"{count(lost)} of {count(sent)}"), *pairs, ("Flaps", count(f.flaps))])
+    families = [
+        (f"{family}: detected, withdrawn first and last", ", ".join(map(seconds, times_of(of))))
+        for family, of in f.families.items()
+        if any(value is not None for value in times_of(of))
+    ]
+    return _facts([("Lost", f"{count(lost)} of {count(sent)}"), *pairs, ("Flaps", count(f.flaps)), *families])
+
+
+def times_of(family: Family) -> tuple[float | None, ...]:
+    return family.detected, family.withdrawn_first, family.withdrawn_last
+
+
+def _evidence(result: Result) -> str:
+    """What the figures are worth, and where the rest lies."""
+    parts = []
+    if result.load is not None:
+        load = result.load
+        held = (
+            f"held the runner up for {seconds(load.late_worst)} at the worst, {seconds(load.late_p99)} in 1 of 100"
+        )
+        parts.append(f"The machine: {load.cores} cores, {load.busy:.0%} busy, load {load.average:g}; {held}.")
+    if result.slack != 1:
+        parts.append(f"Bounds on tables were widened: slack {result.slack:g}.")
+    if result.commands:
+        parts.append(f"{len(result.commands)} commands, with all that they said, are in results.json.")
+    return f'<p class="dim">{text(" ".join(parts))}</p>' if parts else ""
 
 
 def _expectations(expectations: Sequence[Expectation]) -> str:

@@ -47,6 +47,7 @@ dt { color: var(--dim); font-size: .85rem; }
 dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; }
 .about dd { font-weight: 400; }
 .nb { white-space: nowrap; }
+.noticed { font-size: 1.05rem; font-weight: 600; }
 .wide { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 6px; }
 .picture { padding: .4rem; background: var(--bg); }
 .picture svg { display: block; margin: 0 auto; height: auto; width: 100%; min-width: 36rem; max-width: 44rem; }
@@ -97,7 +98,10 @@ footer { border-top: 1px solid var(--line); margin-top: 2.5rem; padding: 1rem 0;
 .defs { position: absolute; width: 0; height: 0; }
 @media (max-width: 40rem) {
   body { padding: 1rem; }
-  .summary tbody th { position: sticky; left: 0; background: var(--card); min-width: 9.5rem; }
+  .summary { min-width: 0; }
+  .summary .more { display: none; }
+  .summary tbody th { min-width: 0; }
+  .summary th, .summary td { padding: .38rem .4rem; overflow-wrap: anywhere; }
   .list li { grid-template-columns: 4.4rem 4.4rem minmax(0, 1fr); }
   .list li .what { grid-column: 1 / -1; color: var(--dim); padding-bottom: .3rem; }
   .found li { grid-template-columns: 4.6rem minmax(0, 1fr); }

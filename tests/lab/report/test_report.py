@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html import escape
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.drills.result import Expectation, Figures, Mark, Result, Stream, Window
-from lab.report import graph
+from lab.drills.result import Expectation, Family, Figures, Load, Mark, Result, Stream, Window
+from lab.report import graph, junit, trend
 from lab.report import page as report
 from lab.report.chart import ticks
 from lab.report.labels import Label, place
@@ -56,6 +57,88 @@ def drill(results: list[Result], title: str) -> ET.Element:
 
 
 # What it says
+
+
+def test_the_first_line_of_a_drill_says_what_users_noticed() -> None:
+    """In one sentence, before any figure."""
+    sentence = "users near ams: no answer for 370 ms; users near fra: nothing"
+    section = drill([replace(short(), noticed=sentence)], "Site withdrawn")
+    assert said(section).startswith(f"Site withdrawn ✓ passed {sentence} ")
+
+
+def test_an_overloaded_machine_is_a_verdict_of_its_own_and_the_load_is_told() -> None:
+    """In the total, in the summary and in the section; with how much wider bounds were."""
+    load = Load(2, 0.97, 12.5, 0.3, 1.25)
+    page = document([replace(short(), load=load, slack=4.0), quiet()])
+    assert "1 of 2 passed, 1 on an overloaded machine" in said(page.find("body/header"))
+    rows = [said(row) for row in having(page, "summary")[0].findall("tbody/tr")]
+    assert "◐ overloaded" in rows[0] and "✓ passed" in rows[1]
+    section = said(having(page, "drill")[0])
+    assert "2 cores, 97% busy, load 12.5; held the runner up for 1.25 s at the worst, 300 ms in 1 of 100" in section
+    assert "Bounds on tables were widened: slack 4." in section
+
+
+def test_each_family_has_its_own_figures() -> None:
+    """Detected, and withdrawn by the first and the last prefix."""
+    families = {"IPv4": Family(0.1, 0.2, 0.3), "IPv6": Family(None, 5.0, 6.0), "x": Family()}
+    section = said(drill([replace(short(), figures=replace(short().figures, families=families))], "Site withdrawn"))
+    assert "IPv4: detected, withdrawn first and last 100 ms, 200 ms, 300 ms" in section
+    assert "IPv6: detected, withdrawn first and last –, 5.00 s, 6.00 s" in section and " x: " not in section
+
+
+def test_on_a_phone_the_summary_is_what_one_asks_first_and_comes_before_the_network() -> None:
+    """Drill, Passed, Lost, Longest; the other columns are for wider screens."""
+    page = document(samples())
+    table = having(page, "summary")[0]
+    heads = table.findall("thead/tr/th")
+    assert [said(e) for e in heads[:4]] == ["Drill", "Passed", "Lost", "Longest"]
+    assert ["more" in e.get("class", "").split() for e in heads] == [False] * 4 + [True] * (len(heads) - 4)
+    for row in table.findall("tbody/tr"):
+        assert ["more" in e.get("class", "").split() for e in row] == [
+            "more" in e.get("class", "").split() for e in heads
+        ]
+    text = report.html(samples(), graph.svg(datacenters()), ABOUT)
+    assert text.index('class="summary"') < text.index('class="wide picture"')
+    assert ".summary .more { display: none; }" in text
+
+
+def test_junit_has_a_case_for_each_drill() -> None:
+    """What failed with what was not met, what could not run as an error; what was not judged is skipped, not passed."""
+    overloaded = replace(short(), drill="late", load=Load(2, 1.0, 9.0, 0.5, 1.0))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "new" / "junit.xml"
+        junit.write([*samples(), overloaded, replace(short(), drill=BAD, noticed=BAD)], path)
+        top = ET.parse(path).getroot()
+    suites = {e.get("name"): e for e in top.findall("testsuite")}
+    assert {n: (e.get("tests"), e.get("failures"), e.get("errors"), e.get("skipped")) for n, e in suites.items()} == {
+        "bfd": ("6", "0", "1", "1"), "hold": ("1", "1", "0", "0"),
+    }  # fmt: skip
+    cases = {case.get("name"): case for case in top.iter("testcase")}
+    failure = cases["node-frozen"].find("failure")
+    assert failure is not None and failure.text == "no stream loses for more than 0.5 s: 8.44 s (client1, dns, IPv4)"
+    error, skipped = cases["border-lost"].find("error"), cases["late"].find("skipped")
+    assert error is not None and error.get("message") == stopped().problem and skipped is not None
+    assert [e.tag for e in cases["site-withdrawn"]] == ["system-out"]
+
+
+def test_the_page_over_all_runs_has_a_row_for_each_drill_and_a_column_for_each_run(tmp_path: Path) -> None:
+    """The last thirty, the newest on the right; a folder that is none of ours is told, and stops nothing."""
+    for day in range(1, 33):
+        report.write([short(), *([long()] if day > 30 else [])], tmp_path / f"2025-11-{day:02}")
+    (tmp_path / "2025-12-01").mkdir()
+    (tmp_path / "2025-12-01" / "results.json").write_text('{"results": [{"drill": 1}]}')
+    page = ET.fromstring(trend.write(tmp_path).read_text())
+    heads = [said(e) for e in page.iter("th") if e.get("scope") == "col"]
+    assert heads == ["Drill", *(f"2025-11-{day:02}" for day in range(4, 33))]
+    rows = {
+        said(row.find("th")): [said(cell) for cell in row.findall("td")]
+        for row in page.iter("tr")
+        if row.find("td") is not None
+    }
+    assert rows["site-withdrawn, bfd"] == ["✓ 67 ms"] * 29
+    assert rows["node-frozen, hold"] == ["–"] * 27 + ["✕ 8.44 s"] * 2
+    assert "2025-12-01 cannot be read: 'variant'" in said(page)
+    assert {e.get("href") for e in page.iter("a")} == {f"2025-11-{day:02}/report.html" for day in range(4, 33)}
 
 
 def test_the_head_says_how_many_passed_and_where() -> None:
@@ -115,7 +198,7 @@ def test_a_drill_that_could_not_run_says_why() -> None:
     assert stopped().problem in said(section)
     assert not having(section, "chart")
     row = next(row for row in having(document([stopped()]), "summary")[0].iter("tr") if "not run" in said(row))
-    assert [said(cell) for cell in row.findall("td")[2:]] == ["–"] * 8
+    assert [said(cell) for cell in row.findall("td")[1:]] == ["–"] * 3 + ["bfd"] + ["–"] * 5
 
 
 def test_a_loss_that_did_not_end_is_said_to_last() -> None:
@@ -283,7 +366,7 @@ def test_hostile_text_is_only_text() -> None:
     """In every field that comes from elsewhere."""
     s = Stream(BAD, BAD, BAD, 9, {BAD: 9}, 0, (Window(0.1, 0.2, 1, 1),), {BAD: [3, 3, 3]}, 0.1, None)
     marks = (Mark(0.1, BAD, BAD), Mark(0.1, "fault", BAD))
-    bad = Result(BAD, BAD, BAD, BAD, BAD, 0.15, marks, (s,), Figures(), (Expectation(BAD, False, BAD),), BAD, (BAD,))
+    bad = Result(BAD, BAD, BAD, BAD, BAD, 0.15, marks, (s,), Figures(), (Expectation(BAD, False, BAD),), BAD, BAD)
     text = report.html([bad], graph.svg(datacenters()), {BAD: BAD})
     page = ET.fromstring(text)
     assert not list(page.iter("script"))
