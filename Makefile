@@ -4,7 +4,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test soak check bench lab drills clean lock venv
+.PHONY: demo test soak check bench lab drills lab-mutants clean lock venv
 .DELETE_ON_ERROR:
 
 demo: venv
@@ -38,6 +38,11 @@ lab: venv
 drills: venv
 	@scripts/needs lab
 	@scripts/anycast-lab drill --all --keep build/drills $(ARGS)
+
+# Breaks the lab in every known way, and expects a drill to catch each: half an hour.
+lab-mutants: venv
+	@scripts/needs lab
+	@$(BIN)/python -m tests.lab.mutants $(ARGS)
 
 venv: $(STAMP)
 

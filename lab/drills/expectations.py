@@ -22,6 +22,9 @@ NOTHING_ASKED = "nothing was asked"
 RATE_FLOOR = 0.9
 """A flow that asked less than this share of its rate in a phase proves nothing about that phase."""
 
+RATE_CEILING = 1.1
+"""A flow that asked more than this share of its rate has counted requests twice, or somebody else's."""
+
 RATE_STOPPED = 0.5
 """Below this share it is no busy machine any more: the client has stopped."""
 
@@ -71,18 +74,19 @@ def expectations_of(case: Case) -> Iterator[Expectation]:
 def _rates(case: Case) -> Expectation:
     """A client that asks nothing loses nothing."""
     sent = Counter((r.client, r.stream, _span(case, r)) for r in case.story.requests)
-    found = []
+    least, most = (1.0, "no phase is long enough"), (1.0, "")
     for client in case.story.clients:
         for stream in STREAMS:
             rate = case.drill.traffic.rate(stream.split()[0])
             for span in case.phases.spans if rate else ():
                 if span.length >= SHORT:
-                    wanted = rate * span.length - 1  # the first one may lie just before
-                    share = sent[client, stream, span] / wanted if wanted > 0 else 1.0
-                    found.append((share, f"{client} {stream}: {share:.0%} in {span.kind}"))
-    share, worst = min(found, default=(1.0, "no phase is long enough"))
-    text = f"each flow asks at {RATE_FLOOR:.0%} of its rate at least, in each phase"
-    return Expectation(text, share >= RATE_FLOOR, worst, timed=share >= RATE_STOPPED)
+                    number, wanted = sent[client, stream, span], rate * span.length
+                    said = f"{client} {stream}: {number / wanted:.0%} in {span.kind}"
+                    # The first and the last request of a phase may lie just beyond its borders.
+                    least, most = min(least, ((number + 1) / wanted, said)), max(most, ((number - 1) / wanted, said))
+    text = f"each flow asks at {RATE_FLOOR:.0%} to {RATE_CEILING:.0%} of its rate, in each phase"
+    share, worst = most if most[0] > RATE_CEILING else least
+    return Expectation(text, RATE_FLOOR <= share <= RATE_CEILING, worst, timed=share >= RATE_STOPPED)
 
 
 def _span(case: Case, request: Request) -> Span | None:

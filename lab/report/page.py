@@ -197,9 +197,7 @@ def _evidence(result: Result) -> str:
     parts = []
     if result.load is not None:
         load = result.load
-        held = (
-            f"held the runner up for {seconds(load.late_worst)} at the worst, {seconds(load.late_p99)} in 1 of 100"
-        )
+        held = f"held the runner up for {seconds(load.late_worst)} at the worst, {seconds(load.late_p99)} in 1 of 100"
         parts.append(f"The machine: {load.cores} cores, {load.busy:.0%} busy, load {load.average:g}; {held}.")
     if result.slack != 1:
         parts.append(f"Bounds on tables were widened: slack {result.slack:g}.")
