@@ -1,4 +1,4 @@
-"""What one configuration changes against another, and what that does on the wire. Pure."""
+"""The differences between two configurations, and what they do on the wire. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from dataclasses import dataclass, fields
 
 from anycast_agent.core.model import Attributes, Config, RouteKey, Service, Tier
 from anycast_agent.core.reload import refusal, withdrawn_by
+
+
+_TOLD_APART = frozenset({"name", "prefixes", "checks", "attributes"})
+"""Fields of a service that have lines of their own: a field that is added later is told by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +23,9 @@ class Change:
 
 
 def changes(old: Config, new: Config, announced: Iterable[RouteKey] | None = None) -> list[Change]:
-    """Everything that differs, what is withdrawn last; empty where the two are equal, and only there.
+    """All differences, withdrawn routes last. There are none only if the two are equal.
 
-    ``announced``: the routes that are; not given, all that the old one may announce.
+    ``announced``: the routes that are announced now. By default all that the old configuration may announce.
     """
     found = [*_neighbors(old, new), *_services(old, new), *_routes(old, new), *_node(old, new)]
     if announced is None:
@@ -88,7 +92,7 @@ def _service(name: str, before: Service, after: Service) -> Iterator[Change]:
             yield Change("check", label, "removed")
         elif old_checks[key] != new_checks[key]:
             yield Change("check", label, "altered: its history begins again")
-    for field in ("require", "enabled", "observe_only", "hold_down", "linger", "will"):
+    for field in (f.name for f in fields(before) if f.name not in _TOLD_APART):
         if getattr(before, field) != getattr(after, field):
             yield Change("service", name, f"{field}: {_said(getattr(before, field))} → {_said(getattr(after, field))}")
     if _silent(before) != _silent(after):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -73,6 +73,7 @@ def suggested(pattern: Pattern, kind: str | None = None) -> set[str]:
     return check_keys(kind) if pattern == CHECK else _suggested(shapes()[pattern])
 
 
+@lru_cache(maxsize=1024)
 def unknown_key(word: str, pattern: Pattern, kind: str | None = None) -> Hint:
     """What a key means that does not exist at this place."""
     here = suggested(pattern, kind)

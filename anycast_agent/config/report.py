@@ -63,6 +63,7 @@ class Report:
         self._file = file
         self._moved: dict[Where, Where] = {}
         self._cut: set[Where] = set()
+        self._above_cuts: set[Where] = set()
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         """The configuration can be run in spite of these."""
@@ -88,10 +89,11 @@ class Report:
     def cut(self, where: Where) -> None:
         """What stands there is left out because it is wrong. What follows from its absence is not worth saying."""
         self._cut.add(where)
+        self._above_cuts.update(where[:length] for length in range(len(where)))
 
     def sound(self, where: Where) -> bool:
         """Whether nothing was cut out there, above or below."""
-        return not any(cut[: len(where)] == where[: len(cut)] for cut in self._cut)
+        return where not in self._above_cuts and not any(where[:n] in self._cut for n in range(len(where) + 1))
 
     def moved(self, old: Where, new: Where) -> None:
         """What stands under a wrong key is read under the right one, and still reported where it stands."""

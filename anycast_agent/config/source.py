@@ -18,6 +18,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.parser import Parser
 from ruamel.yaml.scanner import Scanner
 
 from anycast_agent.config.problems import ConfigError, Problem
@@ -26,6 +27,7 @@ from anycast_agent.config.syntax import explained
 SIZE_MOST = 1 << 20
 NODES_MOST = 200_000
 DEPTH_MOST = 50
+ALIASES_MOST = 1000
 FILES_MOST = 1000
 
 _SCALARS = frozenset({"null", "bool", "int", "float", "str", "timestamp", "None"})
@@ -49,10 +51,10 @@ def parse(text: str, name: str) -> tuple[Any, Places]:
         what = "a NUL" if bad[0] == "\0" else f"the control character U+{ord(bad[0]):04X}"
         raise ConfigError([Problem(name, line, column, f"{what} stands here: YAML allows none")])
     try:
-        _refuse_bombs(text, name)
         node = _yaml().compose(text)
-    except RecursionError:
-        raise ConfigError([Problem(name, 1, 1, f"nested deeper than {DEPTH_MOST} levels")]) from None
+    except _TooMuchError as error:
+        message, mark = error.args
+        raise ConfigError([Problem(name, mark.line + 1, mark.column + 1, message)]) from None
     except (MarkedYAMLError, DuplicateKeyError) as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
@@ -104,9 +106,40 @@ class _Scanner(Scanner):
         return self.reader.peek(ahead) in "#\r\n\0"
 
 
+class _TooMuchError(Exception):
+    """A file asks for more than it may: what, and the place."""
+
+
+class _Parser(Parser):
+    """Refuses deep nesting and many aliases while it reads.
+
+    The work of the scanner for each token grows with the depth, and a few lines of aliases can stand for billions of
+    values.
+    """
+
+    def __init__(self, loader: Any) -> None:
+        super().__init__(loader)
+        self._depth = self._aliases = 0
+
+    def get_event(self) -> Any:
+        event = super().get_event()
+        if isinstance(event, CollectionStartEvent):
+            self._depth += 1
+        elif isinstance(event, CollectionEndEvent):
+            self._depth -= 1
+        elif isinstance(event, AliasEvent):
+            self._aliases += 1
+        if self._depth > DEPTH_MOST:
+            raise _TooMuchError(f"nested deeper than {DEPTH_MOST} levels", event.start_mark)
+        if self._aliases > ALIASES_MOST:
+            raise _TooMuchError(f"more than {ALIASES_MOST:,} aliases", event.start_mark)
+        return event
+
+
 def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
     yaml.Scanner = _Scanner
+    yaml.Parser = _Parser
     return yaml
 
 
@@ -130,27 +163,6 @@ def read(path: Path) -> str:
         line, column = _position(data[: error.start].decode("utf-8"), len(data[: error.start].decode("utf-8")))
         text = "UTF-16: save it as UTF-8" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
         raise ConfigError([Problem(name, line, column, text)]) from None
-
-
-def _refuse_bombs(text: str, name: str) -> None:
-    """Aliases are followed once each, but a few lines of them can stand for billions of values.
-
-    Nesting is refused here, while it is read: what the scanner spends on each token grows with the depth.
-    """
-    aliases = depth = 0
-    for event in _yaml().parse(text):
-        if isinstance(event, AliasEvent):
-            aliases += 1
-            if aliases > 1000:
-                raise ConfigError([Problem(name, event.start_mark.line + 1, 1, "more than 1,000 aliases")])
-        elif isinstance(event, CollectionStartEvent):
-            depth += 1
-            if depth > DEPTH_MOST:
-                mark = event.start_mark
-                text = f"nested deeper than {DEPTH_MOST} levels"
-                raise ConfigError([Problem(name, mark.line + 1, mark.column + 1, text)])
-        elif isinstance(event, CollectionEndEvent):
-            depth -= 1
 
 
 class _Reader:

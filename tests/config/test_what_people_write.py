@@ -459,9 +459,7 @@ CASES = [
     Case(
         "api listen all no auth",
         {NODE: NODE + '\nagent: {api: {listen: "0.0.0.0:9179"}}'},
-        warned=[
-            "2:15: status, configuration and metrics can be read by whoever reaches every address of the node on port 9179: filter it"
-        ],
+        warned=["2:15: whoever reaches every address of the node on port 9179 can read every page: filter it"],
     ),
     Case(
         "empty services",

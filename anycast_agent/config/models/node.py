@@ -1,0 +1,64 @@
+"""The node and the agent's process, as they are written."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from anycast_agent.checks.fields import Written as Model
+from anycast_agent.config.types import Duration
+
+
+class NodeModel(Model):
+    """This machine."""
+
+    name: str = Field(
+        default_factory=lambda: socket.gethostname().partition(".")[0], description="By default the host's."
+    )
+    site: str = Field("", description="The datacenter it stands in.")
+    interface: str = Field("lo", max_length=15, pattern=r"^[^\s/]+$", description="Where the anycast addresses go.")
+    addresses: Literal["manage", "verify", "unmanaged"] = Field(
+        "manage", description="manage: the agent adds and removes them; verify: someone else does, the agent looks; "
+        "unmanaged: nobody looks."
+    )  # fmt: skip
+    way_back: Literal["default", "any", "off"] = Field(
+        "default",
+        description="The return route that replies from an anycast address need: a usable one to what is outside, a "
+        "usable one to anything off this node, or none is asked for. The kernel says, with its policy rules; it is "
+        "asked without a firewall mark.",
+    )
+
+
+class ApiModel(Model):
+    listen: str = Field(
+        "127.0.0.1:9179",
+        description="Read only: pages, JSON, metrics. 0.0.0.0:9179 is every IPv4 address of the node, [::]:9179 every "
+        "IPv6 one: whoever reaches them can read everything.",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names under which it may be asked, beside addresses, localhost and node.name; *.example.org is "
+        "every name below example.org.",
+    )
+
+
+class AgentModel(Model):
+    dead_man: Duration = Field(5.0, description="Without a beat of the agent for so long, the wills are carried out.")
+    adopt_for: Duration = Field(30.0, description="How long what an earlier run announced stays without a verdict.")
+    stop_within: Duration = Field(20.0, description="Bound on a clean stop.")
+    exec_slots: int = Field(
+        32,
+        ge=0,
+        le=10_000,
+        description="Programs of exec checks that run at once on the node, beside one for each service. A service takes"
+        " no more of them than it leaves free.",
+    )
+    api: ApiModel = Field(default_factory=ApiModel)
+    control_socket: Path = Field(
+        Path("/run/anycast-agent/control.sock"), description="For the verbs that change something."
+    )
+    run_dir: Path = Field(Path("/run/anycast-agent"), description="Shared with the speaker.")
+    state_dir: Path = Field(Path("/var/lib/anycast-agent"), description="What outlives a reboot.")

@@ -1,0 +1,99 @@
+"""Neighbors: their addresses, families and passwords."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from anycast_agent.config import types
+from anycast_agent.config.models import BgpModel, NeighborModel
+from anycast_agent.config.report import Report
+from anycast_agent.config.secrets import password_digest, refuse_relative
+from anycast_agent.config.source import Where
+from anycast_agent.core import model as core
+
+
+def core_neighbors(report: Report, bgp: BgpModel, elsewhere: bool) -> dict[str, core.Neighbor]:
+    """Every neighbor by its name. No two of them have one address."""
+    neighbors: dict[str, core.Neighbor] = {}
+    by_address: dict[str, str] = {}
+    for name, written in bgp.neighbors.items():
+        where: Where = ("bgp", "neighbors", name)
+        report.checked(where, types.name, name)
+        if written.address in by_address:
+            report.problem((*where, "address"), f"neighbor {by_address[written.address]} has this address already")
+        by_address.setdefault(written.address, name)
+        neighbors[name] = _neighbor(report, where, name, written, bgp, elsewhere)
+    _one_port(report, [n for n in neighbors.values() if n.listen])
+    return neighbors
+
+
+def _one_port(report: Report, listening: Iterable[core.Neighbor]) -> None:
+    first: core.Neighbor | None = None
+    for n in listening:
+        first = first or n
+        if n.port != first.port:
+            text = f"ExaBGP listens on one port, and neighbor {first.name} has {first.port}"
+            report.problem(("bgp", "neighbors", n.name, "port"), text)
+
+
+def _neighbor(
+    report: Report, where: Where, name: str, written: NeighborModel, bgp: BgpModel, elsewhere: bool
+) -> core.Neighbor:
+    _check_session(report, where, written)
+    return core.Neighbor(
+        name=name,
+        address=written.address,
+        remote_as=written.remote_as,
+        local_as=written.local_as or bgp.local_as,
+        local_address=written.local_address,
+        router_id=bgp.router_id,
+        hold_time=written.hold_time,
+        families=_families(report, where, written),
+        password_file=str(written.password_file) if written.password_file else None,
+        password_digest=_password(report, where, written, elsewhere),
+        ttl_security=written.ttl_security,
+        multihop=written.multihop,
+        extended_next_hop=written.extended_next_hop,
+        add_path_receive=written.add_path_receive,
+        port=written.port,
+        listen=written.listen,
+    )
+
+
+def _check_session(report: Report, where: Where, written: NeighborModel) -> None:
+    if written.ttl_security is not None and written.multihop is not None:
+        report.problem((*where, "multihop"), "ttl_security says how far away the neighbor is; leave multihop out")
+    local = written.local_address
+    if local is not None and core.family_of(local) is not core.family_of(written.address):
+        report.problem((*where, "local_address"), f"{local} is not of the family of {written.address}")
+    if written.listen and local is None:
+        report.problem((*where, "listen"), "to listen, a local_address is needed")
+
+
+def _families(report: Report, where: Where, written: NeighborModel) -> tuple[core.Family, ...]:
+    """By default that of the session's own address, and IPv4 where it may have an IPv6 next hop (RFC 8950)."""
+    own = core.family_of(written.address)
+    if written.extended_next_hop and own is core.Family.IPV4:
+        report.problem((*where, "extended_next_hop"), "RFC 8950 carries IPv4 over an IPv6 session; this one is IPv4")
+    families = tuple(core.Family(f) for f in written.families) if written.families else (own,)
+    if written.families is None and written.extended_next_hop:
+        families = (core.Family.IPV4, core.Family.IPV6)
+    if written.extended_next_hop and core.Family.IPV4 not in families:
+        report.problem((*where, "families"), "extended_next_hop is for IPv4 routes: ipv4 is not among the families")
+    if len(set(families)) != len(families):
+        report.problem((*where, "families"), "a family stands here twice")
+    return families
+
+
+def _password(report: Report, where: Where, written: NeighborModel, elsewhere: bool) -> str:
+    if written.password is not None:
+        report.problem((*where, "password"), "no secret stands in the YAML: put it in a file, name password_file")
+    if written.password_file is None:
+        return ""
+    try:
+        if not elsewhere:
+            return password_digest(written.password_file)
+        refuse_relative(written.password_file)
+    except ValueError as error:
+        report.problem((*where, "password_file"), str(error))
+    return ""

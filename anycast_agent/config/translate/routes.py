@@ -1,0 +1,137 @@
+"""Routes: for each tier, the attributes of each prefix at each neighbor that carries its family."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from anycast_agent.config.models import AttributesModel, ServiceModel
+from anycast_agent.config.problems import did_you_mean
+from anycast_agent.config.report import Report
+from anycast_agent.config.source import Where
+from anycast_agent.core import model as core
+
+Routes = dict[core.Tier, dict[core.RouteKey, core.Attributes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """The attributes of one tier towards one neighbor, and where each of them stands."""
+
+    attributes: AttributesModel
+    service: Where
+    degraded: AttributesModel | None = None
+    """The part that stands under tiers.degraded; None for the full tier."""
+
+    def place(self, field: str) -> Where:
+        if getattr(self.degraded, field, None) is not None:
+            return (*self.service, "tiers", "degraded", field)
+        return (*self.service, "attributes", field)
+
+
+def core_routes(report: Report, where: Where, written: ServiceModel, neighbors: Mapping[str, core.Neighbor]) -> Routes:
+    """The routes of one service. Each prefix needs a neighbor that carries its family."""
+    chosen = _chosen(report, where, written, neighbors)
+    full, lower = written.attributes, written.tiers.degraded
+    _check_prepend(report, where, full, chosen)
+    judged = _all_are_known(report, where, written, neighbors)
+    routes: Routes = {core.Tier.FULL: {}, core.Tier.DEGRADED: {}}
+    for i, prefix in enumerate(written.prefixes):
+        family = core.family_of(prefix)
+        carrying = [n for n in chosen if family in n.families]
+        if judged and not carrying:
+            report.problem((*where, "prefixes", i), f"no neighbor of this service carries {family}: see families")
+        for n in carrying:
+            key = core.RouteKey(n.name, prefix)
+            routes[core.Tier.FULL][key] = _attributes(report, _Offer(full, where), n, prefix)
+            offer = _Offer(_degraded(full, lower, n.ebgp), where, lower)
+            routes[core.Tier.DEGRADED][key] = _attributes(report, offer, n, prefix)
+    return routes
+
+
+def _chosen(
+    report: Report, where: Where, written: ServiceModel, neighbors: Mapping[str, core.Neighbor]
+) -> list[core.Neighbor]:
+    """The neighbors that a service names, each once; all of them if it names none."""
+    if written.neighbors is None:
+        return list(neighbors.values())
+    if not written.neighbors:
+        report.problem((*where, "neighbors"), "an empty list announces nothing: leave neighbors out for all of them")
+    for i, name in enumerate(written.neighbors):
+        if name not in neighbors and report.sound(("bgp",)):
+            report.problem((*where, "neighbors", i), f"no neighbor {name!r}{did_you_mean(name, neighbors)}")
+    return [neighbors[name] for name in dict.fromkeys(written.neighbors) if name in neighbors]
+
+
+def _all_are_known(report: Report, where: Where, written: ServiceModel, names: Iterable[str]) -> bool:
+    """Whether every neighbor of a service could be read: only then it can be said that none carries a family."""
+    sound = report.sound(("bgp",)) and report.sound((*where, "neighbors"))
+    return sound and written.neighbors != () and set(written.neighbors or ()) <= set(names)
+
+
+def _check_prepend(report: Report, where: Where, full: AttributesModel, chosen: Sequence[core.Neighbor]) -> None:
+    if report.sound(("bgp",)) and chosen and full.prepend and not any(n.ebgp for n in chosen):
+        text = "no neighbor of this service is eBGP, and an iBGP one takes our own AS for a loop: local_preference"
+        report.problem((*where, "attributes", "prepend"), text)
+
+
+def _attributes(report: Report, offer: _Offer, n: core.Neighbor, prefix: str) -> core.Attributes:
+    a = offer.attributes
+    if a.local_preference is not None and n.ebgp and report.sound(("bgp",)):
+        text = f"local_preference does not leave an AS: neighbor {n.name} is eBGP"
+        report.problem(offer.place("local_preference"), text)
+    return core.Attributes(
+        next_hop=_next_hop(report, offer.place("next_hop"), a.next_hop or (), n, prefix),
+        med=a.med,
+        local_preference=a.local_preference,
+        as_path=(n.local_as,) * (a.prepend + 1) if a.prepend and n.ebgp else (),
+        communities=a.communities or (),
+        large_communities=a.large_communities or (),
+        extended_communities=a.extended_communities or (),
+    )
+
+
+def _next_hop(report: Report, where: Where, given: Sequence[str], n: core.Neighbor, prefix: str) -> str:
+    """An address of the prefix's family, or ``self``: ExaBGP's word for the session's own address."""
+    family, session = core.family_of(prefix), core.family_of(n.address)
+    _refuse_loopback(report, where, given, n)
+    fits = [hop for hop in given if core.family_of(hop) is family]
+    if fits:
+        return fits[0]
+    over_ipv6 = family is core.Family.IPV4 and n.extended_next_hop
+    if given and over_ipv6:
+        return given[0]
+    if given:
+        report.problem(where, f"no next hop for {prefix}: {', '.join(given)} is of the other family")
+    if family is session:
+        return "self"
+    if over_ipv6 and n.local_address is not None:
+        return n.local_address
+    if not given and report.sound(where) and report.sound(("bgp",)):
+        text = f"{prefix} on the {session} session with {n.name} needs next_hop: an {family} address of this node"
+        report.problem(where, text)
+    return "self"
+
+
+def _refuse_loopback(report: Report, where: Where, given: Sequence[str], n: core.Neighbor) -> None:
+    """A loopback address is a next hop only if the router is on this machine, as in a laboratory or the demo."""
+    for hop in given:
+        if ipaddress.ip_address(hop).is_loopback and not ipaddress.ip_address(n.address).is_loopback:
+            report.problem(where, f"{hop} cannot be a next hop: routers cannot send to it")
+
+
+def _degraded(full: AttributesModel, degraded: AttributesModel | None, ebgp: bool) -> AttributesModel:
+    """The attributes of the degraded tier. A key that is not given is as in the full tier.
+
+    If none is given at all, the path is longer: every router understands that. An iBGP neighbor takes our own AS in the
+    path for a loop (RFC 4271, 9.1.2) and drops the route, which would be a withdrawal. It gets a lower local preference
+    in place of the longer path.
+    """
+    given = {} if degraded is None else {k: v for k, v in degraded.model_dump().items() if v is not None}
+    if degraded is None:
+        given["prepend"] = (full.prepend or 0) + 2
+    if not ebgp and given.get("prepend") and "local_preference" not in given:
+        preference = 100 if full.local_preference is None else full.local_preference
+        given["local_preference"] = max(0, preference - 50)
+    return full.model_copy(update=given)
