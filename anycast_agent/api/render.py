@@ -124,11 +124,13 @@ class Drawing:
             taken_age=_age(at, r.taken_at),
             sent=Known(r.sent),
             sent_age=_age(at, r.sent_at),
+            withdrawal_sent_age=_age(at, r.withdrawal_sent_at),
             echoed=r.echoed,
             echoed_age=_age(at, r.echoed_at),
             adopted=r.adopted,
             pending=r.pending,
             error=r.error,
+            waits_for=r.waits_for,
             will=r.will,
         )
 

@@ -77,11 +77,13 @@ class Route:
     taken_age: float | None
     sent: Known
     sent_age: float | None
+    withdrawal_sent_age: float | None
     echoed: bool
     echoed_age: float | None
     adopted: bool
     pending: str
     error: str
+    waits_for: str
     will: str
 
 

@@ -8,7 +8,7 @@ from anycast_agent.api.shapes import Address, Known, Neighbor, Route
 def sent(route: Route) -> str:
     """Of the UPDATE: an announcement that stands, a withdrawal, none, or unknown."""
     if route.on_wire is Known.NO:
-        withdrawn = route.sent is Known.NO and route.session == "up" and route.sent_age is not None
+        withdrawn = route.sent is Known.NO and route.session == "up" and route.withdrawal_sent_age is not None
         return "withdrawal sent" if withdrawn else "not sent"
     return route.on_wire.say("sent", "not sent", "sent")
 
@@ -24,7 +24,8 @@ def facts(route: Route, sent_ago: str = "") -> list[str]:
     said = sent(route)
     found = ["wanted" if route.wanted is not None else "not wanted", taken(route)]
     found.append(said + sent_ago if said in ("sent", "withdrawal sent") else said)
-    return found + ["echoed"] * route.echoed + ["adopted"] * route.adopted
+    found += ["echoed"] * route.echoed + ["adopted"] * route.adopted
+    return found + [f"waits for {route.waits_for}"] * bool(route.waits_for)
 
 
 def address(a: Address) -> str:

@@ -107,6 +107,7 @@ class Engine:
         self.warnings: dict[str, str] = {}
         self.adapter_failures: dict[str, int] = {}
         self._hand_over_request: int | None = None
+        self._link_told = self.link.state
         self._actions: list[Action] = []
         self._changes: list[Change] = []
         self._pictures = Pictures(self)
@@ -412,11 +413,14 @@ class Engine:
     # --- speaker ---
 
     def _link(self, event: LinkEvent, now: float) -> bool:
-        if self.link.apply(event, now):
+        if not self.link.apply(event, now):
+            return False
+        # A replay that we asked for is no news; where it follows from an error, that was said.
+        if event is not LinkEvent.RESYNC and self.link.state is not self._link_told:
+            self._link_told = self.link.state
             level = "warning" if self.link.state in (Link.ABSENT, Link.WEDGED) else "info"
             self._say("speaker", f"{self.link.state}" + (f": {self.link.why}" if self.link.why else ""), level)
-            return True
-        return False
+        return True
 
     def _on_speaker_connected(self, event: ev.SpeakerConnected, now: float) -> None:
         if self.link.state is not Link.ABSENT:
@@ -470,15 +474,23 @@ class Engine:
                 self._actions.append(Resync(ev.Source.SPEAKER, why))
 
     def _on_session_changed(self, event: ev.SessionChanged, now: float) -> None:
-        if not self.link.session(event.neighbor, event.state, event.why[:200], now):
+        changed = self.link.session(event.neighbor, event.state, event.why[:200], now)
+        if self.link.take_own_address(event.neighbor, event.own_address):
+            self._own_address(event.neighbor)
+        if not changed:
             return
         up = event.state is SessionState.UP
         self._say(event.neighbor, f"session {event.state}" + (f": {event.why}"[:200] if event.why else ""),
                   "info" if up or event.state is SessionState.CONNECTED else "warning")  # fmt: skip
-        if not up:
+        if up:
+            self.routes.session_up(event.neighbor)
+        else:
             self.routes.session(event.neighbor, event.state is not SessionState.UNKNOWN, now)
         self.addresses.look_at_all()  # one may have waited for this session's withdrawals
         self._pictures.forget_all()
+
+    def _own_address(self, neighbor: str) -> None:
+        self.routes.take_own_address(neighbor, self.link.own_address(neighbor))
 
     def _on_routes_done(self, event: ev.RoutesDone, now: float) -> None:
         action = self.opened.get(event.action)
@@ -490,8 +502,11 @@ class Engine:
         states = self.routes.done(action, error, now)
         for state in states:
             self._route_moved(state.key.prefix)
-        if error is not None and states:
-            self._say(type(action).__name__, f"{len(states)} routes, {states[0].key.prefix} first: {error}", "error")
+        news = [state for state in states if state.told != state.error]
+        if news and error is not None:
+            for state in news:
+                state.told = error
+            self._say(type(action).__name__, f"{len(news)} routes, {news[0].key.prefix} first: {error}", "error")
         if any(not state.known for state in states) and self.link.state is Link.SYNCED:
             self._resync_speaker("what an action on routes did is not known", now)
 
@@ -538,6 +553,8 @@ class Engine:
         if renewed is None:
             return
         self.routes.neighbors_renewed(renewed)
+        for neighbor in self.link.sessions:
+            self._own_address(neighbor)
         self.routes.look_at_barred()
         if error is not None:
             self._say("speaker", f"{type(action).__name__} failed: {error}", "error")
@@ -631,6 +648,8 @@ class Engine:
             waits.append("kernel")
         if self.link.state is not Link.SYNCED:
             waits.append("speaker")
+        if self.routes.refused:
+            waits.append(f"withdrawals that ExaBGP refuses ({len(self.routes.refused)})")
         return tuple(waits)
 
     def _begin_running(self, now: float) -> None:

@@ -139,6 +139,8 @@ class SessionChanged:
     neighbor: str
     state: SessionState
     why: str = ""
+    own_address: str | None = None
+    """Our address on the session, which next hop ``self`` stands for; empty: not known yet; None: left to ExaBGP."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ class Session:
     since: float = 0.0
     why: str = ""
     flaps: int = 0
+    own_address: str | None = ""
+    """Ours; empty: not known yet; None: the pipe does not say."""
 
 
 class SpeakerLink:
@@ -176,6 +178,22 @@ class SpeakerLink:
             session.flaps += 1
         session.state, session.since, session.why = state, now, why
         return True
+
+    def take_own_address(self, neighbor: str, address: str | None) -> bool:
+        """Returns whether another one is known now. One that was known is not forgotten."""
+        session = self.sessions.get(neighbor)
+        if session is None or address in (session.own_address, ""):
+            return False
+        session.own_address = address
+        return True
+
+    def own_address(self, neighbor: str) -> str | None:
+        """What next hop ``self`` stands for there; empty: not known yet; None: left to ExaBGP."""
+        configured = self._done.neighbors.get(neighbor) if self._done is not None else None
+        if configured is not None and configured.local_address is not None:
+            return configured.local_address
+        session = self.sessions.get(neighbor)
+        return session.own_address if session is not None else ""
 
     # --- configuration ---
 

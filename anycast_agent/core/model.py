@@ -132,12 +132,16 @@ class Check:
 # --- routes -------------------------------------------------------------------------------------------------
 
 
+SELF = "self"
+"""A next hop: the address of this node on the session."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """The path attributes of a route, as they go to one neighbor. Communities are numbers in text."""
 
-    next_hop: str = "self"
-    """An address, or ``self``: the session's own local address."""
+    next_hop: str = SELF
+    """An address, or ``SELF``."""
     med: int | None = None
     local_preference: int | None = None
     as_path: tuple[int, ...] = ()

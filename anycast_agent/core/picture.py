@@ -187,7 +187,7 @@ class Pictures:
 
     def _route(self, route: RouteState) -> RouteSnapshot:
         session = self._engine.link.sessions.get(route.key.neighbor)
-        wanted = route.taken if route.keep else route.wanted.attributes if route.wanted else None
+        wanted = route.taken if route.keep else route.aim or (route.wanted.attributes if route.wanted else None)
         return RouteSnapshot(
             neighbor=route.key.neighbor,
             wanted=wanted,
@@ -197,11 +197,13 @@ class Pictures:
             taken_at=route.taken_at,
             sent=route.sent,
             sent_at=route.sent_at,
+            withdrawal_sent_at=route.withdrawal_sent_at,
             echoed=bool(route.echoes),
             echoed_at=route.echoed_at,
             adopted=route.there and not route.confirmed,
             pending="" if route.open is None else route.doing,
             error=route.error,
+            waits_for=route.waits_for,
             will=route.will,
             session=session.state if session else _NO_SESSION,
         )

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
 
 from anycast_agent.core.actions import ConfirmRoutes, DropRoutes, PutRoutes
 from anycast_agent.core.events import RouteFound
-from anycast_agent.core.model import Attributes, Prefix, Route, RouteKey, Will, family_of
+from anycast_agent.core.model import SELF, Attributes, Prefix, Route, RouteKey, Will, family_of
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.timers import Timers
 
@@ -63,6 +63,8 @@ class RouteState:
     keep: bool = False
     """Wanted exactly as it is found, until there is a verdict."""
     wanted_since: float = 0.0
+    own_address: str | None = ""
+    """What next hop ``self`` stands for at the neighbor; empty: not known yet; None: left to ExaBGP."""
     known: bool = False
     """Whether ``taken`` is what the speaker holds now, and not what it held when we last knew."""
     taken: Attributes | None = None
@@ -73,6 +75,8 @@ class RouteState:
     will: Will = Will.WITHDRAW
     sent: bool | None = None
     sent_at: float | None = None
+    withdrawal_sent_at: float | None = None
+    """When the UPDATE that takes it back was reported; None where nothing was there to take back, or is again."""
     echoes: set[str] = field(default_factory=set)
     echoed_at: float | None = None
     open: int | None = None
@@ -82,8 +86,30 @@ class RouteState:
     renew: bool = False
     """ExaBGP has the neighbor anew, and may have forgotten what it had been told for it."""
     error: str = ""
+    told: str = ""
+    """The error that was last told: one that stays is told once."""
     failed_at: float = NEVER
     retry_in: float = RETRY_FIRST
+
+    @property
+    def aim(self) -> Attributes | None:
+        """What is wanted, with the address that ``self`` stands for; None where nothing is, or it is not known yet."""
+        if self.wanted is None:
+            return None
+        wanted = self.wanted.attributes
+        if wanted.next_hop != SELF or self.own_address is None:
+            return wanted
+        if self.own_address:
+            return replace(wanted, next_hop=self.own_address)
+        # What is there was put with an address that was known then: it stays.
+        kept = self.taken is not None and replace(self.taken, next_hop=SELF) == wanted
+        return self.taken if kept else None
+
+    @property
+    def waits_for(self) -> str:
+        """What is not possible yet is no error; empty where nothing is waited for."""
+        waits = self.wanted is not None and self.aim is None
+        return "this node's address on the session: there is no way to the neighbor yet" if waits else ""
 
     @property
     def there(self) -> bool:
@@ -99,7 +125,7 @@ class RouteState:
             return Step.NONE
         if self.wanted is None:
             return Step.DROP if self.there else Step.NONE
-        if self.taken != self.wanted.attributes or self.will is not self.wanted.will or self.renew:
+        if self.taken != self.aim or self.will is not self.wanted.will or self.renew:
             return Step.PUT
         return Step.NONE if self.confirmed else Step.CONFIRM
 
@@ -114,7 +140,10 @@ class Routes:
         self._ready: dict[Step, dict[RouteKey, None]] = {Step.DROP: {}, Step.CONFIRM: {}, Step.PUT: {}}
         """What has to be done, and waits for one of the few actions of its kind to end."""
         self._barred: dict[RouteKey, None] = {}
-        """Puts that ExaBGP cannot take before it is configured for them."""
+        """Puts that ExaBGP cannot take before it is configured for them, or the neighbor's own address is known."""
+        self._own_addresses: dict[str, str | None] = {}
+        self.refused: dict[RouteKey, float] = {}
+        """Withdrawals that failed, and since when: until one is taken, a router may have a stale route."""
         self._found: dict[RouteKey, RouteFound] = {}
         self._open = {Step.PUT: 0, Step.DROP: 0, Step.CONFIRM: 0}
         self.known = False
@@ -152,11 +181,30 @@ class Routes:
         """ExaBGP's configuration has changed."""
         self._changed.update(self._barred)
 
+    def take_own_address(self, neighbor: str, address: str | None) -> None:
+        """What next hop ``self`` stands for at the neighbor; empty: not known yet; None: left to ExaBGP."""
+        if self._own_addresses.get(neighbor, "") == address:
+            return
+        self._own_addresses[neighbor] = address
+        for key, state in self.states.items():
+            if key.neighbor == neighbor:
+                state.own_address = address
+                state.taken = _with_address(state.taken, address)
+                self._changed[key] = None
+
+    def session_up(self, neighbor: str) -> None:
+        """What failed while the session was not up need not wait any longer."""
+        for key, state in self.states.items():
+            if key.neighbor == neighbor and state.failed_at != NEVER:
+                state.failed_at, state.retry_in = NEVER, RETRY_FIRST
+                self._changed[key] = None
+
     def _state(self, key: RouteKey, now: float) -> RouteState:
         state = self.states.get(key)
         if state is None:
             # A key that the replay did not name is known not to be there, once there has been a replay.
-            state = self.states[key] = RouteState(key, wanted_since=now, known=self.known)
+            own = self._own_addresses.get(key.neighbor, "")
+            state = self.states[key] = RouteState(key, wanted_since=now, own_address=own, known=self.known)
             self._by_prefix.setdefault(key.prefix, {})[key] = None
             self._changed[key] = None
         return state
@@ -200,10 +248,11 @@ class Routes:
                     news.add(key.prefix)
         self._changed.update(dict.fromkeys(self.states))
         self._found = {}
+        self.refused = {key: at for key, at in self.refused.items() if key in self.states and self.states[key].there}
         return news
 
     def _take_found(self, state: RouteState, found: RouteFound | None, now: float) -> None:
-        taken = found.attributes if found else None
+        taken = _with_address(found.attributes if found else None, state.own_address)
         strange = found is not None and found.attributes is None
         if not state.known or (state.taken, state.strange) != (taken, strange):
             state.taken_at = now
@@ -218,6 +267,7 @@ class Routes:
     def lost(self, now: float) -> None:
         """The speaker is away: what was known is the last that was known."""
         self.known = False
+        self.refused.clear()
         for state in self.states.values():
             state.known = False
             state.sent, state.sent_at = None, now
@@ -245,6 +295,7 @@ class Routes:
         if state is None:
             return False
         state.sent, state.sent_at = announced, now
+        state.withdrawal_sent_at = None if announced else now
         return True
 
     def echoed(self, key: RouteKey, path_id: str, there: bool, now: float) -> bool:
@@ -265,6 +316,7 @@ class Routes:
             if (state := self.states.get(key)) is None:
                 continue
             touched.add(key.prefix)
+            self.refused.pop(key, None)
             if state.open is not None:
                 state.missed = True  # before or after what is under way? Only a replay can say
                 continue
@@ -285,10 +337,13 @@ class Routes:
             self._changed[state.key] = None
             if error is not None:
                 state.error, state.known = error, False
+                if isinstance(action, DropRoutes):
+                    self.refused.setdefault(state.key, now)
                 state.retry_in = min(RETRY_MOST, 2 * state.retry_in) if state.failed_at != NEVER else RETRY_FIRST
                 state.failed_at = now
                 continue
-            state.error, state.retry_in, state.failed_at = "", RETRY_FIRST, NEVER
+            state.error, state.told, state.retry_in, state.failed_at = "", "", RETRY_FIRST, NEVER
+            self.refused.pop(state.key, None)
             if isinstance(action, PutRoutes):
                 state.taken, state.will = action.attributes, action.will
                 state.strange, state.confirmed, state.renew, state.taken_at = False, True, False, now
@@ -331,8 +386,8 @@ class Routes:
         for chunk in self._chunks(Step.CONFIRM, _by_error):
             actions.append(self._begin(ConfirmRoutes(self._opened.new_id(), _keys(chunk)), chunk, now))
         for chunk in self._chunks(Step.PUT, _by_line):
-            wanted, prefixes = _wish(chunk[0]), tuple(s.key.prefix for s in chunk)
-            put = PutRoutes(self._opened.new_id(), wanted.key.neighbor, prefixes, wanted.attributes, wanted.will)
+            (key, attributes, will), prefixes = _wish(chunk[0]), tuple(s.key.prefix for s in chunk)
+            put = PutRoutes(self._opened.new_id(), key.neighbor, prefixes, attributes, will)
             actions.append(self._begin(put, chunk, now))
         return actions
 
@@ -343,10 +398,10 @@ class Routes:
             return  # the end of the action, or of the replay, looks at it again
         step = state.step()
         if step is Step.NONE:
-            state.error, state.retry_in, state.failed_at = "", RETRY_FIRST, NEVER
+            state.error, state.told, state.retry_in, state.failed_at = "", "", RETRY_FIRST, NEVER
         elif now < state.retry_at(step):
             self._timers.set(RouteRetry(state.key), state.retry_at(step))
-        elif step is Step.PUT and not may_put(state.key):
+        elif step is Step.PUT and (state.aim is None or not may_put(state.key)):
             self._barred[state.key] = None
         else:
             self._ready[step][state.key] = None
@@ -385,10 +440,17 @@ def _step_of(action: PutRoutes | DropRoutes | ConfirmRoutes) -> Step:
     return Step.DROP if isinstance(action, DropRoutes) else Step.CONFIRM
 
 
-def _wish(state: RouteState) -> Route:
-    if state.wanted is None:
-        raise ValueError(f"no route is wanted for {state.key}")
-    return state.wanted
+def _wish(state: RouteState) -> tuple[RouteKey, Attributes, Will]:
+    if state.wanted is None or state.aim is None:
+        raise ValueError(f"no route can be put for {state.key}")
+    return state.key, state.aim, state.wanted.will
+
+
+def _with_address(found: Attributes | None, own_address: str | None) -> Attributes | None:
+    """What is there, as ``aim`` says it: an earlier agent may have left ``self`` to ExaBGP."""
+    if found is None or found.next_hop != SELF or not own_address:
+        return found
+    return replace(found, next_hop=own_address)
 
 
 def _by_error(state: RouteState) -> Hashable:
@@ -398,8 +460,8 @@ def _by_error(state: RouteState) -> Hashable:
 
 def _by_line(state: RouteState) -> Hashable:
     """What can be announced together: same neighbor, attributes, will and family."""
-    wanted = _wish(state)
-    return _by_error(state), wanted.key.neighbor, wanted.attributes, wanted.will, family_of(wanted.key.prefix)
+    key, attributes, will = _wish(state)
+    return _by_error(state), key.neighbor, attributes, will, family_of(key.prefix)
 
 
 def keys_of(action: PutRoutes | DropRoutes | ConfirmRoutes) -> tuple[RouteKey, ...]:

@@ -64,12 +64,16 @@ class RouteSnapshot:
     sent: bool | None
     """The last UPDATE reported: True announced, False withdrawn, None not known."""
     sent_at: float | None
+    withdrawal_sent_at: float | None
+    """Where ``sent`` is False because an UPDATE took the route back, and not because there was none."""
     echoed: bool
     echoed_at: float | None
     adopted: bool
     pending: str
     """The open action, if any: put, drop, confirm."""
     error: str
+    waits_for: str
+    """What it cannot be put without, and is no error."""
     will: Will
     session: SessionState
 

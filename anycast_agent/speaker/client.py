@@ -193,7 +193,8 @@ class SpeakerClient:
     def _on_session(self, m: dict[str, Any]) -> None:
         states = {"up": SessionState.UP, "connected": SessionState.CONNECTED, "down": SessionState.DOWN}
         name, state = self._name(m["neighbor"]), states.get(m["state"], SessionState.UNKNOWN)
-        self._post(ev.SessionChanged(name, state, str(m.get("why", ""))))
+        own = m.get("own_address")  # an older pipe does not say
+        self._post(ev.SessionChanged(name, state, str(m.get("why", "")), None if own is None else str(own)))
         if state is SessionState.UP:
             self._post(ev.Warned(f"session {name}", ""))
         elif state is SessionState.DOWN:

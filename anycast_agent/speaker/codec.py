@@ -80,6 +80,11 @@ def _canonical(route_head: str) -> Attributes | None:
     return replace(a, communities=shown[0], large_communities=shown[1], extended_communities=extended)
 
 
+def with_next_hop(route_head: str, address: str) -> str:
+    """The head with an address in place of ``self``, where it has that."""
+    return route_head.replace("next-hop self ", f"next-hop {address} ", 1)
+
+
 def command(verb: str, neighbor: str, route_head: str, prefixes: tuple[str, ...]) -> str:
     """``neighbor 10.0.9.0 announce attributes … nlri P1 P2``. All prefixes are of one family (ExaBGP mixes them up)."""
     return f"neighbor {neighbor} {verb} {route_head} {' '.join(prefixes)}"
@@ -88,18 +93,16 @@ def command(verb: str, neighbor: str, route_head: str, prefixes: tuple[str, ...]
 def parse_rib_line(line: str) -> tuple[str, str, str] | None:
     """A line of ``show adj-rib out extensive`` as (neighbor, prefix, head); None where it is no route of ours.
 
-    ExaBGP shows ``self`` as the address that it stands for, and some communities in another form: the head says the
-    same route, but not always in the words in which it was announced.
+    ExaBGP shows some communities in another form: the head says the same route, but not always in the words in which
+    it was announced.
     """
     words = line.split()
     if len(words) < 10 or words[0] != "neighbor" or "next-hop" not in words:
         return None
     at = words.index("next-hop")
     neighbor, prefix, values = words[1], words[at - 1], _values(words[at:])
-    local = words[words.index("local-ip") + 1] if "local-ip" in words else ""
-    hop = values.get("next-hop", [""])[0]
     attributes = Attributes(
-        next_hop="self" if hop == local else hop,
+        next_hop=values.get("next-hop", [""])[0],
         med=_number(values.get("med")),
         local_preference=_number(values.get("local-preference")),
         as_path=tuple(int(v) for v in values.get("as-path", []) if v.isdigit()),
@@ -190,6 +193,8 @@ class SessionEvent:
     state: str
     """``connected``, ``up`` or ``down``."""
     why: str = ""
+    own_address: str = ""
+    """Ours, where ExaBGP knows it; it is right only where the session is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +242,12 @@ def parse_event(line: str) -> list[SpeakerEvent]:
     if not isinstance(message, dict) or not isinstance(message.get("neighbor"), dict):
         return []
     neighbor = message["neighbor"]
-    peer = str(neighbor.get("address", {}).get("peer", ""))
+    addresses = neighbor.get("address", {})
+    peer, own = str(addresses.get("peer", "")), str(addresses.get("local", ""))
     kind = message.get("type")
     if kind == "state":
-        return [SessionEvent(peer, str(neighbor.get("state", "")), str(neighbor.get("reason", ""))[:200])]
+        own = own if is_address(own) else ""  # after a reload it says None
+        return [SessionEvent(peer, str(neighbor.get("state", "")), str(neighbor.get("reason", ""))[:200], own)]
     if kind == "notification":
         return _notification(peer, neighbor)
     if kind == "update":

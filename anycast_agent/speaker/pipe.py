@@ -6,7 +6,7 @@ the standard library and never blocks on either side.
 From the agent                                            To the agent
   hello   versions, agent, started                          hello    version, pipe
   put     id, neighbor, prefixes, head, will                route    neighbor, prefix, head, will, sent, confirmed
-  drop    id, keys: [[neighbor, prefix], …]                 session  neighbor, state, why
+  drop    id, keys: [[neighbor, prefix], …]                 session  neighbor, state, why, own_address
   confirm id, keys                                          path     neighbor, prefix, id, as_path (null: gone), large
   beat    n                                                 synced   (the replay is complete)
   extend  id, seconds                                       done     id, error (null: ExaBGP said done)
@@ -40,6 +40,8 @@ from anycast_agent import __version__
 from anycast_agent.speaker import codec
 from anycast_agent.speaker.exchange import Command, Exchange, Job
 from anycast_agent.speaker.ledger import KEEP, Entry, Key, Ledger
+from anycast_agent.speaker.own_address import UNSPECIFIED, OwnAddresses
+from anycast_agent.speaker.refusals import Refusals, Step
 
 VERSION = 1
 LINE_MOST = 1 << 20
@@ -117,12 +119,14 @@ class Pipe:
         self._from_exabgp = bytearray()
         self._to_exabgp = bytearray()
         self._sessions: dict[str, tuple[str, str]] = {}
+        self._own = OwnAddresses(source_address)
+        self._refusals = Refusals()
         self._blind: dict[Key, Blind] = {}
         self._flowing: set[str] = set()
+        """Sessions that are up and have sent what waited for them: what ExaBGP is told now it sends now."""
         self._settling: dict[str, float] = {}
         self._unsent: dict[Key, str] = {}
         """Told while the session carried everything at once, and not reported as sent yet: the head of each."""
-        """Sessions that are up and have sent what waited for them: what ExaBGP is told now it sends now."""
         self._replay_due: Agent | None = None
         self._paths: dict[tuple[str, str, str], codec.ReceivedPath] = {}
         self._learned = False
@@ -155,8 +159,8 @@ class Pipe:
             self._clocks(time.monotonic())
 
     def _timeout(self) -> float:
-        deadline = self._ledger.deadline()
-        times = [*self._settling.values(), *(() if deadline is None else (deadline,))]
+        deadlines = (self._ledger.deadline(), self._refusals.deadline())
+        times = [*self._settling.values(), *(at for at in deadlines if at is not None)]
         left = ROUND_TRIP_EVERY if not times else min(times) - time.monotonic()
         return min(ROUND_TRIP_EVERY / 2, max(0.0, left))
 
@@ -172,10 +176,43 @@ class Pipe:
                 self._drop_by_itself(keys, why)
             if self._ledger.fired:
                 self._exchange.overtake()  # what the dead agent still asked for is not begun any more
+        for neighbor, step in self._refusals.due(now):
+            self._escalate(neighbor, step)
         if not self._exchange.waits and now - self._answered_at >= ROUND_TRIP_EVERY:
             self._peers = {}
             self._ask("show neighbor summary", self._on_summary_line, self._round_trip_done)
         self._end_if_alone(now)
+
+    def _escalate(self, neighbor: str, step: Step) -> None:
+        """ExaBGP refuses a withdrawal: a lost session is better than a stale route."""
+        refused = f"ExaBGP refuses to withdraw a route from {neighbor}"
+        if step is Step.CLEAR:
+            _say(f"{refused}: withdrawing all that it has from us")
+            self._clear(neighbor, f"{refused}; all that it had from us was withdrawn at once")
+        else:
+            _say(f"{refused}: ending ExaBGP, which ends its sessions")
+            self._signal_exabgp(signal.SIGTERM if step is Step.END else signal.SIGKILL)
+
+    def _clear(self, neighbor: str, why: str) -> None:
+        """Withdraw all routes of a neighbor, by a command that names none of them."""
+
+        def finish(error: str | None) -> None:
+            if error is not None:
+                return  # the next step follows
+            routes = [(*key, entry.head) for key, entry in self._ledger.entries.items() if key[0] == neighbor]
+            keys = [(n, p) for n, p, _ in routes]
+            self._told(routes)
+            self._gone(keys)
+            self._tell(op="dropped", keys=[list(key) for key in keys], why=why)
+
+        self._exchange.overtake(frozenset(key for key in self._ledger.entries if key[0] == neighbor))
+        self._add(Job(lambda: [Command(f"neighbor {neighbor} clear adj-rib out")], finish), urgent=True)
+
+    def _gone(self, keys: Iterable[Key]) -> None:
+        """ExaBGP has these routes no more."""
+        keys = list(keys)
+        self._ledger.drop(keys)
+        self._refusals.over(keys)
 
     def _end_if_alone(self, now: float) -> None:
         """An ExaBGP that an agent started does not outlive it for ever."""
@@ -220,6 +257,8 @@ class Pipe:
             self._session(neighbor, "up" if up else "down", "")
             if up:
                 self._look_again(neighbor)
+        elif not up and self._own.session(neighbor, state):  # the uplink has come, or has another address
+            self._tell_session(neighbor)
         if up and not self._learned:
             self._ledger.sent(neighbor, [p for n, p in self._ledger.entries if n == neighbor])
 
@@ -294,8 +333,8 @@ class Pipe:
 
     def _on_event(self, event: codec.SpeakerEvent) -> None:
         match event:
-            case codec.SessionEvent(neighbor, state, why):
-                self._session(neighbor, state, why)
+            case codec.SessionEvent(neighbor, state, why, own_address):
+                self._session(neighbor, state, why, own_address)
             case codec.SentEvent(neighbor, announced, withdrawn):
                 self._ledger.sent(neighbor, announced)
                 for prefix in (*announced, *withdrawn):
@@ -311,15 +350,20 @@ class Pipe:
                     op="notification", neighbor=neighbor, direction=direction, code=code, subcode=subcode, text=text
                 )
 
-    def _session(self, neighbor: str, state: str, why: str) -> None:
+    def _session(self, neighbor: str, state: str, why: str, own_address: str = "") -> None:
         self._sessions[neighbor] = (state, why)
-        self._tell(op="session", neighbor=neighbor, state=state, why=why)
+        self._own.session(neighbor, state, own_address)
+        self._tell_session(neighbor)
         if state != "up":
             self._stops_flowing(neighbor)
         if state == "down":
             self._ledger.session_down(neighbor)
             for key in [k for k in self._paths if k[0] == neighbor]:
                 self._received(codec.ReceivedPath(*key, as_path=None))
+
+    def _tell_session(self, neighbor: str) -> None:
+        state, why = self._sessions[neighbor]
+        self._tell(op="session", neighbor=neighbor, state=state, why=why, own_address=self._own.of(neighbor))
 
     def _stops_flowing(self, neighbor: str) -> None:
         """ExaBGP notices an end later than it happens: what it was told just before waits as well."""
@@ -342,7 +386,7 @@ class Pipe:
             entries = self._ledger.entries
             chunks = _chunks(route for route in changed if route[:2] not in entries)
             flush = Command(f"neighbor {neighbor} flush adj-rib out")
-            return [flush, *(Command(_line("withdraw", chunk)) for chunk in chunks)]
+            return [flush, *(Command(self._withdrawal(chunk)) for chunk in chunks)]
 
         def finish(error: str | None) -> None:
             if error is not None:  # the session is down again, most likely: ExaBGP flushes only one that is up
@@ -386,6 +430,7 @@ class Pipe:
         """A neighbor that was taken out of the configuration has no session, and no routes."""
         for neighbor in [n for n in self._sessions if n not in present]:
             del self._sessions[neighbor]
+            self._own.forget(neighbor)
             self._flowing.discard(neighbor)
             self._settling.pop(neighbor, None)
             self._unsent = {key: head for key, head in self._unsent.items() if key[0] != neighbor}
@@ -394,7 +439,7 @@ class Pipe:
                 self._received(codec.ReceivedPath(*path, as_path=None))
         gone = [key for key in self._ledger.entries if key[0] not in present]
         if gone:
-            self._ledger.drop(gone)
+            self._gone(gone)
             self._tell(op="dropped", keys=[list(key) for key in gone], why="ExaBGP has no such neighbor any more")
 
     def exabgp_age(self, now: float) -> float:
@@ -512,8 +557,8 @@ class Pipe:
             confirmed = e.agent == agent.id and e.unconfirmed_since is None
             self._tell(agent, op="route", neighbor=neighbor, prefix=prefix, head=e.head, will=e.will, sent=e.sent,
                        confirmed=confirmed)  # fmt: skip
-        for neighbor, (state, why) in self._sessions.items():
-            self._tell(agent, op="session", neighbor=neighbor, state=state, why=why)
+        for neighbor in self._sessions:
+            self._tell_session(neighbor)
         for path in self._paths.values():
             self._tell(agent, **_path_fields(path))
         self._tell(agent, op="synced")
@@ -533,6 +578,7 @@ class Pipe:
             def ends(error: str | None) -> None:
                 if error is None:
                     self._told((*key, head) for key in keys)
+                    self._refusals.over(keys)
                 else:
                     self._ledger.restore(before)
 
@@ -544,6 +590,10 @@ class Pipe:
 
         def finish(error: str | None) -> None:
             self._tell(agent, op="done", id=number, error=error)
+            # ExaBGP reports no UPDATE for an announcement of what it has announced: it was sent, and stays that.
+            there = [p for p in prefixes if (e := self._ledger.entries.get((neighbor, p))) is not None and e.sent]
+            if error is None and there:
+                self._tell(agent, op="sent", neighbor=neighbor, announced=there, withdrawn=[])
 
         self._add(Job(make, finish, owner=agent, announces=frozenset((neighbor, p) for p in prefixes)))
 
@@ -579,12 +629,16 @@ class Pipe:
         """Withdraw ahead of everything that waits, with the attributes that were announced."""
 
         def command(chunk: list[Announced]) -> Command:
+            keys = [(n, p) for n, p, _ in chunk]
+
             def ends(error: str | None) -> None:
                 if error is None:
                     self._told(chunk)
-                    self._ledger.drop((n, p) for n, p, _ in chunk)
+                    self._gone(keys)
+                elif chunk[0][0] in self._sessions:  # else ExaBGP has no such neighbor, and no router a route
+                    self._refusals.refused(keys, time.monotonic())
 
-            return Command(_line("withdraw", chunk), ends=ends)
+            return Command(self._withdrawal(chunk), ends=ends)
 
         def make() -> list[Command]:
             entries = self._ledger.entries
@@ -592,6 +646,12 @@ class Pipe:
 
         self._exchange.overtake(frozenset(keys))
         self._add(Job(make, then, owner=agent), urgent=True)
+
+    def _withdrawal(self, chunk: list[Announced]) -> str:
+        """Never with ``self``: a withdrawal does not depend on what ExaBGP knows of its own address."""
+        neighbor, prefix, head = chunk[0]
+        address = self._own.of(neighbor) or UNSPECIFIED[":" in prefix]
+        return _line("withdraw", [(n, p, codec.with_next_hop(head, address)) for n, p, _ in chunk])
 
     def _on_confirm(self, agent: Agent, number: int, request: dict[str, Any]) -> None:
         self._ledger.confirm([(str(n), str(p)) for n, p in request["keys"]])
@@ -667,6 +727,17 @@ def _chunks(routes: Iterable[Announced]) -> list[list[Announced]]:
 
 def _line(verb: str, chunk: list[Announced]) -> str:
     return codec.command(verb, chunk[0][0], chunk[0][2], tuple(prefix for _, prefix, _ in chunk))
+
+
+def source_address(neighbor: str) -> str:
+    """The address from which the kernel would connect to a neighbor now; empty where it has no way. Sends nothing."""
+    family = socket.AF_INET6 if ":" in neighbor else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as probe:
+            probe.connect((neighbor, 179))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
 
 
 def _path_fields(path: codec.ReceivedPath) -> dict[str, object]:

@@ -10,7 +10,7 @@ from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.engine import Engine
 from anycast_agent.core.model import AddressMode, AddressState, Attributes, Family, Outcome, Scope, Tier
-from tests.support.world import LEAF1, LEAF2, V4, V6, World, check, config, service
+from tests.support.world import LEAF1, LEAF2, V4, V6, World, as_sent, check, config, service
 
 
 def started() -> World:
@@ -146,7 +146,7 @@ def test_a_shared_check_lowers_preference_and_never_withdraws(has_degraded: bool
     assert {a.as_path for a in world.router.values()} == {as_path}
     world.outcomes.clear()
     world.run(5.0)
-    assert set(world.router.values()) == {Attributes()}
+    assert set(world.router.values()) == {as_sent(Attributes())}
     assert {what for _, what, _ in world.updates} == {"announce"}
 
 

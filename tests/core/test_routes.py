@@ -14,7 +14,8 @@ from anycast_agent.core.timers import Timers
 RouteAction = PutRoutes | DropRoutes | ConfirmRoutes
 
 KEY = RouteKey("leaf1", "192.0.2.53/32")
-PLAIN, OTHER = Attributes(), Attributes(med=50)
+OWN = "198.51.100.9"
+PLAIN, OTHER = Attributes(OWN), Attributes(OWN, med=50)
 
 
 class Bench:
@@ -57,6 +58,11 @@ class Bench:
                 self.end(action)
         for key in keys:
             self.routes.sent(key, True, self.now)
+
+    def announce_as(self, key: RouteKey, attributes: Attributes) -> None:
+        self.want(key, attributes)
+        self.end(self.one())
+        self.routes.sent(key, True, self.now)
 
     def one(self) -> RouteAction:
         (action,) = self.plan()
@@ -432,3 +438,112 @@ def test_what_is_over_is_forgotten_and_what_is_not_is_kept() -> None:
     bench.routes.forget(lambda key: True)
     assert bench.routes.of_prefix(b.prefix) == []
     assert b.prefix not in bench.routes.prefixes()
+
+
+# --- next hop self ---
+
+SELF_ROUTE = Attributes(med=50)
+RESOLVED = replace(SELF_ROUTE, next_hop=OWN)
+
+
+def test_self_is_put_as_the_sessions_own_address() -> None:
+    """ExaBGP is never left to resolve ``self``, which it cannot do after a reload."""
+    bench = Bench()
+    bench.routes.take_own_address("leaf1", OWN)
+    bench.want(KEY, SELF_ROUTE)
+    put = bench.one()
+    assert isinstance(put, PutRoutes)
+    assert put.attributes == RESOLVED
+    bench.end(put)
+    assert bench.plan() == []
+
+
+def test_a_route_waits_for_the_sessions_own_address_and_that_is_no_error() -> None:
+    """The uplink is not there yet: nothing is asked of ExaBGP, nothing has failed, and it is put once it can be."""
+    bench = Bench()
+    bench.want(KEY, SELF_ROUTE)
+    assert bench.plan() == []
+    assert (bench.routes.states[KEY].error, bench.opened.overdue_total) == ("", 0)
+    bench.routes.take_own_address("leaf1", OWN)
+    assert isinstance(bench.one(), PutRoutes)
+
+
+def test_another_own_address_is_another_next_hop() -> None:
+    """The node was given another address on the uplink: the route is put again with that."""
+    bench = Bench()
+    bench.routes.take_own_address("leaf1", OWN)
+    bench.announce_as(KEY, SELF_ROUTE)
+    bench.routes.take_own_address("leaf1", "198.51.100.77")
+    put = bench.one()
+    assert isinstance(put, PutRoutes)
+    assert put.attributes.next_hop == "198.51.100.77"
+
+
+def test_a_route_that_is_there_stays_while_the_own_address_is_not_known() -> None:
+    """An agent that starts while the uplink is down finds its route with an address: it confirms it."""
+    bench = Bench(found(attributes=RESOLVED))
+    bench.want(KEY, SELF_ROUTE)
+    assert isinstance(bench.one(), ConfirmRoutes)
+    changed = Bench(found(attributes=RESOLVED, confirmed=True))
+    changed.want(KEY, Attributes(med=51))
+    assert changed.plan() == []  # other attributes wait; what is there stays
+
+
+def test_self_that_an_earlier_agent_left_to_exabgp_is_the_same_route() -> None:
+    """An upgrade changes nothing on the wire: ``self`` in the ledger and its address are one."""
+    bench = Bench(found(attributes=SELF_ROUTE, confirmed=True))
+    bench.want(KEY, SELF_ROUTE)
+    bench.routes.take_own_address("leaf1", OWN)
+    assert bench.plan() == []
+
+
+def test_where_an_older_pipe_does_not_say_self_is_left_to_exabgp() -> None:
+    """A new agent on a speaker that was not restarted yet."""
+    bench = Bench()
+    bench.routes.take_own_address("leaf1", None)
+    bench.want(KEY, SELF_ROUTE)
+    put = bench.one()
+    assert isinstance(put, PutRoutes)
+    assert put.attributes == SELF_ROUTE
+
+
+def test_a_withdrawal_waits_for_no_address() -> None:
+    """Whatever is not known of the session, what is not wanted is taken back."""
+    bench = Bench(found(attributes=SELF_ROUTE))
+    bench.want(KEY, None)
+    assert isinstance(bench.one(), DropRoutes)
+
+
+def test_a_session_that_comes_up_ends_the_backoff_of_its_routes() -> None:
+    """What failed while it was down is tried at once, and only there."""
+    other = RouteKey("leaf2", KEY.prefix)
+    bench = Bench()
+    bench.want(KEY, PLAIN)
+    bench.want(other, PLAIN)
+    for _ in range(8):
+        for put in bench.plan():
+            bench.end(put, "ExaBGP said error")
+        bench.replay()
+        bench.now += RETRY_MOST
+    for put in bench.plan():
+        bench.end(put, "ExaBGP said error")
+    bench.replay()
+    assert bench.plan() == []
+    bench.routes.session_up("leaf1")
+    put = bench.one()
+    assert isinstance(put, PutRoutes)
+    assert put.neighbor == "leaf1"
+
+
+def test_a_withdrawal_that_is_refused_is_remembered_until_it_is_taken() -> None:
+    """Readiness goes by it: a router may have a stale route."""
+    bench = Bench()
+    bench.announce(KEY)
+    bench.want(KEY, None)
+    bench.end(bench.one(), "ExaBGP said error")
+    bench.replay(found())
+    assert list(bench.routes.refused) == [KEY]
+    bench.now += RETRY_FIRST
+    bench.end(bench.one(), "ExaBGP said error")
+    bench.replay()  # it has gone after all
+    assert bench.routes.refused == {}

@@ -24,7 +24,7 @@ from anycast_agent.core.snapshot import PrefixSnapshot, RouteSnapshot, Snapshot
 from anycast_agent.metrics import Metrics
 from tests.support.agent import Scene, play, routes_in
 from tests.support.netns import needs_root
-from tests.support.world import LEAF1, LEAF2, V4, V6, World, config, service
+from tests.support.world import LEAF1, LEAF2, V4, V6, World, as_sent, config, service
 
 # --- 1. the core, in virtual time -----------------------------------------------------------------------------
 # In tests/core/test_properties.py each random story compares every snapshot with the world, and with one drawn anew.
@@ -57,7 +57,7 @@ def test_wanted_taken_sent_and_echoed_are_four_facts() -> None:
     world.until(lambda w: bool(prefix(w).routes) and bool(route(w).pending), 5)
     first = route(world)
     assert (first.taken, first.sent, first.echoed, first.pending) == (None, None, False, "put")
-    assert first.wanted == Attributes()
+    assert first.wanted == as_sent(Attributes())
     assert first.taken_at is not None, "that it is not there was heard from the replay"
     world.until(lambda w: route(w).taken is not None, 5)
     second = route(world)
@@ -86,7 +86,7 @@ def test_announced_is_not_shown_on_a_session_that_is_down() -> None:
     world.set_session(LEAF1, up=False)
     shown = route(world)
     assert (shown.taken, shown.sent, shown.sent_at, shown.session) == (
-        Attributes(), False, world.now, SessionState.DOWN,
+        as_sent(Attributes()), False, world.now, SessionState.DOWN,
     )  # fmt: skip
     world.set_session(LEAF1, up=True)
     assert (route(world).sent, route(world).session) == (True, SessionState.UP)
@@ -110,9 +110,9 @@ def test_what_was_sent_before_is_not_shown_for_new_attributes() -> None:
     world.speaker_delay = 1.0
     world.offer(config(service("dns", attributes=Attributes(med=9))))
     shown = route(world)
-    assert (shown.wanted, shown.taken, shown.sent) == (Attributes(med=9), Attributes(), None)
+    assert (shown.wanted, shown.taken, shown.sent) == (as_sent(Attributes(med=9)), as_sent(Attributes()), None)
     world.run(1.5)
-    assert (route(world).taken, route(world).sent) == (Attributes(med=9), True)
+    assert (route(world).taken, route(world).sent) == (as_sent(Attributes(med=9)), True)
 
 
 def test_what_is_adopted_says_so_and_shows_what_was_found() -> None:
@@ -123,7 +123,7 @@ def test_what_is_adopted_says_so_and_shows_what_was_found() -> None:
     world.start(config(service("dns", attributes=Attributes(med=9))))
     world.run(1.0)
     shown = route(world)
-    assert (shown.adopted, shown.wanted, shown.taken) == (True, Attributes(), Attributes())
+    assert (shown.adopted, shown.wanted, shown.taken) == (True, as_sent(Attributes()), as_sent(Attributes()))
     assert prefix(world).decision.reason == "adopted"
     world.hangs.clear()
 

@@ -24,7 +24,7 @@ from anycast_agent.core.model import (
     family_of,
     prefix_of,
 )
-from tests.support.world import LEAF1, LEAF2, V4, V6, World, check, config, service
+from tests.support.world import LEAF1, LEAF2, V4, V6, World, as_sent, check, config, service
 
 WWW = "192.0.2.80/32"
 NTP = "2001:db8:123::123/128"
@@ -205,7 +205,7 @@ class Faults:
 def wanted(conf: Config) -> dict[RouteKey, Attributes]:
     """What the routers should have where everything is well."""
     enabled = [s for s in conf.services.values() if s.enabled and not s.observe_only]
-    return {key: attributes for s in enabled for key, attributes in s.attributes[Tier.FULL].items()}
+    return {key: as_sent(attributes) for s in enabled for key, attributes in s.attributes[Tier.FULL].items()}
 
 
 def config_of(world: World) -> Config:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.engine import Change, Engine
 from anycast_agent.core.model import (
+    SELF,
     Address,
     AddressMode,
     AddressState,
@@ -40,6 +41,13 @@ from anycast_agent.core.model import (
 
 V4, V6 = "192.0.2.53/32", "2001:db8:53::53/128"
 LEAF1, LEAF2 = "leaf1", "leaf2"
+OWN = "198.51.100.9"
+"""Our address on each session."""
+
+
+def as_sent(attributes: Attributes) -> Attributes:
+    """As the routers have it: with our own address for ``self``."""
+    return replace(attributes, next_hop=OWN) if attributes.next_hop == SELF else attributes
 
 
 def check(name: str = "answers", prefix: Prefix = "", **changes: Any) -> Check:
@@ -125,6 +133,8 @@ class World:
     router: dict[RouteKey, Attributes] = field(default_factory=dict)
     """What the routers have from us."""
     sessions: dict[str, bool] = field(default_factory=lambda: {LEAF1: True, LEAF2: True})
+    own_addresses: dict[str, str] = field(default_factory=dict)
+    """Where it is not ``OWN``; empty: not known yet."""
     last_beat: float = 0.0
     pipe_frozen: bool = False
     connected: bool = False
@@ -360,8 +370,8 @@ class World:
             sent = self.router.get(key) == entry.attributes
             confirmed = entry.confirmed_by == self.generation and entry.unconfirmed_since is None
             self.post(ev.RouteFound(key, entry.attributes, entry.will, sent, confirmed))
-        for name, up in self.sessions.items():
-            self.post(ev.SessionChanged(name, SessionState.UP if up else SessionState.DOWN))
+        for name in self.sessions:
+            self._tell_session(name)
         self.post(ev.SpeakerSynced())
 
     def speaker_dies(self) -> None:
@@ -387,7 +397,9 @@ class World:
         if not self.connected:
             self.connect()
         for name in action.config.neighbors:
-            self.sessions.setdefault(name, True)
+            if name not in self.sessions:
+                self.sessions[name] = True
+                self._tell_session(name)
         for name in [n for n in self.sessions if n not in action.config.neighbors]:
             self.set_session(name, up=False)
             del self.sessions[name]
@@ -400,9 +412,18 @@ class World:
         self.post(ev.SpeakerConfigured(action.id))
         self.later(0.1, self.connect)
 
+    def _tell_session(self, name: str) -> None:
+        state = SessionState.UP if self.sessions[name] else SessionState.DOWN
+        self.post(ev.SessionChanged(name, state, own_address=self.own_addresses.get(name, OWN)))
+
+    def set_own_address(self, name: str, address: str) -> None:
+        """The kernel would now connect from this address; empty: it has no way."""
+        self.own_addresses[name] = address
+        self._tell_session(name)
+
     def set_session(self, name: str, *, up: bool) -> None:
         self.sessions[name] = up
-        self.post(ev.SessionChanged(name, SessionState.UP if up else SessionState.DOWN))
+        self._tell_session(name)
         for key in [k for k in {**self.ledger, **self.router} if k.neighbor == name]:
             if not up:
                 self._router(key, None)
@@ -420,7 +441,8 @@ class World:
             if isinstance(action, act.PutRoutes)
             else action.keys
         )
-        if self.speaker_errors.intersection(k.prefix for k in keys):
+        left_to_exabgp = isinstance(action, act.PutRoutes) and action.attributes.next_hop == SELF
+        if left_to_exabgp or self.speaker_errors.intersection(k.prefix for k in keys):
             self.post(ev.RoutesDone(action.id, "ExaBGP said error"))
             return
         for key in keys:
@@ -472,4 +494,17 @@ class World:
         return address_of(prefix) in self.addresses
 
 
-__all__ = ["LEAF1", "LEAF2", "V4", "V6", "AddressMode", "Entry", "World", "check", "config", "neighbor", "service"]
+__all__ = [
+    "LEAF1",
+    "LEAF2",
+    "OWN",
+    "V4",
+    "V6",
+    "AddressMode",
+    "Entry",
+    "World",
+    "check",
+    "config",
+    "neighbor",
+    "service",
+]

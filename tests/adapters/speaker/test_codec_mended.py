@@ -18,8 +18,8 @@ def test_the_events_of_exabgp_are_read() -> None:
     read = [event for line in lines for event in codec.parse_event(line)]
     peer = "127.0.0.1"
     assert read == [
-        codec.SessionEvent(peer, "connected"),
-        codec.SessionEvent(peer, "up"),
+        codec.SessionEvent(peer, "connected", own_address=peer),
+        codec.SessionEvent(peer, "up", own_address=peer),
         codec.EndOfRibEvent(peer),
         codec.EndOfRibEvent(peer),
         codec.SentEvent(peer, ("192.0.2.1/32", "192.0.2.2/32"), ()),
@@ -29,8 +29,8 @@ def test_the_events_of_exabgp_are_read() -> None:
         codec.ReceivedPath(peer, "192.0.2.6/32", "", (65011, 65102)),
         codec.ReceivedPath(peer, "192.0.2.6/32", "", None),
         codec.NotificationEvent(peer, "receive", 6, 1),
-        codec.SessionEvent(peer, "down", "notification received (6,1)"),
-        codec.SessionEvent(peer, "down", "stop, message [shutting down]"),
+        codec.SessionEvent(peer, "down", "notification received (6,1)", peer),
+        codec.SessionEvent(peer, "down", "stop, message [shutting down]", peer),
     ]
 
 
@@ -44,6 +44,7 @@ def test_what_exabgp_shows_of_its_routes_is_what_was_announced() -> None:
     ]  # fmt: skip
     attributes = [codec.parse_head(r[2]) for r in read if r]
     assert attributes[0] == Attributes(
+        "127.0.0.1",
         med=70,
         as_path=(65101, 65101),
         communities=("65000:7", "65535:0", "65535:65281"),
@@ -57,7 +58,7 @@ def test_what_exabgp_shows_of_its_routes_is_what_was_announced() -> None:
         ),
     )
     assert attributes[1] == Attributes("192.0.2.77", None, 200, (4200000001,), extended_communities=("target:65000:1",))
-    assert attributes[2] == Attributes(extended_communities=("origin:65000:2",))
+    assert attributes[2] == Attributes("127.0.0.1", extended_communities=("origin:65000:2",))
     assert attributes[5] == Attributes(
         "2001:db8::1", 5, communities=("65000:7",), extended_communities=("bandwidth:65000:1000",)
     )

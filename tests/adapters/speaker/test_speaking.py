@@ -111,14 +111,15 @@ async def test_a_crash_loop_does_not_keep_a_route(tmp_path: Path) -> None:
 async def test_a_pipe_that_dies_forgets_nothing(tmp_path: Path) -> None:
     """kill -9 of the pipe: ExaBGP starts another, which asks what is there; nothing changes on the wire."""
     async with speaking(tmp_path) as (agent, peer, _):
-        await agent.put(V4[0], V4[1], attributes=Attributes(med=9, communities=("65000:1", "65000:2")))
+        attributes = Attributes("127.0.0.1", med=9, communities=("65000:1", "65000:2"))
+        await agent.put(V4[0], V4[1], attributes=attributes)
         await peer.has(V4[0], V4[1])
         await agent.until(lambda: agent.count(ev.RoutesSent) > 0)  # nothing is on its way to the pipe
         updates = len(peer.updates)
         os.kill(_pipe_pid(agent), signal.SIGKILL)
         await agent.until(lambda: agent.count(ev.SpeakerSynced) > 1)
         found = agent.found()
-        assert found[RouteKey(LEAF, V4[0])].attributes == Attributes(med=9, communities=("65000:1", "65000:2"))
+        assert found[RouteKey(LEAF, V4[0])].attributes == attributes
         assert not found[RouteKey(LEAF, V4[0])].confirmed
         assert agent.count(ev.SpeakerLost) == 1
         await agent.confirm(V4[0], V4[1])
