@@ -142,6 +142,8 @@ class Routes:
         self._barred: dict[RouteKey, None] = {}
         """Puts that ExaBGP cannot take before it is configured for them, or the neighbor's own address is known."""
         self._own_addresses: dict[str, str | None] = {}
+        self._carry_nothing: set[str] = set()
+        """Neighbors whose session is known not to be up."""
         self.refused: dict[RouteKey, float] = {}
         """Withdrawals that failed, and since when: until one is taken, a router may have a stale route."""
         self._found: dict[RouteKey, RouteFound] = {}
@@ -194,6 +196,7 @@ class Routes:
 
     def session_up(self, neighbor: str) -> None:
         """What failed while the session was not up need not wait any longer."""
+        self._carry_nothing.discard(neighbor)
         for key, state in self.states.items():
             if key.neighbor == neighbor and state.failed_at != NEVER:
                 state.failed_at, state.retry_in = NEVER, RETRY_FIRST
@@ -268,6 +271,7 @@ class Routes:
         """The speaker is away: what was known is the last that was known."""
         self.known = False
         self.refused.clear()
+        self._carry_nothing.clear()
         for state in self.states.values():
             state.known = False
             state.sent, state.sent_at = None, now
@@ -276,6 +280,7 @@ class Routes:
     def session(self, neighbor: str, known: bool, now: float) -> None:
         """A session is not up: it carries nothing, where that is ``known``; else we do not know what it carries."""
         sent = False if known else None
+        (self._carry_nothing.add if known else self._carry_nothing.discard)(neighbor)
         for state in self.states.values():
             if state.key.neighbor == neighbor:
                 if state.sent is not sent:
@@ -430,7 +435,7 @@ class Routes:
             state.open, state.doing = action.id, step
             if isinstance(action, PutRoutes) and state.taken != action.attributes:
                 # What was sent for other attributes says nothing of these.
-                state.sent, state.sent_at = None, now
+                state.sent, state.sent_at = (False if state.key.neighbor in self._carry_nothing else None), now
         return action
 
 

@@ -292,3 +292,14 @@ def test_the_pipe_killed_forgets_nothing(tmp_path: Path) -> None:
         assert not any(u.withdrawn for u in s.peer.updates)
 
     play(tmp_path, story)
+
+
+def test_a_node_whose_uplink_comes_late_announces_with_the_session() -> None:
+    """What could not be done before the session is done as it comes up, however long that took."""
+    world = World(sessions={LEAF1: False, LEAF2: True})
+    world.speaker_errors.update({V4, V6})
+    world.start(config())
+    world.run(120.0)
+    world.speaker_errors.clear()
+    world.set_session(LEAF1, up=True)
+    world.until(lambda w: LEAF1 in w.announced(V4), 1.0)

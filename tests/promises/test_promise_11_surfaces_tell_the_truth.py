@@ -24,7 +24,7 @@ from anycast_agent.core.snapshot import PrefixSnapshot, RouteSnapshot, Snapshot
 from anycast_agent.metrics import Metrics
 from tests.support.agent import Scene, play, routes_in
 from tests.support.netns import needs_root
-from tests.support.world import LEAF1, LEAF2, V4, V6, World, as_sent, config, service
+from tests.support.world import LEAF1, LEAF2, OWN, V4, V6, World, as_sent, config, service
 
 # --- 1. the core, in virtual time -----------------------------------------------------------------------------
 # In tests/core/test_properties.py each random story compares every snapshot with the world, and with one drawn anew.
@@ -102,6 +102,57 @@ def test_what_was_known_of_a_speaker_that_is_away_is_shown_as_no_longer_known() 
     assert snapshot(world).not_ready == ("speaker",)
     world.connect()
     assert (route(world).taken_known, route(world).sent, route(world).session) == (True, True, SessionState.UP)
+
+
+def test_a_withdrawal_is_shown_as_sent_only_where_one_was() -> None:
+    """A session that never was up, or is down, had none; one that carried the route and its withdrawal had."""
+    world = World()
+    world.sessions[LEAF1] = False
+    world.start(config())
+    world.run(10.0)
+    assert (route(world).sent, route(world).withdrawal_sent_at) == (False, None)
+    world.set_session(LEAF1, up=True)
+    world.run(1.0)
+    world.set_session(LEAF1, up=False)
+    world.run(1.0)
+    assert (route(world).sent, route(world).withdrawal_sent_at) == (False, None)
+    world.set_session(LEAF1, up=True)
+    world.outcomes["dns"] = Outcome.REFUSED
+    world.until(lambda w: not w.announced(V4), 5.0)
+    world.run(0.1)
+    assert route(world).sent is False
+    assert route(world).withdrawal_sent_at is not None
+
+
+def test_what_is_waited_for_is_shown_and_is_no_error() -> None:
+    """The uplink has no address yet: the route says what it waits for, and is announced once that is there."""
+    world = World()
+    world.own_addresses[LEAF1] = ""
+    world.start(config())
+    world.run(40.0)
+    assert "address on the session" in route(world).waits_for
+    assert route(world).error == ""
+    assert [c for _, c in world.changes if c.level == "error"] == []
+    world.set_own_address(LEAF1, OWN)
+    world.until(lambda w: LEAF1 in w.announced(V4), 0.1)
+    assert route(world).waits_for == ""
+
+
+def test_a_refused_withdrawal_turns_readiness_red_and_is_told_once() -> None:
+    """Until it is taken, a router may have a stale route; in the log, one line says so and not one a try."""
+    world = World()
+    world.start(config())
+    world.until(lambda w: len(w.router) == 4, 10.0)
+    world.speaker_errors.add(V4)
+    world.outcomes["dns"] = Outcome.REFUSED
+    world.run(10.0)
+    assert world.engine is not None
+    assert world.engine.snapshot(world.now).not_ready == ("withdrawals that ExaBGP refuses (2)",)
+    assert len([c for _, c in world.changes if c.subject == "DropRoutes"]) <= 2
+    world.speaker_errors.clear()
+    world.until(lambda w: not w.router, 2.0)
+    world.run(0.1)
+    assert world.engine.snapshot(world.now).ready
 
 
 def test_what_was_sent_before_is_not_shown_for_new_attributes() -> None:
