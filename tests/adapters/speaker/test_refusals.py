@@ -95,6 +95,18 @@ class Agent:
         return next(m for m in map(json.loads, self._said) if m["op"] == op)
 
 
+def _connect(connection: socket.socket, path: Path) -> None:
+    """Once the pipe listens: nobody tells when that is."""
+    end = time.monotonic() + 10
+    while True:
+        try:
+            connection.connect(str(path))
+            return
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
 @contextmanager
 def refusing(folder: Path, neighbor: str, *words: str) -> Iterator[tuple[subprocess.Popen[str], Agent]]:
     """The pipe below an ExaBGP that refuses, and an agent that has put a route at the neighbor and takes it back."""
@@ -104,13 +116,9 @@ def refusing(folder: Path, neighbor: str, *words: str) -> Iterator[tuple[subproc
     command = [sys.executable, "-c", EXABGP, ",".join(words), *pipe]
     exabgp = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        end = time.monotonic() + 10
-        while not path.exists():
-            assert time.monotonic() < end
-            time.sleep(0.01)
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
-            connection.connect(str(path))
+            _connect(connection, path)
             agent = Agent(connection)
             agent.ask(op="hello", versions=[1], agent="a")
             agent.until("synced")
