@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +44,18 @@ def start_from(path: Path) -> Start:
 class Configurations:
     """Reads the files, offers what they say to the engine, and keeps what came into force."""
 
-    def __init__(self, path: Path, start: Start, post: Callable[[ev.Event], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        start: Start,
+        post: Callable[[ev.Event], None],
+        try_out: Callable[[Config], Awaitable[str]],
+    ) -> None:
+        """``try_out``: why the speaker would refuse a configuration; empty where it would not."""
         self._path = path
         self._start = start
         self._post = post
+        self._try_out = try_out
         self._offered = [start.loaded]
         self._kept: Config | None = start.loaded.config if start.refused else None
         """Whose record is on the disk."""
@@ -68,6 +76,9 @@ class Configurations:
             loaded = await asyncio.to_thread(load, self._path)
         except ConfigError as error:
             self._post(ev.ConfigRejected(tuple(str(p) for p in error.problems), request))
+            return
+        if why := await self._try_out(loaded.config):
+            self._post(ev.ConfigRejected((why,), request))
             return
         self._post(ev.Warned("configuration files", ""))
         same = loaded.process == self._start.loaded.process
@@ -126,9 +137,10 @@ class Configurations:
     async def refusal(self) -> tuple[str, ...]:
         """Why the next agent would not start from the files as they are now; empty where it would."""
         try:
-            await asyncio.wait_for(asyncio.to_thread(load, self._path), READ_WITHIN)
+            loaded = await asyncio.wait_for(asyncio.to_thread(load, self._path), READ_WITHIN)
+            why = await asyncio.wait_for(self._try_out(loaded.config), READ_WITHIN)
         except ConfigError as error:
             return tuple(str(problem) for problem in error.problems)
         except TimeoutError:
             return (f"{self._path} could not be read within {READ_WITHIN:g} s",)
-        return ()
+        return (why,) if why else ()

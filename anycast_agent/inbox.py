@@ -32,8 +32,8 @@ def _coalesces_by(event: ev.Event) -> Hashable | None:
             return type(event), what
         case ev.SpeakerAnswered() | ev.ReturnRoutesSeen():
             return (type(event),)
-        case ev.Warned(subject=what):
-            return ev.Warned, what
+        case ev.Warned(subject=what) | ev.SendQueueSeen(neighbor=what):
+            return type(event), what
     return None
 
 

@@ -73,13 +73,13 @@ class Runner:
     def __init__(self, options: Options, start: Start) -> None:
         self._settings = settings = start.loaded.process
         self._inbox = Inbox()
-        self._files = Configurations(options.config, start, self._inbox.post)
         self._engine = Engine(time.monotonic(), owns_speaker=not options.external_speaker)
         self._prober = Prober(self._inbox.post, exec_slots=settings.exec_slots)
         self._kernel = Kernel(self._inbox.post, settings.state_dir)
         self._speaker = SpeakerClient(
             self._inbox.post, settings.run_dir, owned=not options.external_speaker, user=options.speaker_user
         )
+        self._files = Configurations(options.config, start, self._inbox.post, self._speaker.try_out)
         prepared = Prepared(Turnstile(self.turn_due))
         self._server = Server(
             settings.api_host,

@@ -29,7 +29,7 @@ from anycast_agent.core.actions import (
 )
 from anycast_agent.core.addresses import Addresses, AddressTurn, KernelDue, KernelForgotten, RepairOver
 from anycast_agent.core.life import LIFE_TABLE, Life, LifeEvent, Link, LinkEvent
-from anycast_agent.core.link import BeatDue, ConfigureDue, ReplayDue, SilenceEnds, SpeakerLink
+from anycast_agent.core.link import BeatDue, ConfigureDue, ReplayDue, SilenceEnds, SpeakerLink, Unheard
 from anycast_agent.core.model import (
     Address,
     AddressMode,
@@ -126,6 +126,7 @@ class Engine:
             ev.SpeakerLost: self._on_speaker_lost,
             ev.SpeakerAnswered: self._on_speaker_answered,
             ev.SessionChanged: self._on_session_changed,
+            ev.SendQueueSeen: self._on_send_queue_seen,
             ev.RoutesDone: self._on_routes_done,
             ev.RoutesSent: self._on_routes_sent,
             ev.RoutesDropped: self._on_routes_dropped,
@@ -223,6 +224,8 @@ class Engine:
             case ReplayDue():
                 self.link.replay_ended()
                 self._resync_speaker("the replay did not end in time", now)
+            case Unheard(neighbor):
+                self._warn(f"connection to {neighbor}", self.link.unheard(neighbor))
             case RouteRetry(route):
                 self.routes.look_at(route)
             case StopOver():
@@ -480,6 +483,10 @@ class Engine:
         if not changed:
             return
         up = event.state is SessionState.UP
+        if event.state is not SessionState.DOWN:
+            self._warn(f"connection to {event.neighbor}", "")
+        if not up:
+            self._warn(f"reader {event.neighbor}", "")
         self._say(event.neighbor, f"session {event.state}" + (f": {event.why}"[:200] if event.why else ""),
                   "info" if up or event.state is SessionState.CONNECTED else "warning")  # fmt: skip
         if up:
@@ -488,6 +495,9 @@ class Engine:
             self.routes.session(event.neighbor, event.state is not SessionState.UNKNOWN, now)
         self.addresses.look_at_all()  # one may have waited for this session's withdrawals
         self._pictures.forget_all()
+
+    def _on_send_queue_seen(self, event: ev.SendQueueSeen, now: float) -> None:
+        self._warn(f"reader {event.neighbor}", self.link.queue_seen(event.neighbor, event.octets, now))
 
     def _own_address(self, neighbor: str) -> None:
         self.routes.take_own_address(neighbor, self.link.own_address(neighbor))
@@ -549,7 +559,11 @@ class Engine:
             self._speaker_configured(action, event.error, now)
 
     def _speaker_configured(self, action: ConfigureSpeaker | RestartSpeaker, error: str | None, now: float) -> None:
+        before = set(self.link.sessions)
         renewed = self.link.configured(action, error, now)
+        for neighbor in before - self.link.sessions.keys():
+            self._warn(f"connection to {neighbor}", "")
+            self._warn(f"reader {neighbor}", "")
         if renewed is None:
             return
         self.routes.neighbors_renewed(renewed)
@@ -618,12 +632,15 @@ class Engine:
             self._resync_speaker(event.why, now)
 
     def _on_warned(self, event: ev.Warned, now: float) -> None:
-        if not event.text:
-            self.warnings.pop(event.subject, None)
-        elif event.subject in self.warnings or len(self.warnings) < MOST_WARNINGS:
-            if self.warnings.get(event.subject) != event.text:
-                self._say(event.subject, event.text, "warning")
-            self.warnings[event.subject] = event.text
+        self._warn(event.subject, event.text)
+
+    def _warn(self, subject: str, text: str) -> None:
+        if not text:
+            self.warnings.pop(subject, None)
+        elif subject in self.warnings or len(self.warnings) < MOST_WARNINGS:
+            if self.warnings.get(subject) != text:
+                self._say(subject, text, "warning")
+            self.warnings[subject] = text
 
     # --- life ---
 

@@ -144,6 +144,14 @@ class SessionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SendQueueSeen:
+    """How much was sent on a session, and not taken by the router yet."""
+
+    neighbor: str
+    octets: int
+
+
+@dataclass(frozen=True, slots=True)
 class RoutesDone:
     """ExaBGP answered a PutRoutes, DropRoutes or ConfirmRoutes: ``done`` says parsed, not sent."""
 
@@ -273,6 +281,7 @@ Event = (
     | SpeakerLost
     | SpeakerAnswered
     | SessionChanged
+    | SendQueueSeen
     | RoutesDone
     | RoutesSent
     | RoutesDropped

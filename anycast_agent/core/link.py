@@ -20,6 +20,9 @@ SETTLE_BEFORE_REMOVAL = 3.0
 REPLAY_WITHIN = 5.0
 """A replay that has not ended by then is asked for again. Seconds."""
 
+UNHEARD_AFTER = 30.0
+"""A router to which no connection comes about for so long is warned of. Seconds."""
+
 MOST_SESSIONS = 4096
 """Sessions that are remembered: the speaker names them, and what comes from outside is bounded."""
 
@@ -46,6 +49,17 @@ class ReplayDue:
     """Timer key: the replay should have ended by now."""
 
 
+UNREAD_AFTER = 10.0
+"""A router that takes nothing of what waits for it for so long is warned of. Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """Timer key: no connection to this neighbor for too long."""
+
+    neighbor: str
+
+
 @dataclass(slots=True)
 class Session:
     state: SessionState = SessionState.UNKNOWN
@@ -54,6 +68,10 @@ class Session:
     flaps: int = 0
     own_address: str | None = ""
     """Ours; empty: not known yet; None: the pipe does not say."""
+    queued: int = 0
+    """What waits for the router to take it. Octets."""
+    unread_since: float | None = None
+    """Since when it has taken nothing of that."""
 
 
 class SpeakerLink:
@@ -176,6 +194,10 @@ class SpeakerLink:
             return False
         if session.state is SessionState.UP:
             session.flaps += 1
+        if state is SessionState.DOWN:
+            self._timers.set(Unheard(neighbor), now + UNHEARD_AFTER)
+        else:
+            self._timers.cancel(Unheard(neighbor))
         session.state, session.since, session.why = state, now, why
         return True
 
@@ -194,6 +216,37 @@ class SpeakerLink:
             return configured.local_address
         session = self.sessions.get(neighbor)
         return session.own_address if session is not None else ""
+
+    def queue_seen(self, neighbor: str, octets: int, now: float) -> str:
+        """What a person is to know of a router that does not read; empty while it does."""
+        session = self.sessions.get(neighbor)
+        if session is None:
+            return ""
+        stands = session.state is SessionState.UP and octets > 0 and octets >= session.queued > 0
+        session.unread_since = (now if session.unread_since is None else session.unread_since) if stands else None
+        session.queued = octets
+        if session.unread_since is None or now - session.unread_since < UNREAD_AFTER:
+            return ""
+        return (
+            "the router does not read what is sent to it, though the session is up: it may go by routes that were "
+            "withdrawn; reset the session there"
+        )
+
+    def unheard(self, neighbor: str) -> str:
+        """What a person may look at where no connection comes about; empty where there is nothing to look at."""
+        session = self.sessions.get(neighbor)
+        configured = self._done.neighbors.get(neighbor) if self._done is not None else None
+        if configured is None or session is None or session.state is not SessionState.DOWN:
+            return ""
+        if session.own_address == "":
+            return f"no connection to {configured.address}: this node has no route to it, or no address on the uplink"
+        secret = (
+            f"another MD5 password than {configured.password_file}" if configured.password_file else "an MD5 password"
+        )
+        return (
+            f"no connection to {configured.address} for {UNHEARD_AFTER:g} s: the router is off, does not listen, "
+            f"is filtered, or has {secret}"
+        )
 
     # --- configuration ---
 
@@ -289,6 +342,7 @@ class SpeakerLink:
         wanted = self._wanted.neighbors if self._wanted else {}
         for name in [n for n in self.sessions if n not in has and n not in wanted]:
             del self.sessions[name]
+            self._timers.cancel(Unheard(name))
         return frozenset(n for n in has if n in had and had[n] != has[n])
 
 

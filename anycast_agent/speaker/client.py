@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import time
 import uuid
 from collections.abc import Callable
@@ -20,9 +19,9 @@ from anycast_agent import store
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Config, RouteKey, SessionState, Will
-from anycast_agent.speaker import codec
+from anycast_agent.speaker import codec, notifications, trial, unread
 from anycast_agent.speaker.exabgp import Paths, SpeakerError, render, settings
-from anycast_agent.speaker.process import Process, give_folder, unprivileged_user
+from anycast_agent.speaker.process import Process, environment, give_folder, unprivileged_user
 from anycast_agent.users import User
 
 LINE_MOST = 8 << 20
@@ -32,13 +31,10 @@ CONNECT_EVERY = 0.02
 CONNECT_SLOWEST = 0.5
 STARTS_WITHIN = 10.0
 RELOAD_WITHIN = 15.0
+QUEUES_EVERY = 2.0
+"""How often it is looked whether routers take what is sent to them. Seconds."""
 RELOAD_AGAIN = 1.0
 """A reload may be lost in ExaBGP; after so long without its effect it is asked for again. Seconds."""
-
-_LATCHED = {(6, 1): "maximum number of prefixes reached", (6, 2): "administratively shut down",
-            (6, 5): "connection rejected", (2, 2): "bad peer AS", (2, 3): "bad BGP identifier"}  # fmt: skip
-
-_REFUSED = re.compile(r"notification sent \((\d+),(\d+)\)")
 
 SpeakerAction = (
     act.PutRoutes
@@ -79,12 +75,39 @@ class SpeakerClient:
         """Held until ExaBGP's pipe is there: whoever connects to it must not wait for this one."""
         self._starting = asyncio.Lock()
         self._beats = 0
+        self._known: set[str] = set()
+        self._up: set[str] = set()
+        self._ended: dict[str, str] = {}
+        """By neighbor: what a NOTIFICATION said of the end of its last session."""
+        self._tried = ""
+        """The last configuration that ExaBGP's parser took."""
 
     # --- the connection ---
 
     async def run(self) -> None:
         """Keep a connection to the pipe, and ExaBGP alive where it is ours. Raises what went wrong."""
         await self._configured.wait()
+        tasks = [asyncio.create_task(self._keep_connected()), asyncio.create_task(self._watch_queues())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch_queues(self) -> None:
+        """Tell what routers have not taken yet."""
+        while True:
+            await asyncio.sleep(QUEUES_EVERY)
+            config = self._config
+            for neighbor in [n for n in config.neighbors.values() if n.name in self._up] if config is not None else ():
+                octets = await asyncio.to_thread(unread.octets, neighbor.address, neighbor.port)
+                if octets is not None:
+                    self._post(ev.SendQueueSeen(neighbor.name, octets))
+
+    async def _keep_connected(self) -> None:
         while True:
             if self._owned:
                 await self._start()
@@ -194,26 +217,46 @@ class SpeakerClient:
         states = {"up": SessionState.UP, "connected": SessionState.CONNECTED, "down": SessionState.DOWN}
         name, state = self._name(m["neighbor"]), states.get(m["state"], SessionState.UNKNOWN)
         own = m.get("own_address")  # an older pipe does not say
-        self._post(ev.SessionChanged(name, state, str(m.get("why", "")), None if own is None else str(own)))
+        own = own if own is None or codec.is_address(str(own)) else ""
+        (self._up.add if state is SessionState.UP else self._up.discard)(name)
         if state is SessionState.UP:
+            self._ended.pop(name, None)
             self._post(ev.Warned(f"session {name}", ""))
-        elif state is SessionState.DOWN:
-            self._warn_of_refusal(name, str(m.get("why", "")))
+        why = self._why(name, str(m.get("why", ""))) if state is SessionState.DOWN else ""
+        self._post(ev.SessionChanged(name, state, why, None if own is None else str(own)))
+
+    def _why(self, name: str, why: str) -> str:
+        """Why the session is down, in words. What a NOTIFICATION said is kept until it is up again: what follows it are
+        attempts that fail for the same reason."""
+        found = notifications.in_reason(why)
+        if found is not None and (found[0] == "sent" or name not in self._ended):
+            self._end(name, found[0], found[1], "")
+        ended = self._ended.get(name, "")
+        if found is not None or not ended:
+            return ended or why
+        return f"{ended}; since then: {why}" if why else ended
+
+    def _end(self, name: str, direction: str, code: notifications.Code, text: str) -> None:
+        """A NOTIFICATION ended the session; a person is warned of an end that does not pass by itself."""
+        self._ended[name] = notifications.ended(direction, code, text)
+        remedy = notifications.remedy(code)
+        if remedy:
+            self._post(ev.Warned(f"session {name}", f"{self._ended[name]}; {remedy}"))
 
     def _on_notification(self, m: dict[str, Any]) -> None:
-        code, subcode = m["code"], m["subcode"]
-        if m["direction"] == "receive" and (code, subcode) in _LATCHED:
-            name, why = self._name(m["neighbor"]), _LATCHED[code, subcode]
-            text = f"the router ended the session: {why} ({code}/{subcode}); it may stay down until someone clears it"
-            self._post(ev.Warned(f"session {name}", text))
+        if m["direction"] == "receive":
+            self._end(self._name(m["neighbor"]), "received", (m["code"], m["subcode"]), str(m.get("text", "")))
 
-    def _warn_of_refusal(self, name: str, why: str) -> None:
-        """ExaBGP tells of a NOTIFICATION that it sent only as the reason for which the session went down."""
-        match = _REFUSED.search(why)
-        known = _LATCHED.get((int(match[1]), int(match[2]))) if match else None
-        if known is not None:
-            text = f"ExaBGP refuses the router: {known} ({why}); it stays down until one of the two is configured right"
-            self._post(ev.Warned(f"session {name}", text))
+    def _on_open(self, m: dict[str, Any]) -> None:
+        name = self._name(m["neighbor"])
+        neighbor = self._config.neighbors.get(name) if self._config is not None else None
+        offered = frozenset(str(family) for family in m["families"])
+        missing = [str(family) for family in neighbor.families if family not in offered] if neighbor else []
+        which = " and no ".join(missing)
+        text = f"the router takes no {which} routes on this session: activate that there, or leave it out of families"
+        if not m["capabilities"]:
+            text = "the router sent no capabilities (RFC 5492), and gets no routes: let it send them, or update it"
+        self._post(ev.Warned(f"families of {name}", text if missing else ""))
 
     def _on_path(self, m: dict[str, Any]) -> None:
         name, prefix, path_id = self._name(m["neighbor"]), m["prefix"], m["id"]
@@ -295,12 +338,10 @@ class SpeakerClient:
         self._addresses.update({n.name: n.address for n in action.config.neighbors.values()})
         if self._owned and not self._process.alive:
             self._process.attach()
-        try:
-            revision = self._write(action.config)
-        except (OSError, SpeakerError):
-            if not self._owned or self._process.alive:
-                self._configured.set()  # an ExaBGP that runs is not left alone: its routes would go by the dead man
-            raise
+        if not self._owned or self._process.alive:
+            self._configured.set()  # an ExaBGP that runs is not left alone: its routes would go by the dead man
+            await self._try_first(action.config)
+        revision = self._write(action.config)
         if self._owned:
             await self._start()
         self._configured.set()
@@ -314,6 +355,39 @@ class SpeakerClient:
             raise SpeakerError(f"ExaBGP has not taken the configuration within {RELOAD_WITHIN:g} s") from None
         self._names = {n.address: n.name for n in action.config.neighbors.values()}
         self._addresses = {n.name: n.address for n in action.config.neighbors.values()}
+        self._forget_neighbors()
+
+    async def _try_first(self, config: Config) -> None:
+        """What an ExaBGP that runs would refuse does not replace what it has."""
+        if why := await self.try_out(config):
+            raise SpeakerError(why)
+
+    def _forget_neighbors(self) -> None:
+        """Of those that are no longer configured, nothing is warned of."""
+        for name in self._known - self._addresses.keys():
+            self._ended.pop(name, None)
+            self._up.discard(name)
+            for subject in (f"session {name}", f"families of {name}"):
+                self._post(ev.Warned(subject, ""))
+        self._known = set(self._addresses)
+
+    async def try_out(self, config: Config) -> str:
+        """Why ExaBGP would refuse the configuration; empty where it would not, or it would change nothing for it."""
+        try:
+            text, _ = await asyncio.to_thread(render, config, self._paths)
+            if text == self._tried or text == await asyncio.to_thread(self._written):
+                return ""
+            why = await trial.refusal(text, self._paths.trial, environment(config))
+        except (OSError, SpeakerError) as error:
+            return f"what ExaBGP is to read cannot be tried: {error}"
+        self._tried = self._tried if why else text
+        return f"ExaBGP would refuse this: {why}" if why else ""
+
+    def _written(self) -> str:
+        try:
+            return self._paths.configuration.read_text("utf-8")
+        except (OSError, ValueError):
+            return ""
 
     def _absent(self) -> str:
         if self._owned:

@@ -221,6 +221,7 @@ class ReceivedPath:
 class NotificationEvent:
     neighbor: str
     direction: str
+    """``receive`` or ``send``."""
     code: int
     subcode: int
     text: str = ""
@@ -233,7 +234,18 @@ class EndOfRibEvent:
     neighbor: str
 
 
-SpeakerEvent = SessionEvent | SentEvent | EndOfRibEvent | ReceivedPath | NotificationEvent
+@dataclass(frozen=True, slots=True)
+class OpenEvent:
+    """A router's OPEN: which families it takes (RFC 4760)."""
+
+    neighbor: str
+    families: tuple[str, ...]
+    """``ipv4``, ``ipv6``: their unicast routes."""
+    capabilities: int
+    """How many capabilities it sent (RFC 5492)."""
+
+
+SpeakerEvent = OpenEvent | SessionEvent | SentEvent | EndOfRibEvent | ReceivedPath | NotificationEvent
 
 
 def parse_event(line: str) -> list[SpeakerEvent]:
@@ -250,6 +262,8 @@ def parse_event(line: str) -> list[SpeakerEvent]:
         return [SessionEvent(peer, str(neighbor.get("state", "")), str(neighbor.get("reason", ""))[:200], own)]
     if kind == "notification":
         return _notification(peer, neighbor)
+    if kind == "open" and neighbor.get("direction") == "receive":
+        return _open(peer, neighbor)
     if kind == "update":
         sent, said = neighbor.get("direction") == "send", neighbor.get("message", {})
         if sent and "eor" in said:
@@ -304,13 +318,30 @@ def _entries(entries: object) -> list[tuple[str, str]]:
     ]
 
 
+def _open(peer: str, neighbor: dict[str, object]) -> list[SpeakerEvent]:
+    said = neighbor.get("open")
+    capabilities = said.get("capabilities") if isinstance(said, dict) else None
+    capabilities = capabilities if isinstance(capabilities, dict) else {}
+    families: list[str] = []
+    for capability in capabilities.values():
+        if isinstance(capability, dict) and capability.get("name") == "multiprotocol":
+            families += [
+                str(f).removesuffix("/unicast") for f in capability.get("families", []) if "/unicast" in str(f)
+            ]
+    return [OpenEvent(peer, tuple(f for f in families if f in ("ipv4", "ipv6")), len(capabilities))]
+
+
 def _notification(peer: str, neighbor: dict[str, object]) -> list[SpeakerEvent]:
     said = neighbor.get("notification")
     said = said if isinstance(said, dict) else {}
     code, subcode = said.get("code", 0), said.get("subcode", 0)
     direction = str(neighbor.get("direction", "receive"))
-    text = str(said.get("message", ""))[:200]
+    text = str(said.get("message", ""))[:NOTIFICATION_MOST]
     return [NotificationEvent(peer, direction, int(str(code)), int(str(subcode)), text)]
+
+
+NOTIFICATION_MOST = 1000
+"""How much of a NOTIFICATION's text is kept: RFC 9003 allows 255 octets, which ExaBGP may show in hexadecimal."""
 
 
 def is_address(text: str) -> bool:

@@ -6,6 +6,7 @@ a reload can be verified, and changes no session that does not differ.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib.metadata
 import json
@@ -46,6 +47,11 @@ class Paths:
         return self.run_dir / "exabgp.conf"
 
     @property
+    def trial(self) -> Path:
+        """A configuration that ExaBGP is asked about before it replaces the one above."""
+        return self.run_dir / "exabgp.conf.trial"
+
+    @property
     def settings(self) -> Path:
         return self.run_dir / "pipe.json"
 
@@ -64,12 +70,20 @@ class Paths:
 
 
 def render(config: Config, paths: Paths) -> tuple[str, str]:
-    """(ExaBGP's configuration, its revision). Raises SpeakerError where a password file cannot be read."""
+    """(ExaBGP's configuration, its revision). Raises SpeakerError for what cannot be read, or written in its words."""
     neighbors = [_neighbor(n, config) for n in config.neighbors.values()]
     revision = hashlib.sha256("\n".join(neighbors).encode()).hexdigest()[:16]
-    run = f"{sys.executable} -m anycast_agent.speaker.pipe {paths.socket} {paths.settings}"
+    words = (sys.executable, "-m", "anycast_agent.speaker.pipe", str(paths.socket), str(paths.settings))
+    run = " ".join(quoted(word) for word in words)
     process = f"process agent {{\n  run {run};\n  encoder json;\n}}\n"
     return process + "".join(n.replace(_REVISION, f'description "{revision}";') for n in neighbors), revision
+
+
+def quoted(text: str) -> str:
+    """As ExaBGP reads it back. It takes escapes before it looks for quotes: no string of its can hold a quote."""
+    if not text.isprintable() or '"' in text or "'" in text:
+        raise SpeakerError(f"ExaBGP cannot read a path with a quote or a control character: {text!r}")
+    return '"' + text.replace("\\", "\\\\") + '"'
 
 
 _REVISION = "description-of-the-revision;"
@@ -77,7 +91,7 @@ _REVISION = "description-of-the-revision;"
 
 def _neighbor(n: Neighbor, config: Config) -> str:
     # Graceful restart is off: with it, a router keeps the routes of a speaker that has died.
-    capabilities = ["graceful-restart disable;"]
+    capabilities = ["graceful-restart disable;", "route-refresh enable;"]
     if n.add_path_receive:
         capabilities.append("add-path receive;")
     if n.extended_next_hop:
@@ -90,12 +104,12 @@ def _neighbor(n: Neighbor, config: Config) -> str:
         f"peer-as {n.remote_as};",
         f"hold-time {n.hold_time};",
         f"connect {n.port};" if n.port != 179 else "",
-        f"md5-password {json.dumps(_password(n))};" if n.password_file else "",
+        *(_md5(_password(n)) if n.password_file else ()),
         *_ttl(n),
         f"family {{ {' '.join(f'{family} unicast;' for family in n.families)} }}",
         "nexthop { ipv4 unicast ipv6; }" if n.extended_next_hop else "",
         f"capability {{ {' '.join(capabilities)} }}",
-        "api { processes [ agent ]; neighbor-changes; receive { parsed; update; notification; } "
+        "api { processes [ agent ]; neighbor-changes; receive { parsed; open; update; notification; } "
         "send { parsed; update; } }",
     ]
     return f"neighbor {n.address} {{\n" + "".join(f"  {line}\n" for line in lines if line) + "}\n"
@@ -106,6 +120,13 @@ def _ttl(n: Neighbor) -> list[str]:
     if n.ttl_security is not None:
         return ["outgoing-ttl 255;", f"incoming-ttl {256 - n.ttl_security};"]
     return [f"outgoing-ttl {n.multihop};"] if n.multihop is not None else []
+
+
+def _md5(password: str) -> list[str]:
+    """Any printable password: in Base64 where it holds what no string of ExaBGP's can."""
+    if '"' in password or "'" in password:
+        return ["md5-base64 true;", f'md5-password "{base64.b64encode(password.encode()).decode()}";']
+    return [f"md5-password {quoted(password)};"]
 
 
 def _password(n: Neighbor) -> str:

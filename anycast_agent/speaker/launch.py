@@ -1,4 +1,4 @@
-"""ExaBGP's process: ``python -m anycast_agent.speaker.launch FILE LOCK``.
+"""ExaBGP's process: ``python -m anycast_agent.speaker.launch FILE LOCK``; or, to try a file, ``validate FILE``.
 
 LOCK is the number of an open file. ExaBGP holds it for as long as it runs, so that there is one for a run directory.
 
@@ -21,10 +21,14 @@ def _name_without_asking(name: str = "") -> str:
     return name or socket.gethostname()
 
 
-def main() -> None:
-    lock = int(sys.argv.pop())
+def _hold(lock: int) -> None:
     if not holding.take(lock):
         sys.exit(f"anycast-agent: ExaBGP runs for this run directory already: process {holding.holder(lock)}")
+
+
+def main() -> None:
+    if sys.argv[1] != "validate":
+        _hold(int(sys.argv.pop()))
     # What `ps`, `top` and `pgrep` call it. ExaBGP runs without that, too: in a container /proc may be read-only; and it
     # is not ours where Python has capabilities of its own (setcap), for port 179.
     with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ From the agent                                            To the agent
   reload  id     (settings, and SIGUSR1 to ExaBGP)          sent     neighbor, announced, withdrawn
   config  id     (which revision has ExaBGP?)               dropped  keys, why
   resync                                                    notification neighbor, direction, code, subcode, text
+                                                            open     neighbor, families, capabilities (the router's)
                                                             beat     n, exabgp_age
                                                             replaced (a newer agent has come)
 
@@ -119,6 +120,8 @@ class Pipe:
         self._from_exabgp = bytearray()
         self._to_exabgp = bytearray()
         self._sessions: dict[str, tuple[str, str]] = {}
+        self._opens: dict[str, codec.OpenEvent] = {}
+        """What each router's last OPEN said."""
         self._own = OwnAddresses(source_address)
         self._refusals = Refusals()
         self._blind: dict[Key, Blind] = {}
@@ -345,6 +348,9 @@ class Pipe:
                 self._settling[neighbor] = time.monotonic() + SETTLES_WITHIN
             case codec.ReceivedPath():
                 self._received(event)
+            case codec.OpenEvent(neighbor):
+                self._opens[neighbor] = event
+                self._tell_open(event)
             case codec.NotificationEvent(neighbor, direction, code, subcode, text):
                 self._tell(
                     op="notification", neighbor=neighbor, direction=direction, code=code, subcode=subcode, text=text
@@ -364,6 +370,9 @@ class Pipe:
     def _tell_session(self, neighbor: str) -> None:
         state, why = self._sessions[neighbor]
         self._tell(op="session", neighbor=neighbor, state=state, why=why, own_address=self._own.of(neighbor))
+
+    def _tell_open(self, said: codec.OpenEvent) -> None:
+        self._tell(op="open", neighbor=said.neighbor, families=said.families, capabilities=said.capabilities)
 
     def _stops_flowing(self, neighbor: str) -> None:
         """ExaBGP notices an end later than it happens: what it was told just before waits as well."""
@@ -431,6 +440,7 @@ class Pipe:
         for neighbor in [n for n in self._sessions if n not in present]:
             del self._sessions[neighbor]
             self._own.forget(neighbor)
+            self._opens.pop(neighbor, None)
             self._flowing.discard(neighbor)
             self._settling.pop(neighbor, None)
             self._unsent = {key: head for key, head in self._unsent.items() if key[0] != neighbor}
@@ -559,6 +569,8 @@ class Pipe:
                        confirmed=confirmed)  # fmt: skip
         for neighbor in self._sessions:
             self._tell_session(neighbor)
+            if neighbor in self._opens:
+                self._tell_open(self._opens[neighbor])
         for path in self._paths.values():
             self._tell(agent, **_path_fields(path))
         self._tell(agent, op="synced")

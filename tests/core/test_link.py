@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from anycast_agent.core import events as ev
 from anycast_agent.core.actions import ConfigureSpeaker, RestartSpeaker
 from anycast_agent.core.life import Link, LinkEvent
 from anycast_agent.core.link import (
     REPLAY_WITHIN,
     SETTLE_BEFORE_REMOVAL,
+    UNHEARD_AFTER,
     BeatDue,
     ConfigureDue,
     ReplayDue,
@@ -18,7 +20,7 @@ from anycast_agent.core.link import (
 from anycast_agent.core.model import Config, RouteKey, SessionState
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.timers import Timers
-from tests.support.world import LEAF1, LEAF2, V4, config, neighbor, service
+from tests.support.world import LEAF1, LEAF2, V4, World, config, neighbor, service
 
 NOW = 100.0
 
@@ -262,3 +264,75 @@ def test_a_configuration_that_was_refused_is_complained_of_until_it_is_taken() -
     bench.end(action, "ExaBGP has not taken the configuration")
     bench.connect(NOW + 1)
     assert bench.link.configure_error
+
+
+# --- routers that do not answer, or do not read ---------------------------------------------------------------
+
+
+def _warnings(world: World) -> dict[str, str]:
+    assert world.engine is not None
+    return dict(world.engine.warnings)
+
+
+def test_a_router_to_which_no_connection_comes_about_is_warned_of() -> None:
+    """Off, filtered, or another MD5 password: nothing tells them apart from here, so all are named."""
+    world = World()
+    world.sessions[LEAF1] = False
+    with_password = {**config().neighbors, LEAF1: replace(neighbor(LEAF1, 1), password_file="/etc/leaf1.key")}
+    world.start(replace(config(), neighbors=with_password))
+    world.run(UNHEARD_AFTER - 1.0)
+    assert _warnings(world) == {}
+    world.run(2.0)
+    (said,) = _warnings(world).values()
+    assert "198.51.100.1" in said
+    assert "another MD5 password than /etc/leaf1.key" in said
+    world.set_session(LEAF1, up=True)
+    assert _warnings(world) == {}
+
+
+def test_without_an_address_of_our_own_that_is_said() -> None:
+    """It is not the router's fault."""
+    world = World()
+    world.sessions[LEAF1], world.own_addresses[LEAF1] = False, ""
+    world.start(config())
+    world.run(UNHEARD_AFTER + 1.0)
+    (said,) = _warnings(world).values()
+    assert "no route to it, or no address on the uplink" in said
+
+
+def test_a_neighbor_that_is_taken_out_is_warned_of_no_more() -> None:
+    """Nor does its timer ring."""
+    world = World()
+    world.sessions[LEAF1] = False
+    world.start(config())
+    world.run(UNHEARD_AFTER + 1.0)
+    assert len(_warnings(world)) == 1
+    world.offer(config(service(neighbors=(LEAF2,)), neighbors=(LEAF2,)), force=True)
+    world.run(UNHEARD_AFTER + 10.0)
+    assert _warnings(world) == {}
+
+
+def test_a_router_that_does_not_read_is_warned_of() -> None:
+    """What waits for it grows or stays for so long, while the session is up; once it takes something, it reads."""
+    world = World()
+    world.start(config())
+    world.run(1.0)
+    for octets in (10, 10, 40, 40, 40, 40, 40):
+        assert _warnings(world) == {}
+        world.post(ev.SendQueueSeen(LEAF1, octets))
+        world.run(2.0)
+    (said,) = _warnings(world).values()
+    assert "does not read" in said
+    world.post(ev.SendQueueSeen(LEAF1, 39))
+    assert _warnings(world) == {}
+
+
+def test_a_busy_session_is_no_router_that_does_not_read() -> None:
+    """Something always waits there, but not always more."""
+    world = World()
+    world.start(config())
+    world.run(1.0)
+    for octets in (10, 20, 30, 15, 20, 30, 10, 20, 30, 0) * 4:
+        world.post(ev.SendQueueSeen(LEAF1, octets))
+        world.run(2.0)
+        assert _warnings(world) == {}

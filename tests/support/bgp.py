@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 MARKER = b"\xff" * 16
-OPEN, UPDATE, NOTIFICATION, KEEPALIVE = 1, 2, 3, 4
+OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
 AS_TRANS = 23456
 
 
@@ -57,6 +57,8 @@ class BgpPeer:
     router_id: str = "198.51.100.11"
     hold_time: int = 9
     extended_next_hop: bool = False
+    families: tuple[int, ...] | None = (1, 2)
+    """That it takes, as AFIs, unicast; None: it sends no capabilities at all."""
     password: str = ""
     """TCP MD5 signature (RFC 2385) towards ``password_for``."""
     password_for: str = "127.0.0.1"
@@ -66,6 +68,8 @@ class BgpPeer:
     opened_at: list[float] = field(default_factory=list)
     closed_at: list[float] = field(default_factory=list)
     established: bool = False
+    heard_open: bytes = b""
+    """What the speaker said in its last OPEN."""
 
     def __post_init__(self) -> None:
         self._server: asyncio.Server | None = None
@@ -112,10 +116,15 @@ class BgpPeer:
         if self._writer is not None:
             self._writer.transport.abort()
 
-    def notify(self, code: int, subcode: int) -> None:
+    def notify(self, code: int, subcode: int, data: bytes = b"") -> None:
         """Send a NOTIFICATION (RFC 4271, 6.)."""
         if self._writer is not None:
-            self._writer.write(_message(NOTIFICATION, bytes([code, subcode])))
+            self._writer.write(_message(NOTIFICATION, bytes([code, subcode]) + data))
+
+    def refresh(self, afi: int = 1) -> None:
+        """Ask for all routes of a family again (RFC 2918)."""
+        if self._writer is not None:
+            self._writer.write(_message(ROUTE_REFRESH, struct.pack("!HBB", afi, 0, 1)))
 
     def announce(self, prefix: str, as_path: tuple[int, ...], next_hop: str) -> None:
         """Send a path for a prefix of either family; the next hop is of the same."""
@@ -188,6 +197,7 @@ class BgpPeer:
 
     def _receive(self, kind: int, body: bytes, writer: asyncio.StreamWriter) -> None:
         if kind == OPEN:
+            self.heard_open = body
             writer.write(_message(OPEN, self._open()) + _message(KEEPALIVE, b""))
         elif kind == KEEPALIVE and not self.established:
             self.established = True
@@ -204,12 +214,11 @@ class BgpPeer:
         self._changed.set()
 
     def _open(self) -> bytes:
-        capabilities = (
-            b"\x01\x04\x00\x01\x00\x01" + b"\x01\x04\x00\x02\x00\x01" + b"\x41\x04" + struct.pack("!I", self.asn)
-        )
+        capabilities = b"".join(struct.pack("!BBHBB", 1, 4, afi, 0, 1) for afi in self.families or ())
+        capabilities += b"\x02\x00" + b"\x41\x04" + struct.pack("!I", self.asn)
         if self.extended_next_hop:
             capabilities += b"\x05\x06\x00\x01\x00\x01\x00\x02"  # RFC 8950: IPv4 unicast over IPv6
-        optional = bytes([2, len(capabilities)]) + capabilities
+        optional = b"" if self.families is None else bytes([2, len(capabilities)]) + capabilities
         asn = self.asn if self.asn < 65536 else AS_TRANS
         router_id = ipaddress.IPv4Address(self.router_id).packed
         return struct.pack("!BHH", 4, asn, self.hold_time) + router_id + bytes([len(optional)]) + optional
