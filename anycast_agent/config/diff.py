@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from anycast_agent.core.model import Attributes, Config, RouteKey, Service, Tier
 from anycast_agent.core.reload import refusal, withdrawn_by
 
-
 _TOLD_APART = frozenset({"name", "prefixes", "checks", "attributes"})
 """Fields of a service that have lines of their own: a field that is added later is told by its name."""
 
