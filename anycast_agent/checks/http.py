@@ -7,12 +7,11 @@ import re
 import string
 import zlib
 from contextlib import ExitStack
-from functools import lru_cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import aiohttp
+from multidict import CIMultiDict
 from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
@@ -21,6 +20,7 @@ from anycast_agent.checks.matching import Matcher
 from anycast_agent.checks.names import Names
 from anycast_agent.checks.sessions import SESSIONS_MOST, Sessions, Way
 from anycast_agent.checks.tcp import IpText, Port, Regex
+from anycast_agent.checks.urls import as_written, ascii_name, host_header
 from anycast_agent.core.model import Outcome
 
 _OVERLOADED = frozenset({429, 503})
@@ -32,13 +32,19 @@ _PORT = re.compile(r":[0-9]*$")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
-def _parsed_whole(text: str) -> None:
+def _a_url(text: str) -> str:
     """What only the probe would find wrong, and blame the service for: raises ValueError."""
-    url = URL(text)
-    if url.raw_host is None or url.port is None:
-        raise ValueError("url: write http://… or https://… with a host")
-    if ":" not in url.raw_host:
-        _a_server_name(url.raw_host)
+    host = as_written(text).raw_host or ""
+    if ":" not in host:
+        _a_server_name(host)
+    return text
+
+
+def _a_path(text: str) -> str:
+    if "#" in text:
+        raise ValueError("path: a # begins a fragment, which is never sent; write %23")
+    as_written(f"http://192.0.2.1{text}")
+    return text
 
 
 def _a_server_name(name: str) -> None:
@@ -74,10 +80,14 @@ class JsonExpectation(Params):
 class HttpParams(Params):
     """Parameters of an http check. With ``url`` it asks there; without, the service's own address."""
 
-    url: str | None = Field(None, description="A whole URL to ask, instead of the service's own address.")
+    url: Annotated[str, AfterValidator(_a_url)] | None = Field(
+        None, description="A whole URL to ask, instead of the service's own address. It is sent as it is written."
+    )
     scheme: Literal["http", "https"] = "http"
     port: Port | None = Field(None, description="80 or 443 by the scheme where none is given.")
-    path: str = Field("/", pattern=r"^/", max_length=2000)
+    path: Annotated[str, AfterValidator(_a_path)] = Field(
+        "/", pattern=r"^/", max_length=2000, description="With its query. It is sent as it is written."
+    )
     method: Literal["GET", "HEAD", "POST", "PUT", "OPTIONS"] = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     body: str | None = Field(None, max_length=65536)
@@ -107,13 +117,8 @@ class HttpParams(Params):
 
     @model_validator(mode="after")
     def _whole(self) -> HttpParams:
-        if self.url is not None:
-            parts = urlsplit(self.url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError("url: write http://… or https://… with a host")
-            _parsed_whole(self.url)
-            if self.port is not None or self.path != "/":
-                raise ValueError("url says port and path already")
+        if self.url is not None and (self.port is not None or self.path != "/"):
+            raise ValueError("url says port and path already")
         if self.key_file and not self.cert_file:
             raise ValueError("key_file needs cert_file")
         if any(_CONTROL & set(text) for pair in self.headers for text in pair):
@@ -129,15 +134,22 @@ class HttpParams(Params):
     @property
     def may_use_tls(self) -> bool:
         """At once, or where a redirect leads."""
-        scheme = self.scheme if self.url is None else urlsplit(self.url).scheme
+        scheme = self.scheme if self.url is None else as_written(self.url).scheme
         return scheme == "https" or self.follow_redirects > 0
 
     @property
     def sni(self) -> str | None:
         """The name in TLS: a port belongs to the Host header alone."""
-        if self.server_name is not None or self.host is None:
-            return self.server_name
-        return _PORT.sub("", self.host).strip("[]")
+        if self.server_name is not None:
+            return ascii_name(self.server_name)
+        return None if self.host is None else ascii_name(_PORT.sub("", self.host).strip("[]"))
+
+    @property
+    def host_header(self) -> str | None:
+        if self.host is None or self.host.isascii():
+            return self.host
+        name = _PORT.sub("", self.host)
+        return ascii_name(name) + self.host[len(name) :]
 
     def accepts(self, status: int) -> bool:
         for part in self.status.split(","):
@@ -155,7 +167,7 @@ class HttpProber:
 
     async def look_up(self, params: HttpParams) -> Finding | None:
         """Find the address of a URL's host, which the probe then finds at hand; what is wrong where there is none."""
-        host = _parsed(params.url).raw_host if params.url is not None else None
+        host = as_written(params.url).raw_host if params.url is not None else None
         if host is None or _is_address(host):
             return None
         try:
@@ -186,12 +198,12 @@ class HttpProber:
             return from_error(error)
 
     async def _ask(self, session: aiohttp.ClientSession, params: HttpParams, target: Target) -> Finding:
-        headers = dict(params.headers)
-        if params.host is not None:
-            headers.setdefault("Host", params.host)
+        url, headers = _url(params, target), CIMultiDict(params.headers)
+        if (host := params.host_header or host_header(url)) is not None:
+            headers.setdefault("Host", host)
         async with session.request(
             params.method,
-            _url(params, target),
+            url,
             headers=headers,
             data=params.body,
             allow_redirects=params.follow_redirects > 0,
@@ -229,11 +241,6 @@ class HttpProber:
         await self._sessions.close()
 
 
-@lru_cache(maxsize=4096)
-def _parsed(url: str) -> URL:
-    return URL(url)
-
-
 def _is_address(host: str) -> bool:
     try:
         ip_address(host)
@@ -244,10 +251,10 @@ def _is_address(host: str) -> bool:
 
 def _url(params: HttpParams, target: Target) -> URL:
     if params.url is not None:
-        return _parsed(params.url)
+        return as_written(params.url)
     address = target.address or ""
     port = params.port or (443 if params.scheme == "https" else 80)
-    return _parsed(f"{params.scheme}://{f'[{address}]' if ':' in address else address}:{port}{params.path}")
+    return as_written(f"{params.scheme}://{f'[{address}]' if ':' in address else address}:{port}{params.path}")
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from anycast_agent.checks.base import Target, bind
 from anycast_agent.checks.names import Names
 
 SESSIONS_MOST = 2000
+
+HEADER_MOST, HEADERS_MOST = 32 * 1024, 512
+"""A line of an answer's head may have so many bytes, and the head so many lines; aiohttp's own bounds (8,190 and 128)
+are passed by what applications really send, such as a content security policy."""
+
+# aiohttp before 3.14 does not count the lines.
+_COUNTED = {"max_headers": HEADERS_MOST} if "max_headers" in signature(aiohttp.ClientSession).parameters else {}
 _HEADERS = {
     "User-Agent": "anycast-agent",
     "Accept": "*/*",
@@ -132,6 +140,10 @@ class Sessions:
             auto_decompress=False,  # it would unfold a small body to gigabytes
             trust_env=False,
             read_bufsize=16384,
+            max_line_size=HEADER_MOST,
+            max_field_size=HEADER_MOST,
+            requote_redirect_url=False,  # a signed address is asked for as the service has written it
+            **_COUNTED,  # type: ignore[arg-type]
         )
 
     async def close(self) -> None:

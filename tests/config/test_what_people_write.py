@@ -333,7 +333,7 @@ CASES = [
     Case(
         "url without scheme",
         {PORT: "      page: {type: http, url: origin.example.org/health}"},
-        refused=["11:7: url: write http://… or https://… with a host"],
+        refused=["11:26: url: write http://… or https://… with a host"],
     ),
     Case(
         "url and path both",
