@@ -33,6 +33,7 @@ class Shell:
     turn_seconds: float = 0.0
     turn_age: float = 0.0
     events_lost: int = 0
+    late_seconds: float = 0.0
 
 
 # --- the text format (https://prometheus.io/docs/instrumenting/exposition_formats/) -----------------------------
@@ -106,6 +107,15 @@ def _agent(s: Snapshot, shell: Shell) -> Iterator[str]:
     yield _alone(_counter("agent_turn_seconds", "Time spent in turns of the engine."), shell.turn_seconds)
     yield _alone(_gauge("agent_turn_age_seconds", "Since the engine's last turn."), shell.turn_age)
     yield _alone(_counter("agent_events_lost", "Events past the inbox's bound."), shell.events_lost)
+    late = _counter(
+        "agent_late_seconds", "Time in which the agent was too busy, or had no processor, to see its events."
+    )
+    yield _alone(late, shell.late_seconds)
+    starved = _gauge("agent_starved_seconds", "Since when the agent gets too little processor time; 0: it gets enough.")
+    yield _alone(starved, 0.0 if s.pace.starved_since is None else s.at - s.pace.starved_since)
+    yield _alone(_gauge("probes_in_flight", "Probes that have not ended."), s.pace.in_flight)
+    yield _alone(_gauge("probes_queued", "Probes that are due and wait for their turn."), s.pace.queued)
+    yield _alone(_gauge("probes_cap", "How many probes may be in flight; fewer while the agent is late."), s.pace.cap)
     yield _alone(_gauge("actions_open", "Actions that have not ended."), s.open_actions)
     yield _alone(_counter("actions_overdue", "Actions given up because they did not end."), s.overdue_actions)
     failures = _counter("adapter_failures", "Failures of an adapter, after each of which it was restarted.")

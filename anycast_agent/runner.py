@@ -28,6 +28,7 @@ from anycast_agent.core.engine import Change, Engine
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.inbox import Inbox
 from anycast_agent.kernel import Kernel
+from anycast_agent.lateness import Meter
 from anycast_agent.metrics import Shell
 from anycast_agent.speaker.client import SpeakerClient
 from anycast_agent.speaker.pipe import EXTEND_MOST
@@ -46,6 +47,9 @@ REPLY_WITHIN = 40.0
 
 TELL_AGAIN = 1.0
 """systemd that could not be told is told again after so long. Seconds."""
+
+MEASURE = 0.25
+"""How late the loop was is looked at after so long. Seconds."""
 
 PAGES_AGAIN = 2.0
 """A port for the pages that is taken is asked for again after so long. Seconds."""
@@ -70,11 +74,13 @@ class Options:
 class Runner:
     """Owns the loop's one writer. ``run`` returns the exit code."""
 
-    def __init__(self, options: Options, start: Start) -> None:
+    def __init__(self, options: Options, start: Start, meter: Meter) -> None:
+        """``meter``: the selector of the loop that ``run`` runs in."""
         self._settings = settings = start.loaded.process
+        self._meter, self._measured = meter, (time.monotonic(), meter.lost())
         self._inbox = Inbox()
         self._engine = Engine(time.monotonic(), owns_speaker=not options.external_speaker)
-        self._prober = Prober(self._inbox.post, exec_slots=settings.exec_slots)
+        self._prober = Prober(self._inbox.post, exec_slots=settings.exec_slots, lost=meter.lost)
         self._kernel = Kernel(self._inbox.post, settings.state_dir)
         self._speaker = SpeakerClient(
             self._inbox.post, settings.run_dir, owned=not options.external_speaker, user=options.speaker_user
@@ -191,9 +197,11 @@ class Runner:
     # --- the engine's turn ---
 
     async def _turn_until_exit(self) -> None:
+        self._measured = time.monotonic(), self._meter.lost()  # not what it took to come so far
         while self._exit is None:
             await self._inbox.wait(self._next_turn())
             began = time.monotonic()
+            self._measure(began)
             for event in self._inbox.take():
                 self._engine.handle(event, began)
             output = self._engine.settle(began)
@@ -206,6 +214,15 @@ class Runner:
             self._turn_at = began
             self._files.keep(None if self._engine.link.pending else self._engine.record.config, began)
             self._tell_systemd(began)
+
+    def _measure(self, now: float) -> None:
+        """Before all else that happened: the engine is to know whether this process was late for it."""
+        at, before = self._measured
+        if now - at >= MEASURE:
+            lost = self._meter.lost()
+            self._measured = now, lost
+            if lost > before:
+                self._engine.handle(ev.LoopWasLate(lost - before, now - at), now)
 
     def _next_turn(self) -> float | None:
         times = [at for at in (self._engine.deadline(),) if at is not None]
@@ -282,7 +299,7 @@ class Runner:
     def shell(self) -> Shell:
         """What the process knows of itself, for the metrics."""
         age = time.monotonic() - self._turn_at
-        return Shell(self._turns, self._turn_seconds, age, self._inbox.lost_total)
+        return Shell(self._turns, self._turn_seconds, age, self._inbox.lost_total, self._meter.lost())
 
     async def reload(self, force: bool) -> Answer:
         """Read, validate and offer the configuration; the answer says what became of it."""

@@ -63,6 +63,7 @@ class Drawing:
             state=c.state,
             age=_age(at, c.since),
             stale=c.stale,
+            kept=c.kept,
             in_a_row=c.streak,
             outcome=c.outcome,
             detail=c.detail,
@@ -155,6 +156,7 @@ class Drawing:
             uptime=_age(at, s.started_at),
             ready=s.ready,
             waits_for=s.not_ready,
+            probing=shapes.Probing(s.pace.in_flight, s.pace.queued, s.pace.cap, _age(at, s.pace.starved_since)),
             speaker=self._speaker(),
             neighbors=tuple(
                 shapes.Neighbor(

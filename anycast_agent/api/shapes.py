@@ -136,6 +136,8 @@ class Check:
     state: str
     age: float | None
     stale: bool
+    kept: bool
+    """The verdict is older than it may be, and kept because the agent itself is starved."""
     in_a_row: int
     outcome: str | None
     detail: str
@@ -209,6 +211,17 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Probing:
+    """How the agent itself keeps up with its probes."""
+
+    in_flight: int
+    queued: int
+    cap: int
+    starved_age: float | None
+    """Since when this process gets too little processor time; null: it gets enough."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole of it, as ``/api/v1/status`` has it."""
 
@@ -224,6 +237,7 @@ class Status:
     uptime: float | None
     ready: bool
     waits_for: tuple[str, ...]
+    probing: Probing
     speaker: Speaker
     neighbors: tuple[Neighbor, ...]
     kernel: Kernel

@@ -20,8 +20,12 @@ from anycast_agent.core.model import Outcome, address_of
 
 
 class Prober:
-    def __init__(self, post: Callable[[Event], None], *, exec_slots: int = EXEC_SLOTS) -> None:
+    def __init__(
+        self, post: Callable[[Event], None], *, exec_slots: int = EXEC_SLOTS, lost: Callable[[], float] = float
+    ) -> None:
+        """``lost``: for how many seconds, since some instant, this process could not look at its events."""
         self._post = post
+        self._lost = lost
         self._matcher = Matcher()
         self._http = HttpProber(self._matcher)
         self._exec = ExecProber(exec_slots)
@@ -39,7 +43,7 @@ class Prober:
         task.add_done_callback(self._tasks.discard)
 
     async def _run(self, action: RunProbe) -> None:
-        began = time.monotonic()
+        began, lost = time.monotonic(), self._lost()
         check, prefix = action.check, action.check.prefix
         target = Target(action.key.service, check.name, prefix, address_of(prefix) if prefix else None)
         try:
@@ -51,7 +55,8 @@ class Prober:
                 finding = Finding(Outcome.NOT_RUN, target.wait.reason)
         except Exception as error:
             finding = Finding(Outcome.NOT_RUN, f"the probe itself failed: {type(error).__name__}: {error}")
-        self._post(ProbeFinished(action.id, finding.outcome, clean(finding.detail), time.monotonic() - began))
+        duration, late = time.monotonic() - began, self._lost() - lost
+        self._post(ProbeFinished(action.id, finding.outcome, clean(finding.detail), duration, late))
 
     async def _probe(self, action: RunProbe, target: Target) -> Finding:
         kind, params = action.check.kind, action.check.params

@@ -239,7 +239,7 @@ def _session_row(n: Neighbor) -> tuple[str, ...]:
 
 
 def _check_row(service: str, c: Check) -> tuple[str, ...]:
-    verdict = c.verdict + (" stale" if c.stale else "")
+    verdict = c.verdict + (" stale" if c.stale else " kept" if c.kept else "")
     return f"{service}/{c.name}", c.asks, verdict, c.outcome or "–", _age(c.probe_age), c.detail
 
 

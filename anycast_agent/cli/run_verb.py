@@ -57,15 +57,19 @@ def run(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return EXIT_FAILED if error.may_pass else EXIT_CONFIG
     # Imported late: the other verbs need none of it, and a wrong configuration is said sooner.
+    from anycast_agent.lateness import Meter
     from anycast_agent.runner import Options, Runner
 
     options = Options(args.config, args.speaker == "external", args.speaker_user, args.api_fd)
 
+    meter = Meter()
+
     async def main() -> int:
-        return await Runner(options, start).run()
+        return await Runner(options, start, meter).run()
 
     try:
-        return asyncio.run(main())
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(meter)) as loop:
+            return loop.run(main())
     except OSError as error:
         print(f"anycast-agent: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -42,9 +42,10 @@ from anycast_agent.core.model import (
     prefix_of,
 )
 from anycast_agent.core.opened import OpenActions, Overdue
+from anycast_agent.core.pace import CALM
 from anycast_agent.core.picture import Pictures
 from anycast_agent.core.prefixes import Prefixes, PrefixTurn
-from anycast_agent.core.probing import ProbeDue, Probing, VerdictStale
+from anycast_agent.core.probing import CapGrows, ProbeDue, Probing, VerdictStale
 from anycast_agent.core.reload import ConfigRecord, refusal
 from anycast_agent.core.routes import RouteRetry, Routes, keys_of
 from anycast_agent.core.snapshot import Snapshot
@@ -73,6 +74,11 @@ class StopTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class StarvationEnds:
+    """Timer key: the loop may have been on time for long enough."""
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """Something that a person would want to read in the log."""
 
@@ -98,7 +104,7 @@ class Engine:
         self.timers = Timers()
         self.opened = OpenActions(self.timers)
         self.addresses = Addresses(self.timers, self.opened)
-        self.probing = Probing(self.timers, self.opened, self._reachable)
+        self.probing = Probing(self.timers, self.opened, self._reachable, now)
         self.routes = Routes(self.timers, self.opened)
         self.link = SpeakerLink(self.timers, self.opened, owns_speaker, now)
         self.record = ConfigRecord()
@@ -138,6 +144,7 @@ class Engine:
             ev.StopAsked: self._on_stop_asked,
             ev.HandOverAsked: self._on_hand_over_asked,
             ev.DeadManExtended: self._on_dead_man_extended,
+            ev.LoopWasLate: self._on_loop_was_late,
             ev.AdapterFailed: self._on_adapter_failed,
             ev.Lost: self._on_lost,
             ev.Warned: self._on_warned,
@@ -197,9 +204,7 @@ class Engine:
     def _fire(self, key: object, now: float) -> None:
         match key:
             case ProbeDue(check):
-                probe = self.probing.due(check, now)
-                if probe is not None:
-                    self._actions.append(probe)
+                self.probing.due(check)
             case VerdictStale(check):
                 if self.probing.stale(check, now):
                     self._touch_check(check.service, self.probing.prefixes_of(check))
@@ -230,7 +235,9 @@ class Engine:
                 self.routes.look_at(route)
             case StopOver():
                 self._finish(now, 1, "the time for a clean stop is up; left: " + "; ".join(self._left()))
-            case ConfigureDue() | StopTurn():
+            case StarvationEnds():
+                self._look_at_starvation(now)
+            case ConfigureDue() | StopTurn() | CapGrows():
                 pass  # being awake is all that was asked for: the plan looks by itself
             case _:
                 raise AssertionError(f"unknown timer {key!r}")
@@ -240,7 +247,7 @@ class Engine:
         action = self.opened.give_up(action_id)
         match action:
             case RunProbe():
-                self._probe_ended(action, Outcome.NOT_RUN, "the probe did not end in time", 0.0, now)
+                self._probe_ended(action, Outcome.NOT_RUN, "the probe did not end in time", 0.0, 0.0, now)
             case AddAddresses() | RemoveAddresses():
                 self._addresses_ended(action, dict.fromkeys(action.addresses, NO_ANSWER), now)
                 self._ask_kernel("an address action did not end", now)
@@ -316,10 +323,12 @@ class Engine:
         action = self.opened.get(event.action)
         if isinstance(action, RunProbe):
             self.opened.end(event.action)
-            self._probe_ended(action, event.outcome, event.detail, event.duration, now)
+            self._probe_ended(action, event.outcome, event.detail, event.duration, event.late, now)
 
-    def _probe_ended(self, probe: RunProbe, outcome: Outcome, detail: str, duration: float, now: float) -> None:
-        finished = self.probing.finished(probe, outcome, detail, duration, now)
+    def _probe_ended(
+        self, probe: RunProbe, outcome: Outcome, detail: str, duration: float, late: float, now: float
+    ) -> None:
+        finished = self.probing.finished(probe, outcome, detail, duration, late, now)
         if finished is None:
             return
         self._pictures.forget(probe.key.service)
@@ -593,12 +602,21 @@ class Engine:
         self._answer_waiting("the agent is handing over")
         self.probing.stopped = True
         self._hand_over_request = event.request
-        if event.extend is None or self.link.state is Link.ABSENT:
+        seconds = self._departure() if event.extend is None else event.extend
+        if seconds is None or self.link.state is Link.ABSENT:
             self._handed_over(event.why, None, now)
             return
-        extend = ExtendDeadMan(self.opened.new_id(), event.extend)
+        extend = ExtendDeadMan(self.opened.new_id(), seconds)
         self.opened.begin(extend.id, extend, now + EXTEND_DUE)
         self._actions.append(extend)
+
+    def _departure(self) -> float | None:
+        """How long the routes are to wait for the next agent where nobody said it: on a busy node, a restart takes
+        longer than the dead man waits. As long as what an earlier run announced may stay without a verdict."""
+        config = self.record.config
+        if config is None or self.link.state is Link.WEDGED or config.adopt_for <= config.dead_man:
+            return None
+        return config.adopt_for
 
     def _on_dead_man_extended(self, event: ev.DeadManExtended, now: float) -> None:
         if isinstance(self.opened.get(event.action), ExtendDeadMan):
@@ -613,6 +631,22 @@ class Engine:
                 Reply(self._hand_over_request, error is None, ("handing over" if error is None else text,))
             )
         self._finish(now, 0 if error is None else 1, error or why, hand_over=True)
+
+    def _on_loop_was_late(self, event: ev.LoopWasLate, now: float) -> None:
+        pace = self.probing.pace
+        before = pace.starved_since
+        pace.report(event.lost, event.over, self.probing.in_flight, now)
+        if before is None and (calm_at := pace.calm_at()) is not None:
+            self.timers.set(StarvationEnds(), calm_at)
+
+    def _look_at_starvation(self, now: float) -> None:
+        pace = self.probing.pace
+        since = pace.starved_since
+        if pace.settle(now) and since is not None:
+            if now - since > 2 * CALM:
+                self._say("agent", f"had too little processor time, for {now - since:.0f} s")
+        elif (calm_at := pace.calm_at()) is not None:
+            self.timers.set(StarvationEnds(), calm_at)
 
     def _on_adapter_failed(self, event: ev.AdapterFailed, now: float) -> None:
         self.adapter_failures[event.name] = self.adapter_failures.get(event.name, 0) + 1
@@ -720,6 +754,7 @@ class Engine:
                 self._actions.append(action)
                 for key in keys_of(action):
                     self._forget_picture(key.prefix)
+        self._actions.extend(self.probing.begin(now))
         change = self.addresses.plan(now, lambda address: self._removable(address, now))
         self._actions += [change] if change is not None else []
         if self.life in (Life.STARTING, Life.RUNNING):

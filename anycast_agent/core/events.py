@@ -40,6 +40,8 @@ class ProbeFinished:
     detail: str = ""
     """For people; bounded by who writes it."""
     duration: float = 0.0
+    late: float = 0.0
+    """For how much of that the agent itself could not look at its events. Seconds."""
 
 
 # --- kernel ---
@@ -244,6 +246,15 @@ class DeadManExtended:
 
 
 @dataclass(frozen=True, slots=True)
+class LoopWasLate:
+    """Of the last ``over`` seconds, this process could not look at its events for ``lost``: it had no processor time,
+    or was busy."""
+
+    lost: float
+    over: float
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterFailed:
     """An adapter raised; the shell restarts it, and it then reports in full."""
 
@@ -293,6 +304,7 @@ Event = (
     | StopAsked
     | HandOverAsked
     | DeadManExtended
+    | LoopWasLate
     | AdapterFailed
     | Lost
     | Warned

@@ -97,6 +97,8 @@ class CheckHealth:
     """When a probe last said anything of the service."""
     expired: bool = False
     """It had a verdict, and the verdict went stale; cleared by the next one."""
+    kept: bool = False
+    """The verdict is older than ``fresh_for``, and kept because the agent itself is starved."""
     outcome: Outcome | None = None
     detail: str = ""
     duration: float | None = None
@@ -147,6 +149,10 @@ class CheckHealth:
             finished_at=now,
         )
 
+    def keep(self) -> CheckHealth:
+        """What the health is while nothing conclusive can be heard because the agent is starved."""
+        return replace(self, kept=True)
+
     def expire(self, now: float) -> CheckHealth:
         """What the health is once nothing conclusive was heard for too long: rise counts from zero again."""
         phase = VERDICT_TABLE[self.phase, Signal.EXPIRED]
@@ -158,6 +164,7 @@ class CheckHealth:
             failures=0,
             definite=0,
             concluded_at=None,
+            kept=False,
             expired=self.expired or self.phase is not Phase.UNKNOWN,
         )
 

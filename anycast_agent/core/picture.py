@@ -10,6 +10,7 @@ from anycast_agent.core.life import Life
 from anycast_agent.core.link import SpeakerLink
 from anycast_agent.core.model import Family, Service, SessionState, Verdict, address_of, family_of
 from anycast_agent.core.opened import OpenActions
+from anycast_agent.core.pace import KEPT_FOR
 from anycast_agent.core.prefixes import Prefixes, PrefixState
 from anycast_agent.core.probing import CheckState, ProbeDue, Probing
 from anycast_agent.core.reload import ConfigRecord
@@ -18,6 +19,7 @@ from anycast_agent.core.snapshot import (
     CheckSnapshot,
     ConfigSnapshot,
     NeighborSnapshot,
+    PaceSnapshot,
     PrefixSnapshot,
     RouteSnapshot,
     ServiceSnapshot,
@@ -27,6 +29,8 @@ from anycast_agent.core.snapshot import (
 from anycast_agent.core.timers import Timers
 
 _NO_SESSION = SessionState.UNKNOWN
+STARVED_SHOWN = 2.0
+"""Starvation is a warning once it has lasted so long: a moment is none. Seconds."""
 _WORST_FIRST = (Verdict.DOWN, Verdict.UNKNOWN, Verdict.UP)
 
 
@@ -79,6 +83,7 @@ class Pictures:
             started_at=engine.started_at,
             ready=not not_ready and engine.life is Life.RUNNING,
             not_ready=not_ready,
+            pace=self._pace(now),
             speaker=self._speaker(),
             neighbors=self._neighbors(),
             services=MappingProxyType({name: self._services[name] for name in (config.services if config else {})}),
@@ -89,7 +94,7 @@ class Pictures:
             config=ConfigSnapshot(
                 record.loaded_at, record.reloads_ok, record.reloads_failed, record.errors, record.failed_at
             ),
-            warnings=MappingProxyType(self._warnings()),
+            warnings=MappingProxyType(self._warnings(now)),
             adapter_failures=MappingProxyType(dict(engine.adapter_failures)),
             open_actions=len(engine.opened),
             overdue_actions=engine.opened.overdue_total,
@@ -103,8 +108,20 @@ class Pictures:
             found[family] = found.get(family, True) and route.usable
         return found
 
-    def _warnings(self) -> dict[str, str]:
+    def _pace(self, now: float) -> PaceSnapshot:
+        probing = self._engine.probing
+        pace = probing.pace
+        return PaceSnapshot(probing.in_flight, probing.queued, pace.cap(now), pace.starved_since)
+
+    def _warnings(self, now: float) -> dict[str, str]:
         warnings = dict(self._engine.warnings)
+        pace = self._engine.probing.pace
+        if pace.starved_since is not None and now - pace.starved_since >= STARVED_SHOWN:
+            warnings["starved"] = (
+                f"the agent gets too little processor time: late for {pace.share:.0%} of the last moments, for"
+                f" {now - pace.starved_since:.0f} s. Timeouts say nothing meanwhile, and verdicts are kept for"
+                f" {KEPT_FOR:.0f} s beyond their freshness. Give it more (CPUWeight=), or fewer checks"
+            )
         if self._engine.link.configure_error:
             warnings["speaker configuration"] = self._engine.link.configure_error
         return warnings
@@ -148,6 +165,7 @@ class Pictures:
             state=health.phase,
             since=health.since,
             stale=health.expired,
+            kept=health.kept,
             streak=health.successes or health.failures,
             outcome=health.outcome,
             detail=health.detail,

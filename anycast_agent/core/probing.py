@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.health import CheckHealth, Phase
 from anycast_agent.core.model import Check, Config, Outcome, Prefix, Weight, weight_of
 from anycast_agent.core.opened import OpenActions
+from anycast_agent.core.pace import KEPT_FOR, LATE_SHARE, STEP, Pace
 from anycast_agent.core.timers import Timers
 
 SPREAD_PER_CHECK = 0.002
@@ -19,7 +22,12 @@ PROBE_GRACE = 2.0
 """How long after its timeout a probe may still say that it has ended, before it is given up."""
 
 
+KEPT_LOOK = 1.0
+"""A verdict that is kept because the agent is starved is looked at again after so long. Seconds."""
+
 _SETTLED = frozenset({Phase.UP, Phase.DOWN})
+_BY_TIME = frozenset({Outcome.TIMEOUT, Outcome.RESET})
+"""What becomes of a probe whose own process is late: it does not see the answer, or its server waits no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,11 @@ class VerdictStale:
     key: CheckKey
 
 
+@dataclass(frozen=True, slots=True)
+class CapGrows:
+    """Timer key: probes wait, and the cap on those in flight has grown."""
+
+
 @dataclass(slots=True)
 class CheckState:
     key: CheckKey
@@ -46,6 +59,8 @@ class CheckState:
     started_at: float = 0.0
     waiting: bool = False
     """It is due, and its address is not on the node: it runs as soon as that is."""
+    queued: bool = False
+    """It is due, and waits for its turn."""
     runs: dict[Outcome, int] = field(default_factory=dict)
     duration_sum: float = 0.0
 
@@ -54,9 +69,13 @@ class CheckState:
 
 
 class Probing:
-    """Schedules one probe at a time for each check. Knows nothing of services' policies."""
+    """Schedules one probe at a time for each check. Knows nothing of services' policies.
 
-    def __init__(self, timers: Timers, opened: OpenActions, reachable: Callable[[Prefix], bool]) -> None:
+    What is due waits in a queue, and begins as the cap on probes in flight allows. Whose interval is over the longest
+    comes first: so the fast interval uses what the others leave, and no check falls behind for another's sake.
+    """
+
+    def __init__(self, timers: Timers, opened: OpenActions, reachable: Callable[[Prefix], bool], now: float) -> None:
         self._timers = timers
         self._opened = opened
         self._reachable = reachable
@@ -67,6 +86,18 @@ class Probing:
         self._same: dict[tuple[str, str], list[CheckKey]] = {}
         """By service and name: the keys of one check, which is made for each prefix by itself."""
         self.stopped = False
+        self.pace = Pace(now)
+        self._in_flight: set[int] = set()
+        self._queue: list[tuple[float, int, CheckKey]] = []
+        self._number = itertools.count()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    @property
+    def queued(self) -> int:
+        return sum(state.queued for state in self.states.values())
 
     def configure(self, config: Config, now: float) -> set[Prefix]:
         """Take over the checks of a configuration; those that did not change keep their history.
@@ -82,7 +113,7 @@ class Probing:
         for key in fresh:
             self._forget(key)
             check = wanted[key]
-            self.states[key] = CheckState(key, check, CheckHealth(since=now))
+            self.states[key] = CheckState(key, check, CheckHealth(since=now), started_at=now - check.interval)
             self._timers.set(ProbeDue(key), now + min(spread, check.interval) * self._share(key, 0))
         self._by_prefix = {}
         for service in config.services.values():
@@ -115,20 +146,36 @@ class Probing:
         """The prefixes whose health a check is part of."""
         return self._prefixes_of.get(key, ())
 
-    def due(self, key: CheckKey, now: float) -> RunProbe | None:
-        """The timer came: the probe to run, or None where it has to wait."""
+    def due(self, key: CheckKey) -> None:
+        """The timer came: the check waits for its turn."""
         state = self.states.get(key)
-        if state is None or state.open is not None or self.stopped:
-            return None
-        if key.prefix and not self._reachable(key.prefix):
-            # Asked now, it would fail by a cause that gate 3 names better, or be answered by another node.
-            state.waiting = True
-            return None
+        if state is not None and state.open is None and not state.queued:
+            state.queued = True
+            heapq.heappush(self._queue, (state.started_at + state.check.interval, next(self._number), key))
+
+    def begin(self, now: float) -> Iterator[RunProbe]:
+        """The probes whose turn it is."""
+        cap = self.pace.cap(now)
+        while self._queue and len(self._in_flight) < cap and not self.stopped:
+            state = self.states.get(heapq.heappop(self._queue)[2])
+            if state is None or not state.queued:
+                continue  # of a configuration that has gone
+            state.queued = False
+            if state.key.prefix and not self._reachable(state.key.prefix):
+                # Asked now, it would fail by a cause that rung 3 names better, or be answered by another node.
+                state.waiting = True
+            else:
+                yield self._begin(state, now)
+        if self._queue and not self.stopped:
+            self._timers.set(CapGrows(), now + STEP)
+
+    def _begin(self, state: CheckState, now: float) -> RunProbe:
         state.run += 1
         state.open = self._opened.new_id()
         state.started_at = now
         state.waiting = False
-        probe = RunProbe(state.open, key, state.check)
+        probe = RunProbe(state.open, state.key, state.check)
+        self._in_flight.add(probe.id)
         self._opened.begin(probe.id, probe, now + state.check.timeout + PROBE_GRACE)
         return probe
 
@@ -140,15 +187,18 @@ class Probing:
                 self._timers.set(ProbeDue(key), now)
 
     def finished(
-        self, probe: RunProbe, outcome: Outcome, detail: str, duration: float, now: float
+        self, probe: RunProbe, outcome: Outcome, detail: str, duration: float, late: float, now: float
     ) -> tuple[CheckState, bool] | None:
         """Record the end of a probe. Returns the check and whether anyone who looks at its health sees a change.
 
         None where the check is gone, or another one by now.
         """
+        self._in_flight.discard(probe.id)
         state = self.states.get(probe.key)
         if state is None or state.open != probe.id:
             return None
+        if outcome in _BY_TIME and late > LATE_SHARE * state.check.timeout:
+            outcome, detail = Outcome.NOT_RUN, f"{detail}; the agent itself was {late * 1000:.0f} ms late"
         before = state.health
         state.open = None
         state.health = before.after(state.check, outcome, detail, duration, now)
@@ -164,6 +214,7 @@ class Probing:
             self._timers.set(VerdictStale(probe.key), stale_at)
         # A service that goes on being well is most of what happens: nobody has to decide anything about it.
         steady = before.phase is state.health.phase is Phase.UP and before.outcome is outcome is Outcome.OK
+        steady = steady and not before.kept
         return state, not steady
 
     def _schedule_next(self, state: CheckState, now: float) -> None:
@@ -184,13 +235,17 @@ class Probing:
                 self._timers.set(ProbeDue(other), soon)
 
     def stale(self, key: CheckKey, now: float) -> bool:
-        """The timer came: whether the verdict has expired. The timer is set again where probes came since."""
+        """The timer came: whether what the verdict says has changed. The timer is set again where probes came since."""
         state = self.states.get(key)
         if state is None or (stale_at := state.health.stale_at(state.check)) is None:
             return False
         if stale_at > now:
             self._timers.set(VerdictStale(key), stale_at)
             return False
+        if self.pace.starved_since is not None and now < stale_at + KEPT_FOR:
+            self._timers.set(VerdictStale(key), now + KEPT_LOOK)
+            news, state.health = not state.health.kept, state.health.keep()
+            return news
         state.health = state.health.expire(now)
         return True
 

@@ -36,6 +36,8 @@ class CheckSnapshot:
     """The state in the verdict's table: unknown, up, suspect, down, recovering."""
     since: float
     stale: bool
+    kept: bool
+    """The verdict is older than ``fresh_for``, and kept because the agent itself is starved."""
     streak: int
     """Probes in a row that ended like the last one: success or failure."""
     outcome: Outcome | None
@@ -48,6 +50,19 @@ class CheckSnapshot:
     duration_sum: float
     interval: float
     fast: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PaceSnapshot:
+    """How the agent itself keeps up with its probes."""
+
+    in_flight: int
+    queued: int
+    """Probes that are due and wait for their turn."""
+    cap: int
+    """How many may be in flight."""
+    starved_since: float | None
+    """Since when this process is too late to look at its events; None where it is on time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +187,7 @@ class Snapshot:
     ready: bool
     not_ready: tuple[str, ...]
     """What readiness waits for."""
+    pace: PaceSnapshot
     speaker: SpeakerSnapshot
     neighbors: tuple[NeighborSnapshot, ...]
     services: Mapping[str, ServiceSnapshot]

@@ -62,6 +62,7 @@ def test_a_hand_over_leaves_everything_and_the_next_agent_confirms_it() -> None:
     world = started()
     before = len(world.updates)
     world.post(ev.HandOverAsked("SIGUSR2"))
+    world.until(lambda w: w.exit is not None, 1.0)
     assert world.exit is not None
     assert world.exit.hand_over
     world.run(1.0)

@@ -64,6 +64,7 @@ EVENTS = st.one_of(
     st.builds(ev.ConfigOffered, CONFIG, st.booleans(), st.none() | NUMBERS),
     st.builds(ev.ConfigRejected, st.lists(TEXTS, max_size=2).map(tuple), st.none() | NUMBERS),
     st.builds(ev.StopAsked, TEXTS),
+    st.builds(ev.LoopWasLate, st.floats(0, 9), st.floats(0, 9)),
     st.builds(ev.HandOverAsked, TEXTS, st.none() | st.floats(0, 99), st.none() | NUMBERS),
     st.builds(ev.DeadManExtended, NUMBERS, ERROR),
     st.builds(ev.AdapterFailed, TEXTS, TEXTS),

@@ -134,6 +134,29 @@ def test_a_hand_over_may_take_longer_when_that_was_asked_for() -> None:
     world.until(lambda w: not w.router, 2.0)
 
 
+@pytest.mark.parametrize("takes", [0.5, 11.0, 29.0])
+def test_a_planned_departure_has_the_time_that_a_restart_needs(takes: float) -> None:
+    """SIGUSR2 names no time: the routes wait for ``adopt_for``, as a restart on a busy node takes longer than dead_man."""
+    world = announced()
+    updates = len(world.updates)
+    world.post(ev.HandOverAsked("SIGUSR2"))
+    world.until(lambda w: w.exit is not None, 1.0)
+    world.run(takes)
+    assert len(world.router) == 4
+    world.start(config())
+    world.run(60.0)
+    assert len(world.updates) == updates
+
+
+def test_a_planned_departure_is_not_for_ever() -> None:
+    """Nobody comes: withdrawn after adopt_for. And who came and died is gone after dead_man, whatever was left."""
+    world = announced()
+    world.post(ev.HandOverAsked("SIGUSR2"))
+    world.run(29.0)
+    assert len(world.router) == 4
+    world.until(lambda w: not w.router, 2.0)
+
+
 @pytest.mark.parametrize("silent", [True, False])
 def test_who_asks_for_a_hand_over_hears_whether_the_routes_wait(silent: bool) -> None:
     """Not before the pipe has said so; where it does not, the answer is no."""
@@ -271,7 +294,7 @@ def test_agent_handed_over_on_sigusr2(tmp_path: Path) -> None:
         assert await s.agent.ends() == 0
         assert not is_alive(speaker)
 
-    play(tmp_path, story)
+    play(tmp_path, story, configuration(tmp_path, agent={"adopt_for": "60s"}))
 
 
 @needs_root

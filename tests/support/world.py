@@ -113,6 +113,8 @@ class World:
     kernel_delay: float = 0.001
     speaker_delay: float = 0.002
     probe_delay: float = 0.005
+    probe_late: float = 0.0
+    """For how much of each probe the agent could not look. Seconds."""
     dead_man: float = 5.0
     adopt_for: float = 30.0
 
@@ -313,7 +315,7 @@ class World:
             return
         outcome = next((self.outcomes[n] for n in reversed(names) if n in self.outcomes), Outcome.OK)
         delay = action.check.timeout if outcome is Outcome.TIMEOUT else self.probe_delay
-        self.post_later(ev.ProbeFinished(action.id, outcome, "as told", delay), delay)
+        self.post_later(ev.ProbeFinished(action.id, outcome, "as told", delay, self.probe_late), delay)
 
     # --- kernel ---
 

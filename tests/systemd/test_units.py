@@ -54,6 +54,13 @@ def test_restart_hands_over_and_stop_has_its_time() -> None:
     assert int(stop[1]) > 20
 
 
+@pytest.mark.parametrize("unit", ["agent", "speaker"])
+def test_a_busy_node_leaves_them_their_share(unit: str) -> None:
+    """Ten times that of what else runs, of processor and disk: a starved agent cannot tell who is well."""
+    text = (UNITS / f"anycast-{unit}.service").read_text()
+    assert {"CPUWeight=1000", "IOWeight=1000"} <= set(text.splitlines())
+
+
 def test_what_hangs_is_killed_at_once() -> None:
     """A stopped process does not take SIGABRT, which is systemd's own; it would wait for TimeoutStopSec then."""
     for unit in UNITS.glob("*.service"):

@@ -17,7 +17,12 @@ def standing(fact: HealthFact) -> str:
     """``2 of 2 local checks up, 1 needed``: what the prefix has."""
     local = fact.local
     up = sum(h.verdict is Verdict.UP for _, h in local)
-    return f"{up} of {len(local)} local checks up, {fact.require.needed(len(local))} needed"
+    return f"{up} of {len(local)} local checks up, {fact.require.needed(len(local))} needed" + _kept(fact)
+
+
+def _kept(fact: HealthFact) -> str:
+    names = [c.name for c, h in fact.checks if h.kept]
+    return f"; without a conclusive probe lately: {', '.join(names)}: the agent itself is starved" if names else ""
 
 
 def waiting_for(fact: HealthFact) -> str:
