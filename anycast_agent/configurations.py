@@ -10,7 +10,7 @@ from pathlib import Path
 from anycast_agent import last_good, store
 from anycast_agent.config import ConfigError, Loaded, load
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import Config
+from anycast_agent.core.model import SpeakerConfig
 
 KEPT_AGAIN = 30.0
 """A record that could not be written is tried again after so long. Seconds."""
@@ -49,16 +49,15 @@ class Configurations:
         path: Path,
         start: Start,
         post: Callable[[ev.Event], None],
-        try_out: Callable[[Config], Awaitable[str]],
+        try_out: Callable[[SpeakerConfig], Awaitable[str]],
     ) -> None:
         """``try_out``: why the speaker would refuse a configuration; empty where it would not."""
         self._path = path
         self._start = start
         self._post = post
         self._try_out = try_out
-        self._offered = [start.loaded]
-        self._kept: Config | None = start.loaded.config if start.refused else None
-        """Whose record is on the disk."""
+        self._kept: Mapping[str, str] = _texts(start.loaded) if start.refused else {}
+        """The files whose record is on the disk."""
         self._keep_at = float("-inf")
         self._keeping: asyncio.Task[None] | None = None
 
@@ -70,14 +69,14 @@ class Configurations:
             text = f"broken; the agent started with what was in force last ({self._start.kept_at}): mend and reload: "
             self._post(ev.Warned("configuration files", text + self._start.refused[0]))
 
-    async def reload(self, force: bool, request: int, in_force: Config | None) -> None:
+    async def reload(self, force: bool, request: int) -> None:
         """Read the files again; exactly one event answers the request."""
         try:
             loaded = await asyncio.to_thread(load, self._path)
         except ConfigError as error:
             self._post(ev.ConfigRejected(tuple(str(p) for p in error.problems), request))
             return
-        if why := await self._try_out(loaded.config):
+        if why := await self._try_out(loaded.config.speaker):
             self._post(ev.ConfigRejected((why,), request))
             return
         self._post(ev.Warned("configuration files", ""))
@@ -85,11 +84,10 @@ class Configurations:
         which = "api, control_socket, exec_slots, run_dir, state_dir"
         text = "" if same else f"settings of the process ({which}) change at a restart"
         self._post(ev.Warned("process settings", text))
-        self._offered = [*(old for old in self._offered if old.config is in_force), loaded]
         self._offer(loaded, force, request)
 
     def _offer(self, loaded: Loaded, force: bool = False, request: int | None = None) -> None:
-        self._post(ev.ConfigOffered(loaded.config, force, request))
+        self._post(ev.ConfigOffered(loaded.config, force, request, _texts(loaded)))
         # No reason to refuse a configuration: only the checks that need the files suffer for it.
         more = f"; and {len(loaded.missing) - 3} more" if len(loaded.missing) > 3 else ""
         self._post(ev.Warned("files of checks", "; ".join(map(str, loaded.missing[:3])) + more))
@@ -100,26 +98,20 @@ class Configurations:
         text = f"{who}: whoever writes the configuration runs programs with the agent's rights, and those are root's"
         self._post(ev.Warned("configuration's rights", text if who else ""))
 
-    def texts(self, in_force: Config | None) -> Mapping[Path, str]:
-        """The files in force as they were read, whatever stands in them by now."""
-        return next((loaded.texts for loaded in self._offered if loaded.config is in_force), {})
-
     # --- the record ---
 
-    def keep(self, in_force: Config | None, now: float) -> None:
+    def keep(self, taken: Mapping[str, str], now: float) -> None:
         """Write the record, if need be, of what the speaker has taken, too: from that an agent can start."""
-        if in_force is None or in_force is self._kept or self._keeping is not None or now < self._keep_at:
-            return
-        texts = self.texts(in_force)
-        if texts:
+        if taken and taken != self._kept and self._keeping is None and now >= self._keep_at:
             self._keep_at = now + KEPT_AGAIN
-            self._keeping = asyncio.create_task(self._keep(in_force, texts))
+            self._keeping = asyncio.create_task(self._keep(taken))
 
-    async def _keep(self, config: Config, texts: Mapping[Path, str]) -> None:
+    async def _keep(self, files: Mapping[str, str]) -> None:
         error = ""
         try:
+            texts = {Path(path): text for path, text in files.items()}
             await asyncio.to_thread(last_good.keep, self._start.loaded.process.state_dir, texts)
-            self._kept, self._keep_at = config, float("-inf")
+            self._kept, self._keep_at = files, float("-inf")
         except OSError as problem:
             error = f"cannot be kept ({problem}): with broken files, the next agent could not start"
         finally:
@@ -131,16 +123,21 @@ class Configurations:
         if self._keeping is not None:
             await asyncio.wait([self._keeping], timeout=1.0)
 
-    def is_kept(self, config: Config | None) -> bool:
-        return config is not None and config is self._kept
+    def is_kept(self, taken: Mapping[str, str]) -> bool:
+        return bool(taken) and taken == self._kept
 
     async def refusal(self) -> tuple[str, ...]:
         """Why the next agent would not start from the files as they are now; empty where it would."""
         try:
             loaded = await asyncio.wait_for(asyncio.to_thread(load, self._path), READ_WITHIN)
-            why = await asyncio.wait_for(self._try_out(loaded.config), READ_WITHIN)
+            why = await asyncio.wait_for(self._try_out(loaded.config.speaker), READ_WITHIN)
         except ConfigError as error:
             return tuple(str(problem) for problem in error.problems)
         except TimeoutError:
             return (f"{self._path} could not be read within {READ_WITHIN:g} s",)
         return (why,) if why else ()
+
+
+def _texts(loaded: Loaded) -> dict[str, str]:
+    """The files as they were read, by path."""
+    return {str(path): text for path, text in loaded.texts.items()}

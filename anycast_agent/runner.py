@@ -24,14 +24,17 @@ from anycast_agent.checks.prober import Prober
 from anycast_agent.configurations import Configurations, Start
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.engine import Change, Engine
+from anycast_agent.core.board import Standing
+from anycast_agent.core.changes import Change, Level
+from anycast_agent.core.engine import Engine
+from anycast_agent.core.life import Life
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.inbox import Inbox
 from anycast_agent.kernel import Kernel
 from anycast_agent.lateness import Meter
 from anycast_agent.metrics import Shell
 from anycast_agent.speaker.client import SpeakerClient
-from anycast_agent.speaker.pipe import EXTEND_MOST
+from anycast_agent.speaker.pipe.requests import MAX_EXTEND
 from anycast_agent.starting import Claim
 
 log = logging.getLogger("anycast_agent")
@@ -55,7 +58,12 @@ PAGES_AGAIN = 2.0
 """A port for the pages that is taken is asked for again after so long. Seconds."""
 
 _BACKOFF_FIRST, _BACKOFF_MOST, _BACKOFF_FORGOTTEN = 0.1, 10.0, 60.0
-_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_LEVELS = {
+    Level.DEBUG: logging.DEBUG,
+    Level.INFO: logging.INFO,
+    Level.WARNING: logging.WARNING,
+    Level.ERROR: logging.ERROR,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,7 @@ class Runner:
             prepared,
         )
         self._control = Control(settings.control_socket, self, prepared=prepared)
+        self._standing = Standing(Life.STARTING, False, (), ())
         self._turns, self._turn_seconds, self._turn_at = 0, 0.0, time.monotonic()
         self._requests: dict[int, asyncio.Future[Answer]] = {}
         self._last_request = 0
@@ -205,6 +214,7 @@ class Runner:
             for event in self._inbox.take():
                 self._engine.handle(event, began)
             output = self._engine.settle(began)
+            self._standing = output.standing
             for action in output.actions:
                 self._submit(action)
             for change in output.changes:
@@ -212,7 +222,7 @@ class Runner:
             self._turns += 1
             self._turn_seconds += time.monotonic() - began
             self._turn_at = began
-            self._files.keep(None if self._engine.link.pending else self._engine.record.config, began)
+            self._files.keep(self._standing.taken, began)
             self._tell_systemd(began)
 
     def _measure(self, now: float) -> None:
@@ -254,7 +264,7 @@ class Runner:
         """The watchdog is fed by the engine's own turn: it proves that deciding works."""
         if now < self._tell_at:
             return
-        ready = not self._said_ready and (self._engine.ready or now >= self._ready_by)
+        ready = not self._said_ready and (self._standing.ready or now >= self._ready_by)
         feed = self._watchdog is not None and now >= self._fed_at + self._watchdog / 3
         status = self._status()
         news = status != self._said_status
@@ -279,8 +289,8 @@ class Runner:
 
     def _status(self) -> str:
         """The line that ``systemctl status`` shows."""
-        waits, refused = self._engine.not_ready(), self._engine.record.errors
-        text = str(self._engine.life) + (f"; waits for {', '.join(waits)}" if waits else "")
+        waits, refused = self._standing.not_ready, self._standing.refused
+        text = str(self._standing.life) + (f"; waits for {', '.join(waits)}" if waits else "")
         text += f"; the last reload was refused: {refused[0]}" if refused else ""
         return " ".join(text.split())[:200]  # one line: the next would be an assignment of its own
 
@@ -291,10 +301,10 @@ class Runner:
 
     def configuration(self) -> InForce:
         """The files in force as they were read, whatever stands in them by now, and the routes that are announced."""
-        texts = self._files.texts(self._engine.record.config)
-        announced = [state.key for state in self._engine.routes.states.values() if state.there]
-        files = {str(path): text for path, text in texts.items()}
-        return InForce(files, tuple(Announced(key.neighbor, key.prefix) for key in announced))
+        shown = self.snapshot()
+        routes = [(p.prefix, r) for s in shown.services.values() for p in s.prefixes for r in p.routes]
+        announced = tuple(Announced(r.neighbor, prefix) for prefix, r in routes if r.taken is not None)
+        return InForce(dict(shown.config.files), announced)
 
     def shell(self) -> Shell:
         """What the process knows of itself, for the metrics."""
@@ -305,12 +315,12 @@ class Runner:
         """Read, validate and offer the configuration; the answer says what became of it."""
         async with self._reloading:
             request, answer = self._request()
-            await self._files.reload(force, request, self._engine.record.config)
+            await self._files.reload(force, request)
             return await self._answer(request, answer)
 
     async def hand_over(self, extend: float | None) -> Answer:
-        if extend is not None and extend > EXTEND_MOST:
-            most = f"the speaker keeps the routes for {EXTEND_MOST:g} s at the most"
+        if extend is not None and extend > MAX_EXTEND:
+            most = f"the speaker keeps the routes for {MAX_EXTEND:g} s at the most"
             return Answer(False, (f"{most}, not for {extend:g} s; nothing was done",))
         if refused := await self._files.refusal():
             return Answer(False, ("nothing was done: the next agent could not start from the files", *refused))
@@ -320,8 +330,7 @@ class Runner:
         said = await self._answer(request, answer)
         if not said.ok or extend is None:
             return said
-        config = self._engine.record.config
-        within = max(extend, config.dead_man if config is not None else 0.0)
+        within = max(extend, self._standing.dead_man)
         return Answer(True, (f"handing over: start the next agent within {within:g} s, or the routes are withdrawn",))
 
     def _request(self) -> tuple[int, asyncio.Future[Answer]]:
@@ -341,7 +350,7 @@ class Runner:
     def _reply(self, reply: act.Reply) -> None:
         future = self._requests.get(reply.request)
         if future is not None and not future.done():
-            future.set_result(Answer(reply.ok, reply.lines, dict(reply.data)))
+            future.set_result(Answer(reply.ok, reply.lines))
 
     def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]], most: int) -> None:
         """For a signal; the outcome is in the log, the status and the metrics. ``most``: of them at once."""
@@ -359,7 +368,7 @@ class Runner:
     async def _hand_over_by_signal(self) -> None:
         """systemd starts the next agent whatever we say: with broken files, from the record of what is in force."""
         refused = await self._files.refusal()
-        if refused and not self._files.is_kept(self._engine.record.config):
+        if refused and not self._files.is_kept(self._standing.taken):
             text = f"not handed over: the next agent could not start: {refused[0]}"
             self._inbox.post(ev.Warned("hand-over", text))
             return

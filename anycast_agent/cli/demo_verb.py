@@ -270,7 +270,7 @@ class _Demo:
             os.close(lock)
 
     async def _listen_to_router(self, reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        from anycast_agent.speaker import codec
+        from anycast_agent.speaker.pipe import codec
 
         while line := await reader.readline():
             if not line.startswith(b"{"):

@@ -32,11 +32,11 @@ def speaker(args: argparse.Namespace) -> int:
         check_version()
         loaded = start.loaded
         paths = Paths(loaded.process.run_dir)
-        text, _ = render(loaded.config, paths)
+        text, _ = render(loaded.config.speaker, paths)
         store.make_folder(paths.run_dir)
         lock = holding.open_file(paths.lock, make=True)
         os.set_inheritable(lock, True)
-        store.replace(paths.settings, settings(loaded.config, owned=False), durable=False)
+        store.replace(paths.settings, settings(loaded.config.speaker, owned=False), durable=False)
         store.replace(paths.configuration, text, durable=False)
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -48,4 +48,4 @@ def speaker(args: argparse.Namespace) -> int:
         print(f"started with what was in force last ({start.kept_at}): {problem}", file=sys.stderr)
     words = command(paths, lock)
     # The words are ours, and no shell reads them.
-    return os.execve(words[0], words, environment(loaded.config, unit=True))  # noqa: S606
+    return os.execve(words[0], words, environment(loaded.config.speaker, unit=True))  # noqa: S606

@@ -6,11 +6,10 @@ what it was about Unknown, and asks for a Resync.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from anycast_agent.core.events import Source
-from anycast_agent.core.model import Address, Attributes, Check, Config, Prefix, RouteKey, Will
+from anycast_agent.core.model import Address, Attributes, Check, KernelConfig, Prefix, RouteKey, SpeakerConfig, Will
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -83,7 +82,7 @@ class ConfigureSpeaker:
     """Bring ExaBGP's neighbors, and the prefixes that the pipe passes, to what is given. Ends in SpeakerConfigured."""
 
     id: int
-    config: Config
+    config: SpeakerConfig
     changed: tuple[str, ...]
     """The neighbors that differ: added, removed, altered."""
 
@@ -121,7 +120,7 @@ class Resync:
 class WatchKernel:
     """What the kernel adapter is to look for from now on. Answered by KernelSeen; has no id."""
 
-    config: Config
+    config: KernelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,6 @@ class Reply:
     request: int
     ok: bool
     lines: tuple[str, ...] = ()
-    data: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +140,7 @@ class Exit:
     """True: leave the speaker running."""
 
 
-Action = (
+EndingAction = (
     RunProbe
     | AddAddresses
     | RemoveAddresses
@@ -152,9 +150,7 @@ Action = (
     | ConfigureSpeaker
     | RestartSpeaker
     | ExtendDeadMan
-    | Beat
-    | Resync
-    | WatchKernel
-    | Reply
-    | Exit
 )
+"""Each of these has an ``id``, and ends in exactly one event."""
+
+Action = EndingAction | Beat | Resync | WatchKernel | Reply | Exit

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 
 from anycast_agent.core.model import (
     Address,
@@ -215,6 +216,8 @@ class ConfigOffered:
     force: bool = False
     request: int | None = None
     """Whom to reply to, where somebody asked."""
+    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The text of each file that it was read from, by path."""
 
 
 @dataclass(frozen=True, slots=True)

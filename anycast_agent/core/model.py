@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -34,11 +33,6 @@ def prefix_of(address: Address) -> Prefix:
 def family_of(prefix_or_address: str) -> Family:
     """The family of a prefix or an address in canonical text; IPv6 text always has a colon (RFC 5952)."""
     return Family.IPV6 if ":" in prefix_or_address else Family.IPV4
-
-
-def canonical_prefix(text: str) -> Prefix:
-    """The canonical text of a prefix. Raises ValueError where it is none, or has host bits."""
-    return str(ipaddress.ip_network(text.strip()))
 
 
 # --- checks -------------------------------------------------------------------------------------------------
@@ -280,6 +274,36 @@ class Service:
         """Every route this service may have."""
         return tuple(self.attributes.get(Tier.FULL, {}))
 
+    def offers(self) -> dict[Prefix, dict[Tier, dict[RouteKey, Attributes]]]:
+        """What ``attributes`` says, by prefix."""
+        found: dict[Prefix, dict[Tier, dict[RouteKey, Attributes]]] = {prefix: {} for prefix in self.prefixes}
+        for tier, routes in self.attributes.items():
+            for key, attributes in routes.items():
+                found[key.prefix].setdefault(tier, {})[key] = attributes
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerConfig:
+    """What ExaBGP and the pipe are configured for. Durations in seconds."""
+
+    neighbors: Mapping[str, Neighbor] = field(default_factory=lambda: MappingProxyType({}))
+    router_id: Address | None = None
+    dead_man: float = 5.0
+    adopt_for: float = 30.0
+    prefixes: frozenset[Prefix] = frozenset()
+    """What the pipe passes on; it refuses any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelConfig:
+    """What the kernel adapter looks after."""
+
+    interface: str = "lo"
+    address_mode: AddressMode = AddressMode.MANAGE
+    way_back: WayBackRule = WayBackRule.DEFAULT
+    addresses: frozenset[Address] = frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -303,8 +327,20 @@ class Config:
     seed: str = ""
     """What the jitter is drawn from; the node's name by default."""
 
-    def service_of(self, prefix: Prefix) -> Service | None:
-        return next((s for s in self.services.values() if prefix in s.prefixes), None)
+    @property
+    def prefixes(self) -> frozenset[Prefix]:
+        return frozenset(p for s in self.services.values() for p in s.prefixes)
+
+    @property
+    def speaker(self) -> SpeakerConfig:
+        """The slice that the speaker gets."""
+        return SpeakerConfig(self.neighbors, self.router_id, self.dead_man, self.adopt_for, self.prefixes)
+
+    @property
+    def kernel(self) -> KernelConfig:
+        """The slice that the kernel adapter gets."""
+        addresses = frozenset(address_of(p) for p in self.prefixes)
+        return KernelConfig(self.interface, self.address_mode, self.way_back, addresses)
 
 
 # --- observed -----------------------------------------------------------------------------------------------

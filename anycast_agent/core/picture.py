@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Protocol
 
-from anycast_agent.core.addresses import Addresses
-from anycast_agent.core.life import Life
-from anycast_agent.core.link import SpeakerLink
-from anycast_agent.core.model import Family, Service, SessionState, Verdict, address_of, family_of
+from anycast_agent.core.backoff import NEVER
+from anycast_agent.core.board import Board
+from anycast_agent.core.model import Config, Service, Verdict, Will, address_of
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.pace import KEPT_FOR
-from anycast_agent.core.prefixes import Prefixes, PrefixState
-from anycast_agent.core.probing import CheckState, ProbeDue, Probing
-from anycast_agent.core.reload import ConfigRecord
-from anycast_agent.core.routes import Routes, RouteState
+from anycast_agent.core.parts.probing import CheckState, ProbeDue
+from anycast_agent.core.parts.route import RouteState
+from anycast_agent.core.prefixes import PrefixState
 from anycast_agent.core.snapshot import (
     CheckSnapshot,
     ConfigSnapshot,
@@ -27,113 +24,92 @@ from anycast_agent.core.snapshot import (
     SpeakerSnapshot,
 )
 from anycast_agent.core.timers import Timers
+from anycast_agent.core.wiring import Parts
 
-_NO_SESSION = SessionState.UNKNOWN
 STARVED_SHOWN = 2.0
 """Starvation is a warning once it has lasted so long: a moment is none. Seconds."""
 _WORST_FIRST = (Verdict.DOWN, Verdict.UNKNOWN, Verdict.UP)
 
 
-class Drawn(Protocol):
-    """What a picture is taken of: the engine's parts."""
-
-    timers: Timers
-    opened: OpenActions
-    addresses: Addresses
-    probing: Probing
-    routes: Routes
-    link: SpeakerLink
-    prefixes: Prefixes
-    record: ConfigRecord
-    life: Life
-    life_since: float
-    started_at: float
-    warnings: dict[str, str]
-    adapter_failures: dict[str, int]
-
-    def not_ready(self) -> tuple[str, ...]: ...
-
-
 class Pictures:
-    def __init__(self, engine: Drawn) -> None:
-        self._engine = engine
+    def __init__(self, parts: Parts, board: Board, timers: Timers, opened: OpenActions, now: float) -> None:
+        self._parts = parts
+        self._board = board
+        self._timers = timers
+        self._opened = opened
+        self._started_at = now
         self._services: dict[str, ServiceSnapshot] = {}
 
-    def forget(self, service: str) -> None:
-        self._services.pop(service, None)
-
-    def forget_all(self) -> None:
-        self._services.clear()
-
     def take(self, now: float) -> Snapshot:
-        engine = self._engine
-        config, record, not_ready = engine.record.config, engine.record, engine.not_ready()
-        for name in engine.prefixes.decided:
-            self.forget(name)
-        engine.prefixes.decided.clear()
-        for name, service in (config.services if config else {}).items():
+        parts, life, addresses = self._parts, self._parts.life, self._parts.addresses
+        config = parts.configuration.config
+        services = config.services if config else {}
+        self._forget_what_changed()
+        for name in services:
             if name not in self._services:
-                self._services[name] = self._service(service, now)
+                self._services[name] = self._service(services[name], now)
         return Snapshot(
             at=now,
             node=config.node if config else "",
             site=config.site if config else "",
-            life=engine.life,
-            life_since=engine.life_since,
-            started_at=engine.started_at,
-            ready=not not_ready and engine.life is Life.RUNNING,
-            not_ready=not_ready,
+            life=life.state,
+            life_since=life.since,
+            started_at=self._started_at,
+            ready=life.ready,
+            not_ready=parts.not_ready(),
             pace=self._pace(now),
             speaker=self._speaker(),
-            neighbors=self._neighbors(),
-            services=MappingProxyType({name: self._services[name] for name in (config.services if config else {})}),
-            kernel_known=engine.addresses.known,
-            kernel_at=engine.addresses.seen_at,
-            links=MappingProxyType(dict(engine.addresses.links)),
-            way_back=MappingProxyType(self._return_routes()),
-            config=ConfigSnapshot(
-                record.loaded_at, record.reloads_ok, record.reloads_failed, record.errors, record.failed_at
-            ),
+            neighbors=self._neighbors(config),
+            services=MappingProxyType({name: self._services[name] for name in services}),
+            kernel_known=addresses.known,
+            kernel_at=addresses.seen_at,
+            links=MappingProxyType(dict(addresses.links)),
+            way_back=MappingProxyType(dict(parts.return_routes.families())),
+            config=self._configuration(),
             warnings=MappingProxyType(self._warnings(now)),
-            adapter_failures=MappingProxyType(dict(engine.adapter_failures)),
-            open_actions=len(engine.opened),
-            overdue_actions=engine.opened.overdue_total,
+            adapter_failures=MappingProxyType(dict(parts.warnings.adapter_failures)),
+            open_actions=len(self._opened),
+            overdue_actions=self._opened.overdue_total,
         )
 
-    def _return_routes(self) -> dict[Family, bool]:
-        """By family: whether every address of which it is known has a usable one."""
-        found: dict[Family, bool] = {}
-        for address, route in self._engine.addresses.return_routes.items():
-            family = family_of(address)
-            found[family] = found.get(family, True) and route.usable
-        return found
+    def _forget_what_changed(self) -> None:
+        """The services that the board says are out of date are drawn anew."""
+        shown = self._board.take_shown({p: s.service for p, s in self._parts.prefixes.states.items()})
+        for name in list(self._services) if shown is None else shown:
+            self._services.pop(name, None)
+
+    def _configuration(self) -> ConfigSnapshot:
+        found = self._parts.configuration
+        return ConfigSnapshot(
+            found.loaded_at, found.reloads_ok, found.reloads_failed, found.errors, found.failed_at, found.files
+        )
 
     def _pace(self, now: float) -> PaceSnapshot:
-        probing = self._engine.probing
+        probing = self._parts.probing
         pace = probing.pace
         return PaceSnapshot(probing.in_flight, probing.queued, pace.cap(now), pace.starved_since)
 
     def _warnings(self, now: float) -> dict[str, str]:
-        warnings = dict(self._engine.warnings)
-        pace = self._engine.probing.pace
+        warnings = dict(self._parts.warnings.texts)
+        pace = self._parts.probing.pace
         if pace.starved_since is not None and now - pace.starved_since >= STARVED_SHOWN:
             warnings["starved"] = (
                 f"the agent gets too little processor time: late for {pace.share:.0%} of the last moments, for"
                 f" {now - pace.starved_since:.0f} s. Timeouts say nothing meanwhile, and verdicts are kept for"
                 f" {KEPT_FOR:.0f} s beyond their freshness. Give it more (CPUWeight=), or fewer checks"
             )
-        if self._engine.link.configure_error:
-            warnings["speaker configuration"] = self._engine.link.configure_error
+        if self._parts.setup.error:
+            warnings["speaker configuration"] = self._parts.setup.error
         return warnings
 
     def _speaker(self) -> SpeakerSnapshot:
-        link = self._engine.link
+        link = self._parts.speaker
         return SpeakerSnapshot(
-            link.state, link.since, link.pipe, link.why, link.answered_at, link.exabgp_age, link.restarts
+            link.state, link.since, link.pipe, link.why, link.answered_at, link.exabgp_age, self._parts.setup.restarts
         )
 
-    def _neighbors(self) -> tuple[NeighborSnapshot, ...]:
-        config, sessions = self._engine.record.config, self._engine.link.sessions
+    def _neighbors(self, config: Config | None) -> tuple[NeighborSnapshot, ...]:
+        sessions = self._parts.sessions.states
         return tuple(
             NeighborSnapshot(
                 n.name, n.address, n.remote_as, n.local_as,
@@ -143,9 +119,9 @@ class Pictures:
         )  # fmt: skip
 
     def _service(self, service: Service, now: float) -> ServiceSnapshot:
-        engine = self._engine
-        prefixes = tuple(self._prefix(engine.prefixes.states[p], service, now) for p in service.prefixes)
-        checks = {s.key: s for p in service.prefixes for s in engine.probing.of_prefix(p)}
+        parts = self._parts
+        prefixes = tuple(self._prefix(parts.prefixes.states[p], service, now) for p in service.prefixes)
+        checks = {s.key: s for p in service.prefixes for s in parts.probing.of_prefix(p)}
         healths = [p.health for p in prefixes]
         return ServiceSnapshot(
             name=service.name,
@@ -171,7 +147,7 @@ class Pictures:
             detail=health.detail,
             duration=health.duration,
             finished_at=health.finished_at,
-            next_at=self._engine.timers.get(ProbeDue(state.key)),
+            next_at=self._timers.get(ProbeDue(state.key)),
             runs=MappingProxyType(dict(state.runs)),
             duration_sum=state.duration_sum,
             interval=check.interval,
@@ -179,18 +155,18 @@ class Pictures:
         )
 
     def _prefix(self, state: PrefixState, service: Service, now: float) -> PrefixSnapshot:
-        engine = self._engine
-        record = engine.addresses.records.get(address_of(state.prefix))
+        parts = self._parts
+        record = parts.addresses.records.get(address_of(state.prefix))
         offered = {key for routes in state.offers.values() for key in routes}
         # One that is neither configured nor anywhere on the way is history.
         routes = [
-            r for r in engine.routes.of_prefix(state.prefix)
-            if r.key in offered or r.there or r.open is not None or r.sent
+            r for r in parts.routes.table.of_prefix(state.prefix)
+            if r.key in offered or r.there or r.under_way is not None or r.carried()
         ]  # fmt: skip
         return PrefixSnapshot(
             prefix=state.prefix,
             address=record.state if record else None,
-            address_known=engine.addresses.known and engine.addresses.watched,
+            address_known=parts.addresses.known and parts.addresses.watched,
             address_at=record.seen_at if record else None,
             address_error=record.error if record else "",
             address_repairs=record.repairs if record else 0,
@@ -204,24 +180,28 @@ class Pictures:
         )
 
     def _route(self, route: RouteState) -> RouteSnapshot:
-        session = self._engine.link.sessions.get(route.key.neighbor)
-        wanted = route.taken if route.keep else route.aim or (route.wanted.attributes if route.wanted else None)
+        held, echo = route.held, self._parts.echoes.of(route.key)
+        desired = route.attributes if route.keep else route.aim or (route.desired.attributes if route.desired else None)
         return RouteSnapshot(
             neighbor=route.key.neighbor,
-            wanted=wanted,
-            wanted_since=route.wanted_since,
-            taken=route.taken,
+            wanted=desired,
+            wanted_since=route.desired_since,
+            taken=route.attributes,
             taken_known=route.known,
-            taken_at=route.taken_at,
-            sent=route.sent,
-            sent_at=route.sent_at,
+            taken_at=_instant(route.acknowledged.at),
+            sent=route.carried(),
+            sent_at=_instant(route.sent_at),
             withdrawal_sent_at=route.withdrawal_sent_at,
-            echoed=bool(route.echoes),
-            echoed_at=route.echoed_at,
-            adopted=route.there and not route.confirmed,
-            pending="" if route.open is None else route.doing,
+            echoed=bool(echo.paths),
+            echoed_at=echo.at,
+            adopted=held is not None and not held.confirmed,
+            pending="" if route.under_way is None else route.under_way.step,
             error=route.error,
             waits_for=route.waits_for,
-            will=route.will,
-            session=session.state if session else _NO_SESSION,
+            will=held.will if held else route.desired.will if route.desired else Will.WITHDRAW,
+            session=self._parts.sessions.state(route.key.neighbor),
         )
+
+
+def _instant(at: float) -> float | None:
+    return None if at == NEVER else at

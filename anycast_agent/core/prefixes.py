@@ -1,16 +1,20 @@
-"""Prefixes: the health, the flaps and the decision of each, and the routes that are wanted for it."""
+"""Prefixes: the health, the flaps and the decision of each, and the routes that are desired for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from anycast_agent.core.addresses import Addresses
+from anycast_agent.core.actions import CheckKey
+from anycast_agent.core.backoff import NEVER
+from anycast_agent.core.board import Board
+from anycast_agent.core.changes import Decided, Level, Told
 from anycast_agent.core.health import NO_FLAPS, NOTHING_HEARD, Flaps, Health, combine
-from anycast_agent.core.ladder.case import Case, HealthFact, RouteFact, WaitFact, WishFact
+from anycast_agent.core.ladder.case import Case, HealthFact, WaitFact, WishFact
 from anycast_agent.core.ladder.rows import UNDECIDED, decide
 from anycast_agent.core.model import (
     Attributes,
+    Check,
     Config,
     Decision,
     Prefix,
@@ -21,11 +25,15 @@ from anycast_agent.core.model import (
     Verdict,
     address_of,
 )
-from anycast_agent.core.probing import Probing
-from anycast_agent.core.routes import Routes
+from anycast_agent.core.news import ConfigTaken, Ending, ReplayEnded
+from anycast_agent.core.part import Binding, Part, Touched, on
+from anycast_agent.core.parts.addresses import Addresses
+from anycast_agent.core.parts.probing import Probing
+from anycast_agent.core.parts.return_routes import ReturnRoutes
+from anycast_agent.core.parts.routes import Routes
 from anycast_agent.core.timers import Timers
 
-NEVER = float("-inf")
+Offers = Mapping[Tier, Mapping[RouteKey, Attributes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class PrefixState:
 
     prefix: Prefix
     service: str
-    offers: Mapping[Tier, Mapping[RouteKey, Attributes]]
+    offers: Offers
     """The routes that it may have, with what they carry."""
     decision: Decision
     since: float
@@ -50,69 +58,88 @@ class PrefixState:
     flaps: Flaps
     hold_until: float = NEVER
     keep_until: float = NEVER
-    """Until when what is announced stays without a verdict."""
+    """Until when an announced route stays without a verdict."""
     changes: int = 0
 
+    def offered(self, tier: Tier | None) -> Mapping[RouteKey, Attributes]:
+        """The routes of a tier. One without attributes of its own is announced as the full one: less liked is not
+        withdrawn."""
+        full = self.offers.get(Tier.FULL, {})
+        return full if tier is None else self.offers.get(tier) or full
 
-class Prefixes:
-    """Asks the ladder about the prefixes that something has touched, and says what routes are wanted for them."""
+
+class Prefixes(Part):
+    """Asks the ladder about the prefixes that were touched, and tells the routes what is desired.
+
+    It stands above the parts whose facts make a Case, and is the only one that knows several of them.
+    """
 
     def __init__(
         self,
+        board: Board,
         timers: Timers,
         addresses: Addresses,
+        return_routes: ReturnRoutes,
         probing: Probing,
         routes: Routes,
-        say: Callable[[str, str, str], None],
     ) -> None:
+        self._board = board
         self._timers = timers
         self._addresses = addresses
+        self._return_routes = return_routes
         self._probing = probing
         self._routes = routes
-        self._say = say
+        self._config: Config | None = None
+        self._stopping = False
         self.states: dict[Prefix, PrefixState] = {}
         self._lingers: dict[Prefix, float] = {}
-        self._touched: dict[Prefix, None] = {}
-        self.decided: set[str] = set()
-        """The services of which something was decided; who draws them takes and empties it."""
 
-    def touch(self, prefix: Prefix) -> None:
-        self._touched[prefix] = None
-
-    def touch_all(self) -> None:
-        self._touched.update(dict.fromkeys(self.states))
+    def handlers(self) -> Iterable[Binding]:
+        return (
+            on(ConfigTaken, self._config_taken),
+            on(Ending, self._agent_ends),
+            on(ReplayEnded, self._replay_ended),
+            on(PrefixTurn, self._turn),
+        )
 
     def linger(self, prefix: Prefix) -> float:
         """How long an address stays after its withdrawals, in seconds; known also for what is no longer configured."""
         return self._lingers.get(prefix, 0.0)
 
+    def _turn(self, timer: PrefixTurn, now: float) -> None:
+        self._board.touch(timer.prefix)
+
+    def _agent_ends(self, news: Ending, now: float) -> None:
+        self._stopping = news.stop
+
     # --- configuration ---
 
-    def configure(self, config: Config, altered: set[Prefix], now: float) -> None:
-        """Take over a configuration. ``altered``: prefixes with a check that is new or another one now."""
+    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+        config, self._config = news.config, news.config
         configured = {p: s for s in config.services.values() for p in s.prefixes}
         for prefix in [p for p in self.states if p not in configured]:
             del self.states[prefix]
-            self.unwant(prefix, now)
-            self._say(prefix, "no longer configured", "warning")
+            self._unwant(prefix, now)
+            self._board.tell(Told(prefix, "no longer configured", Level.WARNING))
+        before = _checks_of(news.old)
+        offers = {prefix: tiers for s in config.services.values() for prefix, tiers in s.offers().items()}
         for prefix, service in configured.items():
-            self._take(prefix, service, prefix in altered, config, now)
+            altered = news.old is not None and any(before.get(k) != c for k, c in _checks(service, prefix))
+            self._take(prefix, service, offers[prefix], altered, now)
         for prefix in [p for p in self._lingers if p not in configured and not self._addresses.there(address_of(p))]:
             del self._lingers[prefix]
-        self._routes.forget(self._over)
+        self._routes.forget(self._is_over)
+        if news.old is None and self._routes.table.known:
+            self._adopt(now)
 
-    def _over(self, key: RouteKey) -> bool:
+    def _is_over(self, key: RouteKey) -> bool:
         """Whether nothing rests on that route any more: no configuration, no address that has to outlast it."""
         state = self.states.get(key.prefix)
         if state is None:
             return not self._addresses.there(address_of(key.prefix))
         return not any(key in routes for routes in state.offers.values())
 
-    def _take(self, prefix: Prefix, service: Service, altered: bool, config: Config, now: float) -> None:
-        offers = {
-            tier: {key: attributes for key, attributes in routes.items() if key.prefix == prefix}
-            for tier, routes in service.attributes.items()
-        }
+    def _take(self, prefix: Prefix, service: Service, offers: Offers, altered: bool, now: float) -> None:
         state = self.states.get(prefix)
         if state is None:
             state = PrefixState(prefix, service.name, offers, UNDECIDED, now, NOTHING_HEARD, now, NO_FLAPS)
@@ -120,46 +147,57 @@ class Prefixes:
         elif altered and state.decision.announce and state.decision.tier is not Tier.ADOPTED:
             # A check that is new to an announced prefix has no verdict yet, and that is no reason to withdraw. What
             # is already kept without a verdict is not kept longer: reloads in a row would keep it for ever.
-            state.keep_until = now + config.adopt_for
+            state.keep_until = now + self._adopt_for
         state.service, state.offers = service.name, offers
         self._lingers[prefix] = service.linger
-        self.touch(prefix)
+        self._board.touch(prefix)
 
-    def unwant(self, prefix: Prefix, now: float) -> None:
-        for route in self._routes.of_prefix(prefix):
-            self._routes.want(route.key, None, False, now)
+    def _unwant(self, prefix: Prefix, now: float) -> None:
+        for route in self._routes.table.of_prefix(prefix):
+            self._routes.desire(route.key, None, False, now)
 
-    def adopt(self, config: Config, now: float) -> None:
+    # --- adoption ---
+
+    @property
+    def _adopt_for(self) -> float:
+        return self._config.adopt_for if self._config is not None else 0.0
+
+    def _replay_ended(self, news: ReplayEnded, now: float) -> None:
+        if self._config is not None:
+            self._adopt(now)
+
+    def _adopt(self, now: float) -> None:
         """What was found announced stays for a bounded time, counted once from when it was first seen."""
         for prefix, state in self.states.items():
-            if state.keep_until == NEVER and self._routes.announced(prefix):
-                state.keep_until = now + config.adopt_for
+            if state.keep_until == NEVER and self._routes.table.announced(prefix):
+                state.keep_until = now + self._adopt_for
 
     # --- deciding ---
 
-    def decide(self, config: Config, stopping: bool, now: float) -> None:
-        touched, self._touched = self._touched, {}
-        for prefix in touched:
+    def decide(self, touched: Touched, now: float) -> None:
+        """Ask the ladder about what was touched."""
+        if self._config is None:
+            return
+        for prefix in self.states if touched.everything else touched.prefixes:
             state = self.states.get(prefix)
             if state is not None:
-                self._decide(state, config.services[state.service], config, stopping, now)
+                self._decide(state, self._config.services[state.service], now)
 
-    def _decide(self, state: PrefixState, service: Service, config: Config, stopping: bool, now: float) -> None:
+    def _decide(self, state: PrefixState, service: Service, now: float) -> None:
         checks = tuple((s.check, s.health) for s in self._probing.of_prefix(state.prefix))
         self._take_health(state, service, combine(checks, service.require), now)
         case = Case(
             prefix=state.prefix,
             wish=WishFact(service.name, service.enabled, service.observe_only),
-            stopping=stopping,
+            stopping=self._stopping,
             address=self._addresses.fact(address_of(state.prefix), now),
-            return_route=self._addresses.return_route(state.prefix),
+            return_route=self._return_routes.fact(state.prefix),
             health=HealthFact(checks, state.health, service.require),
-            route=RouteFact(self._routes.announced(state.prefix)),
+            route=self._routes.fact(state.prefix),
             wait=WaitFact(state.keep_until, state.hold_until, state.flaps.decayed(service.hold_down, now)),
         )
         self._take_decision(state, decide(case, now), now)
-        self._want_routes(state, service, now)
-        self.decided.add(service.name)
+        self._desire_routes(state, service, now)
 
     def _take_health(self, state: PrefixState, service: Service, health: Health, now: float) -> None:
         before, state.health = state.health, health
@@ -178,21 +216,27 @@ class Prefixes:
         if (before.announce, before.tier, before.reason) != (decision.announce, decision.tier, decision.reason):
             state.since = now
             state.changes += before.announce is not decision.announce
-            verb = f"announce, {decision.tier}" if decision.announce else "do not announce"
-            level = "warning" if before.announce and not decision.announce else "info"
-            self._say(state.prefix, f"{verb}: {decision.reason} ({decision.evidence})", level)
+            self._board.tell(Decided(state.prefix, state.service, decision, before.announce))
         if decision.until is not None:
             self._timers.set(PrefixTurn(state.prefix), decision.until)
 
-    def _want_routes(self, state: PrefixState, service: Service, now: float) -> None:
+    def _desire_routes(self, state: PrefixState, service: Service, now: float) -> None:
         decision = state.decision
         keep = decision.tier is Tier.ADOPTED
-        full = state.offers.get(Tier.FULL, {})
-        # A lower tier without attributes of its own is announced as the full one: less liked is not withdrawn.
-        offered = full if keep or decision.tier is None else state.offers.get(decision.tier) or full
+        offered = state.offered(decision.tier)
         for key, attributes in offered.items():
             route = Route(key, attributes, service.will) if decision.announce else None
-            self._routes.want(key, route, keep, now)
-        for found in self._routes.of_prefix(state.prefix):
+            self._routes.desire(key, route, keep, now)
+        for found in self._routes.table.of_prefix(state.prefix):
             if found.key not in offered:
-                self._routes.want(found.key, None, False, now)
+                self._routes.desire(found.key, None, False, now)
+
+
+def _checks(service: Service, prefix: Prefix) -> list[tuple[CheckKey, Check]]:
+    """The checks that a prefix's health is made of."""
+    return [(CheckKey(service.name, c.name, c.prefix), c) for c in service.checks if c.prefix in ("", prefix)]
+
+
+def _checks_of(config: Config | None) -> dict[CheckKey, Check]:
+    services = config.services.values() if config is not None else ()
+    return {CheckKey(s.name, c.name, c.prefix): c for s in services for c in s.checks}

@@ -173,6 +173,8 @@ class ConfigSnapshot:
     errors: tuple[str, ...]
     """Why the last reload failed; empty after one that did not."""
     failed_at: float | None
+    files: Mapping[str, str]
+    """The files in force, as they were read; by path."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,10 @@ from anycast_agent.core.model import (
     Address,
     AddressMode,
     AddressState,
-    Config,
     Family,
+    KernelConfig,
     ReturnRoute,
     WayBackRule,
-    address_of,
     family_of,
 )
 from anycast_agent.kernel import netlink as nl
@@ -86,7 +85,7 @@ class Kernel:
         self._owned = Ownership(state_dir / "addresses.json")
         self._resync_every = resync_every
         self._receive_buffer = receive_buffer
-        self._config: Config | None = None
+        self._config: KernelConfig | None = None
         self._wanted: frozenset[Address] = frozenset()
         self._watched = asyncio.Event()
         self._wake = asyncio.Event()
@@ -331,7 +330,7 @@ class Kernel:
             self._return_routes = found
             self._post(ev.ReturnRoutesSeen(dict(found)))
 
-    async def _warn(self, config: Config) -> None:
+    async def _warn(self, config: KernelConfig) -> None:
         for subject, look, interfaces in (
             ("rp_filter", sysctls.strict_rp_filter, self._view.uplinks()),
             ("arp", sysctls.talkative_arp, self._view.shared_segments()),
@@ -346,8 +345,7 @@ class Kernel:
         match action:
             case act.WatchKernel():
                 self._config = action.config
-                services = action.config.services.values()
-                self._wanted = frozenset(address_of(prefix) for service in services for prefix in service.prefixes)
+                self._wanted = action.config.addresses
                 self._watched.set()
                 self._ask(report=True)
             case act.Resync():

@@ -18,9 +18,10 @@ from typing import Any
 from anycast_agent import store
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import Config, RouteKey, SessionState, Will
-from anycast_agent.speaker import codec, notifications, trial, unread
+from anycast_agent.core.model import RouteKey, SessionState, SpeakerConfig, Will
+from anycast_agent.speaker import notifications, trial, unread
 from anycast_agent.speaker.exabgp import Paths, SpeakerError, render, settings
+from anycast_agent.speaker.pipe import codec
 from anycast_agent.speaker.process import Process, environment, give_folder, unprivileged_user
 from anycast_agent.users import User
 
@@ -61,7 +62,7 @@ class SpeakerClient:
         self._id = uuid.uuid4().hex
         self._began = time.monotonic()
         self._process = Process(run_dir)
-        self._config: Config | None = None
+        self._config: SpeakerConfig | None = None
         self._names: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
         """By name: also of neighbors that are being removed, or have another name by now, until that is done."""
@@ -357,7 +358,7 @@ class SpeakerClient:
         self._addresses = {n.name: n.address for n in action.config.neighbors.values()}
         self._forget_neighbors()
 
-    async def _try_first(self, config: Config) -> None:
+    async def _try_first(self, config: SpeakerConfig) -> None:
         """What an ExaBGP that runs would refuse does not replace what it has."""
         if why := await self.try_out(config):
             raise SpeakerError(why)
@@ -371,7 +372,7 @@ class SpeakerClient:
                 self._post(ev.Warned(subject, ""))
         self._known = set(self._addresses)
 
-    async def try_out(self, config: Config) -> str:
+    async def try_out(self, config: SpeakerConfig) -> str:
         """Why ExaBGP would refuse the configuration; empty where it would not, or it would change nothing for it."""
         try:
             text, _ = await asyncio.to_thread(render, config, self._paths)
@@ -394,7 +395,7 @@ class SpeakerClient:
             return f"no pipe at {self._paths.socket} within {STARTS_WITHIN:g} s; see ExaBGP's messages above"
         return f"no speaker at {self._paths.socket}; systemctl status anycast-speaker"
 
-    def _write(self, config: Config) -> str:
+    def _write(self, config: SpeakerConfig) -> str:
         """Write what ExaBGP and the pipe read, and do not change. The revision; raises OSError or SpeakerError."""
         store.make_folder(self._paths.run_dir)
         self._user = self._whom(config) if self._owned else None
@@ -407,7 +408,7 @@ class SpeakerClient:
         store.replace(self._paths.configuration, text, group=group, durable=False)
         return revision
 
-    def _whom(self, config: Config) -> User | None:
+    def _whom(self, config: SpeakerConfig) -> User | None:
         """The user that ExaBGP runs as, or is to be started as."""
         user, why = unprivileged_user(self._user_name, config, self._paths.run_dir)
         if self._process.alive and self._process.user != user:

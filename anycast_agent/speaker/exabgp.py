@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from anycast_agent.core.model import Config, Neighbor
+from anycast_agent.core.model import Neighbor, SpeakerConfig
 
 OLDEST = (5, 0)
 
@@ -69,7 +69,7 @@ class Paths:
 # --- configuration ------------------------------------------------------------------------------------------
 
 
-def render(config: Config, paths: Paths) -> tuple[str, str]:
+def render(config: SpeakerConfig, paths: Paths) -> tuple[str, str]:
     """(ExaBGP's configuration, its revision). Raises SpeakerError for what cannot be read, or written in its words."""
     neighbors = [_neighbor(n, config) for n in config.neighbors.values()]
     revision = hashlib.sha256("\n".join(neighbors).encode()).hexdigest()[:16]
@@ -89,7 +89,7 @@ def quoted(text: str) -> str:
 _REVISION = "description-of-the-revision;"
 
 
-def _neighbor(n: Neighbor, config: Config) -> str:
+def _neighbor(n: Neighbor, config: SpeakerConfig) -> str:
     # Graceful restart is off: with it, a router keeps the routes of a speaker that has died.
     capabilities = ["graceful-restart disable;", "route-refresh enable;"]
     if n.add_path_receive:
@@ -140,8 +140,8 @@ def _password(n: Neighbor) -> str:
     return password
 
 
-def settings(config: Config, owned: bool) -> str:
+def settings(config: SpeakerConfig, owned: bool) -> str:
     """The pipe's own settings, as JSON."""
-    allow = sorted({p for s in config.services.values() for p in s.prefixes})
+    allow = sorted(config.prefixes)
     values = {"dead_man": config.dead_man, "adopt_for": config.adopt_for, "allow": allow, "owned": owned}
     return json.dumps(values)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import anycast_agent
 from anycast_agent import holding
-from anycast_agent.core.model import Config
+from anycast_agent.core.model import SpeakerConfig
 from anycast_agent.speaker.exabgp import Paths, SpeakerError, check_version
 from anycast_agent.users import User, exists, free_number, only_root_exists
 
@@ -34,7 +34,7 @@ _SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 # --- how it is started --------------------------------------------------------------------------------------
 
 
-def environment(config: Config, *, unit: bool = False) -> dict[str, str]:
+def environment(config: SpeakerConfig, *, unit: bool = False) -> dict[str, str]:
     """ExaBGP's environment: built, and not inherited, since ExaBGP takes each of its settings from there as well.
 
     ``unit``: systemd started us to become ExaBGP. Only then does the pipe report to systemd; beside an agent, it would
@@ -79,7 +79,7 @@ def command(paths: Paths, lock: int) -> list[str]:
 # --- as whom it runs ----------------------------------------------------------------------------------------
 
 
-def unprivileged_user(name: str | None, config: Config, run_dir: Path) -> tuple[User | None, str]:
+def unprivileged_user(name: str | None, config: SpeakerConfig, run_dir: Path) -> tuple[User | None, str]:
     """Whom to run ExaBGP as where we are root, and else why as root. Raises SpeakerError for a user that is none.
 
     Where no user is named, ExaBGP gets a number of its own, and not ``nobody``: whoever has the same number may talk to
@@ -127,7 +127,7 @@ class Process:
         self.user: User | None = None
         """As whom it runs, where that is somebody else."""
 
-    def start(self, paths: Paths, config: Config, user: User | None) -> None:
+    def start(self, paths: Paths, config: SpeakerConfig, user: User | None) -> None:
         """Raises OSError where it cannot be started."""
         check_version()
         lock = holding.open_file(self._lock, make=True)

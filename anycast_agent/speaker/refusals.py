@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from anycast_agent.speaker.ledger import Key
+from anycast_agent.speaker.wire import Key
 
 
 class Step(StrEnum):

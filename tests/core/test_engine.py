@@ -229,11 +229,11 @@ def test_an_overdue_action_on_addresses_touches_its_own_alone() -> None:
     world.set_address("192.0.2.2", None)
     world.run(2.5)
     assert world.engine.opened.overdue_total == 1
-    assert world.engine.addresses.known
+    assert world.engine.parts.addresses.known
     asked = [a for _, a in world.actions if isinstance(a, act.Resync) and a.source is ev.Source.KERNEL]
     assert len(asked) == 1
     assert {key.prefix for key in world.router} == {"192.0.2.1/32", "192.0.2.3/32"}
     world.run(5.5)
-    assert not world.engine.addresses.known, "no full report came either"
+    assert not world.engine.parts.addresses.known, "no full report came either"
     world.kernel_delay = 0.001
     world.until(lambda w: len(w.router) == 6, 80)

@@ -101,7 +101,7 @@ def test_a_start_asks_no_more_at_once_than_the_cap(hang: bool) -> None:
     def look(w: World) -> None:
         nonlocal most
         assert w.engine is not None
-        probing = w.engine.probing
+        probing = w.engine.parts.probing
         assert probing.in_flight <= probing.pace.cap(w.now)
         most = max(most, probing.in_flight)
 

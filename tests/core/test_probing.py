@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.events import StopAsked
 from anycast_agent.core.model import AddressMode, Config, Outcome
-from anycast_agent.core.probing import PROBE_GRACE, SPREAD_PER_CHECK, ProbeDue
+from anycast_agent.core.parts.probing import PROBE_GRACE, SPREAD_PER_CHECK, ProbeDue
 from tests.conftest import examples
 from tests.support.world import V4, V6, World, check, config, service
 
@@ -127,7 +127,7 @@ def test_what_one_prefix_finds_the_services_others_are_asked_next(begins: tuple[
 
     def due(key: CheckKey) -> float:
         assert world.engine is not None
-        at = world.engine.probing._timers.get(ProbeDue(key))
+        at = world.engine.parts.probing._timers.get(ProbeDue(key))
         return at if at is not None else world.now  # it is being asked
 
     world.run(8.0)
@@ -238,6 +238,6 @@ def test_a_check_knows_the_prefixes_whose_health_it_is_part_of(prefix: str) -> N
     conf = config(service("dns", both, checks=(check(prefix=prefix),)), service("www", ("192.0.2.99/32",)))
     world = started(conf)
     assert world.engine is not None
-    assert tuple(world.engine.probing.prefixes_of(CheckKey("dns", "answers", prefix))) == (
+    assert tuple(world.engine.parts.probing.prefixes_of(CheckKey("dns", "answers", prefix))) == (
         (prefix,) if prefix else both
     )

@@ -24,8 +24,8 @@ HEALED_WITHIN = 150.0
 def all_well(world: World) -> bool:
     assert world.engine is not None
     enabled = {s.name for s in config_of(world).services.values() if s.enabled}
-    states = [s for s in world.engine.prefixes.states.values() if s.service in enabled]
-    return all(c.health.phase is Phase.UP for c in world.engine.probing.states.values()) and all(
+    states = [s for s in world.engine.parts.prefixes.states.values() if s.service in enabled]
+    return all(c.health.phase is Phase.UP for c in world.engine.parts.probing.states.values()) and all(
         s.decision.reason is Reason.HEALTHY for s in states
     )
 

@@ -1,75 +1,84 @@
-"""Routes: wanted and observed compared, and each way in which the speaker's answers can go astray."""
+"""Routes: desired and acknowledged compared, and each way in which the speaker's answers can go astray."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from anycast_agent.core import events as ev
 from anycast_agent.core.actions import ConfirmRoutes, DropRoutes, PutRoutes
 from anycast_agent.core.events import RouteFound
-from anycast_agent.core.model import Attributes, Route, RouteKey, Will
-from anycast_agent.core.opened import OpenActions
-from anycast_agent.core.routes import MOST_OPEN, MOST_PREFIXES, RETRY_FIRST, RETRY_MOST, SENT_WITHIN, Routes
-from anycast_agent.core.timers import Timers
-
-RouteAction = PutRoutes | DropRoutes | ConfirmRoutes
+from anycast_agent.core.model import Attributes, Route, RouteKey, SessionState, Will
+from anycast_agent.core.news import OwnAddress, ReplayBegan, ReplayEnded, SessionMoved, SpeakerGone, SpeakerSetUp
+from anycast_agent.core.parts.route import RETRY_FIRST, RETRY_MOST, RouteState
+from anycast_agent.core.parts.route_queue import MAX_OPEN, MAX_PREFIXES, RouteQueue
+from anycast_agent.core.parts.route_table import SENT_WITHIN, RouteTable
+from anycast_agent.core.parts.routes import RouteAction, Routes
+from tests.support.parts import PartBench
 
 KEY = RouteKey("leaf1", "192.0.2.53/32")
 OWN = "198.51.100.9"
 PLAIN, OTHER = Attributes(OWN), Attributes(OWN, med=50)
 
 
-class Bench:
+class Bench(PartBench):
     """Routes with a speaker that does as the test says."""
 
-    def __init__(self, *found: RouteFound) -> None:
-        self.timers = Timers()
-        self.opened = OpenActions(self.timers)
-        self.routes = Routes(self.timers, self.opened)
-        self.now = 100.0
+    def __init__(self, *found: RouteFound, own: str = OWN) -> None:
+        """``own``: this node's address on both sessions; empty: not known yet."""
+        super().__init__()
         self.barred: set[RouteKey] = set()
+        self.down: set[str] = set()
+        self.table = RouteTable(lambda neighbor: neighbor in self.down)
+        self.queue = RouteQueue(self.timers, lambda key: key not in self.barred)
+        self.routes = Routes(self.board, self.opened, self.table, self.queue, lambda: True)
+        self.install(self.routes)
+        self.post(OwnAddress("leaf1", own), OwnAddress("leaf2", own))
         self.replay(*found)
 
     def replay(self, *found: RouteFound) -> None:
-        self.routes.replay_begins()
-        for event in found:
-            self.routes.found(event)
-        self.routes.replay_ends(self.now)
+        self.post(ReplayBegan(), *found, ReplayEnded())
+        self.board.touch_all()
+
+    def state(self, key: RouteKey = KEY) -> RouteState:
+        return self.table.states[key]
 
     def want(
         self, key: RouteKey, attributes: Attributes | None, keep: bool = False, will: Will = Will.WITHDRAW
     ) -> None:
-        self.routes.want(key, Route(key, attributes, will) if attributes else None, keep, self.now)
+        self.routes.desire(key, Route(key, attributes, will) if attributes else None, keep, self.now)
 
-    def plan(self) -> list[RouteAction]:
-        for timer in list(self.timers.due(self.now)):
-            self.routes.look_at(timer.key)  # type: ignore[attr-defined]
-        return self.routes.plan(self.now, lambda key: key not in self.barred)
+    def turn(self) -> list[RouteAction]:
+        return [a for a in self.plan() if isinstance(a, PutRoutes | DropRoutes | ConfirmRoutes)]
 
     def end(self, action: RouteAction, error: str | None = None) -> None:
-        assert self.opened.get(action.id) is action
-        self.opened.end(action.id)
-        self.routes.done(action, error, self.now)
+        assert action in self.opened.open()
+        self.post(ev.RoutesDone(action.id, error))
+
+    def sent(self, key: RouteKey, announced: bool) -> None:
+        prefixes = (key.prefix,)
+        self.post(ev.RoutesSent(key.neighbor, prefixes if announced else (), () if announced else prefixes))
 
     def announce(self, *keys: RouteKey) -> None:
         for key in keys:
             self.want(key, PLAIN)
-        while actions := self.plan():
+        while actions := self.turn():
             for action in actions:
                 self.end(action)
         for key in keys:
-            self.routes.sent(key, True, self.now)
+            self.sent(key, True)
 
     def announce_as(self, key: RouteKey, attributes: Attributes) -> None:
         self.want(key, attributes)
         self.end(self.one())
-        self.routes.sent(key, True, self.now)
+        self.sent(key, True)
 
     def one(self) -> RouteAction:
-        (action,) = self.plan()
+        (action,) = self.turn()
         return action
 
     def withdrawn_at(self, down: bool = False) -> float | None:
-        return self.routes.withdrawn_at(KEY.prefix, lambda _: down, self.now)
+        self.down = {KEY.neighbor} if down else set()
+        return self.table.withdrawn_at(KEY.prefix, self.now)
 
 
 def found(key: RouteKey = KEY, attributes: Attributes | None = PLAIN, confirmed: bool = False) -> RouteFound:
@@ -89,14 +98,14 @@ def test_what_is_wanted_and_absent_is_put_and_what_is_not_wanted_is_dropped() ->
     bench.want(KEY, PLAIN)
     put = bench.one()
     assert isinstance(put, PutRoutes)
-    assert bench.plan() == [], "nothing acts on a route with an open action"
+    assert bench.turn() == [], "nothing acts on a route with an open action"
     bench.end(put)
-    assert bench.plan() == []
+    assert bench.turn() == []
     bench.want(KEY, None)
     drop = bench.one()
     assert drop == DropRoutes(drop.id, (KEY,))
     bench.end(drop)
-    assert bench.plan() == []
+    assert bench.turn() == []
 
 
 def test_what_is_found_as_wanted_is_confirmed_and_what_differs_is_put() -> None:
@@ -110,7 +119,7 @@ def test_what_is_found_as_wanted_is_confirmed_and_what_differs_is_put() -> None:
     ):
         bench = Bench(event)
         bench.want(KEY, PLAIN, will=will)
-        assert [type(a) for a in bench.plan()] == ([kind] if kind else [])
+        assert [type(a) for a in bench.turn()] == ([kind] if kind else [])
 
 
 def test_what_is_kept_is_left_as_it_is_found() -> None:
@@ -119,10 +128,10 @@ def test_what_is_kept_is_left_as_it_is_found() -> None:
     absent = replace(KEY, neighbor="leaf2")
     bench.want(KEY, PLAIN, keep=True)
     bench.want(absent, PLAIN, keep=True)
-    assert bench.plan() == []
+    assert bench.turn() == []
     bench.want(KEY, PLAIN)
     bench.want(absent, PLAIN)
-    assert {type(a) for a in bench.plan()} == {PutRoutes}
+    assert {type(a) for a in bench.turn()} == {PutRoutes}
 
 
 def test_what_is_found_and_nobody_wants_is_dropped() -> None:
@@ -136,7 +145,7 @@ def test_withdrawals_go_first_and_together() -> None:
     bench = Bench(*[found(key) for key in keys(20)])
     for key in keys(40)[20:]:
         bench.want(key, PLAIN)
-    actions = bench.plan()
+    actions = bench.turn()
     assert [type(a) for a in actions] == [DropRoutes, PutRoutes]
     assert isinstance(actions[0], DropRoutes)
     assert len(actions[0].keys) == 20
@@ -152,7 +161,7 @@ def test_a_put_is_of_one_family_one_neighbor_and_one_set_of_attributes() -> None
     for key, attributes in wished.items():
         bench.want(key, attributes)
     put: dict[RouteKey, Attributes] = {}
-    while actions := bench.plan():
+    while actions := bench.turn():
         for action in actions:
             assert isinstance(action, PutRoutes)
             assert len(action.prefixes) == 1
@@ -166,15 +175,15 @@ def test_a_burst_goes_in_bounded_batches() -> None:
     bench, many = Bench(), keys(500)
     for key in many:
         bench.want(key, PLAIN)
-    waiting, done = list(bench.plan()), 0
+    waiting, done = list(bench.turn()), 0
     while waiting:
-        assert len(waiting) <= MOST_OPEN
+        assert len(waiting) <= MAX_OPEN
         action = waiting.pop(0)
         assert isinstance(action, PutRoutes)
-        assert len(action.prefixes) <= MOST_PREFIXES
+        assert len(action.prefixes) <= MAX_PREFIXES
         done += len(action.prefixes)
         bench.end(action)
-        waiting += bench.plan()
+        waiting += bench.turn()
     assert done == 500
 
 
@@ -184,21 +193,21 @@ def test_a_change_of_mind_while_an_action_is_open_is_made_good_after_it() -> Non
     bench.want(KEY, PLAIN)
     put = bench.one()
     bench.want(KEY, None)
-    assert bench.plan() == []
+    assert bench.turn() == []
     bench.end(put)
     assert isinstance(bench.one(), DropRoutes)
 
 
 def test_a_change_of_mind_while_it_waits_for_a_free_action_costs_nothing() -> None:
     """What is not wanted any more is not put first."""
-    bench, many = Bench(), keys(MOST_OPEN * MOST_PREFIXES + 1)
+    bench, many = Bench(), keys(MAX_OPEN * MAX_PREFIXES + 1)
     for key in many:
         bench.want(key, PLAIN)
-    actions = bench.plan()
+    actions = bench.turn()
     bench.want(many[-1], None)
     for action in actions:
         bench.end(action)
-    assert bench.plan() == []
+    assert bench.turn() == []
 
 
 def test_a_put_waits_until_exabgp_can_take_it() -> None:
@@ -207,10 +216,10 @@ def test_a_put_waits_until_exabgp_can_take_it() -> None:
     other = keys(1)[0]
     bench.barred = {KEY, other}
     bench.want(other, PLAIN)
-    assert [type(a) for a in bench.plan()] == [DropRoutes]
+    assert [type(a) for a in bench.turn()] == [DropRoutes]
     bench.barred = set()
-    assert bench.plan() == []
-    bench.routes.look_at_barred()
+    assert bench.turn() == []
+    bench.board.touch_all()
     assert isinstance(bench.one(), PutRoutes)
 
 
@@ -228,8 +237,8 @@ def test_after_an_error_only_a_replay_says_what_is_there() -> None:
     """Nothing more is done about the route until then."""
     bench = failed_put()
     bench.now += 100.0
-    assert bench.plan() == []
-    assert not bench.routes.states[KEY].known
+    assert bench.turn() == []
+    assert not bench.state().known
     bench.replay()
     assert isinstance(bench.one(), PutRoutes)
 
@@ -239,7 +248,7 @@ def test_a_put_that_goes_on_failing_is_tried_ever_later() -> None:
     bench, waits = failed_put(), []
     for _ in range(9):
         bench.replay()
-        assert bench.plan() == []
+        assert bench.turn() == []
         deadline = bench.timers.deadline()
         assert deadline is not None
         waits.append(deadline - bench.now)
@@ -253,15 +262,15 @@ def test_a_withdrawal_does_not_wait_for_what_failed_before_it() -> None:
     bench = failed_put()
     for _ in range(6):
         bench.replay(found())
-        bench.want(KEY, OTHER if bench.routes.states[KEY].wanted == Route(KEY, PLAIN) else PLAIN)
+        bench.want(KEY, OTHER if bench.state().desired == Route(KEY, PLAIN) else PLAIN)
         bench.now += 60.0
-        for action in bench.plan():
+        for action in bench.turn():
             bench.end(action, "ExaBGP said error")
     bench.replay(found())
     bench.want(KEY, None)
     bench.end(bench.one(), "ExaBGP said error")
     bench.replay(found())
-    assert bench.plan() == []
+    assert bench.turn() == []
     bench.now += RETRY_FIRST
     assert isinstance(bench.one(), DropRoutes)
 
@@ -276,13 +285,13 @@ def test_one_bad_prefix_does_not_keep_the_others_of_its_batch_off_the_wire() -> 
     announced: set[str] = set()
     for _ in range(200):
         bench.now += 0.05
-        for action in bench.plan():
+        for action in bench.turn():
             assert isinstance(action, PutRoutes)
             bad = many[3].prefix in action.prefixes
             announced |= set() if bad else set(action.prefixes)
             bench.end(action, "ExaBGP said error" if bad else None)
             if bad:
-                held = [k for k, s in bench.routes.states.items() if s.there]
+                held = [k for k, s in bench.table.states.items() if s.there]
                 bench.replay(*[found(k, confirmed=True) for k in held])
     assert announced == {k.prefix for k in many} - {many[3].prefix}
 
@@ -291,8 +300,8 @@ def test_an_error_is_no_longer_shown_once_the_route_is_as_wanted() -> None:
     """The replay shows that the put had come through after all."""
     bench = failed_put()
     bench.replay(found(confirmed=True))
-    assert bench.plan() == []
-    assert bench.routes.states[KEY].error == ""
+    assert bench.turn() == []
+    assert bench.state().error == ""
 
 
 # --- what comes in between ---
@@ -304,9 +313,9 @@ def test_a_drop_by_the_pipe_while_an_action_is_open_is_not_forgotten() -> None:
     bench.want(KEY, PLAIN)
     confirm = bench.one()
     assert isinstance(confirm, ConfirmRoutes)
-    assert bench.routes.dropped([KEY], bench.now) == {KEY.prefix}
+    bench.post(ev.RoutesDropped((KEY,), "not confirmed"))
     bench.end(confirm)
-    assert not bench.routes.states[KEY].known
+    assert not bench.state().known
     bench.replay()
     assert isinstance(bench.one(), PutRoutes)
 
@@ -316,10 +325,10 @@ def test_an_action_that_outlives_the_connection_is_not_believed() -> None:
     bench = Bench()
     bench.want(KEY, PLAIN)
     put = bench.one()
-    bench.routes.lost(bench.now)
+    bench.post(SpeakerGone("broke"))
     bench.replay()
     bench.end(put)
-    assert not bench.routes.states[KEY].known
+    assert not bench.state().known
     bench.replay()
     assert isinstance(bench.one(), PutRoutes)
 
@@ -331,15 +340,15 @@ def test_a_put_that_ends_after_a_replay_that_was_asked_for_is_believed() -> None
     put = bench.one()
     bench.replay()
     bench.end(put)
-    assert bench.routes.states[KEY].taken == PLAIN
-    assert bench.plan() == []
+    assert bench.state().attributes == PLAIN
+    assert bench.turn() == []
 
 
 def test_a_route_that_the_pipe_dropped_is_put_again_where_it_is_wanted() -> None:
     """The dead-man's switch fired while the agent was stopped, and now it goes on."""
     bench = Bench()
     bench.announce(KEY)
-    bench.routes.dropped([KEY], bench.now)
+    bench.post(ev.RoutesDropped((KEY,), "no heartbeat"))
     assert isinstance(bench.one(), PutRoutes)
 
 
@@ -348,12 +357,13 @@ def test_a_neighbor_that_exabgp_has_anew_gets_its_routes_again() -> None:
     bench = Bench()
     other = replace(KEY, neighbor="leaf2")
     bench.announce(KEY, other)
-    bench.routes.neighbors_renewed(["leaf1"])
+    bench.post(SpeakerSetUp(None, frozenset({"leaf1"})))
+    bench.board.touch_all()
     put = bench.one()
     assert isinstance(put, PutRoutes)
     assert put.neighbor == "leaf1"
     bench.end(put)
-    assert bench.plan() == []
+    assert bench.turn() == []
 
 
 # --- sent, and withdrawn ---
@@ -364,12 +374,12 @@ def test_taken_is_not_sent() -> None:
     bench = Bench()
     bench.want(KEY, PLAIN)
     bench.end(bench.one())
-    state = bench.routes.states[KEY]
-    assert (state.taken, state.sent) == (PLAIN, None)
-    bench.routes.sent(KEY, True, bench.now)
-    assert state.sent is True
-    bench.routes.session("leaf1", True, bench.now)
-    assert (state.taken, state.sent) == (PLAIN, False)
+    state = bench.state()
+    assert (state.attributes, state.carried()) == (PLAIN, None)
+    bench.sent(KEY, True)
+    assert state.carried() is True
+    bench.post(SessionMoved("leaf1", SessionState.DOWN))
+    assert (state.attributes, state.carried()) == (PLAIN, False)
 
 
 def test_what_was_sent_says_nothing_of_other_attributes() -> None:
@@ -378,7 +388,7 @@ def test_what_was_sent_says_nothing_of_other_attributes() -> None:
     bench.announce(KEY)
     bench.want(KEY, OTHER)
     bench.one()
-    assert bench.routes.states[KEY].sent is None
+    assert bench.state().carried() is None
 
 
 def test_a_replay_without_a_route_does_not_say_that_its_withdrawal_was_sent() -> None:
@@ -388,7 +398,7 @@ def test_a_replay_without_a_route_does_not_say_that_its_withdrawal_was_sent() ->
     bench.want(KEY, None)
     bench.end(bench.one())
     bench.replay()
-    assert bench.routes.states[KEY].sent is None
+    assert bench.state().carried() is None
 
 
 def test_a_prefix_is_withdrawn_when_the_update_is_sent_or_the_session_down_or_the_report_overdue() -> None:
@@ -404,18 +414,16 @@ def test_a_prefix_is_withdrawn_when_the_update_is_sent_or_the_session_down_or_th
     assert bench.withdrawn_at(down=True) == bench.now
     dropped_at = bench.now
     bench.now += 0.25
-    bench.routes.sent(KEY, False, bench.now)
+    bench.sent(KEY, False)
     assert bench.withdrawn_at() == dropped_at + 0.25
-    bench.routes.sent(KEY, True, bench.now)
+    bench.sent(KEY, True)
     bench.now = dropped_at + SENT_WITHIN
     assert bench.withdrawn_at() == dropped_at
 
 
 def test_nothing_is_known_to_be_withdrawn_before_the_speaker_was_heard() -> None:
     """An earlier run may have left routes that nobody here has heard of."""
-    timers = Timers()
-    routes = Routes(timers, OpenActions(timers))
-    assert routes.withdrawn_at(KEY.prefix, lambda _: True, 100.0) is None
+    assert RouteTable(lambda neighbor: True).withdrawn_at(KEY.prefix, 100.0) is None
 
 
 def test_what_is_over_is_forgotten_and_what_is_not_is_kept() -> None:
@@ -426,18 +434,17 @@ def test_what_is_over_is_forgotten_and_what_is_not_is_kept() -> None:
     bench.end(bench.one())  # taken back, and not yet sent
     bench.want(c, None)
     bench.end(bench.one())
-    bench.routes.sent(c, False, bench.now)
+    bench.sent(c, False)
     bench.want(d, None)
     bench.one()
     bench.want(e, None)
     bench.routes.forget(lambda key: True)
-    assert set(bench.routes.states) == {a, b, d}
-    bench.routes.sent(b, False, bench.now)
+    assert set(bench.table.states) == {a, b, d}
+    bench.sent(b, False)
     bench.routes.forget(lambda key: key != b)
-    assert b in bench.routes.states
+    assert b in bench.table.states
     bench.routes.forget(lambda key: True)
-    assert bench.routes.of_prefix(b.prefix) == []
-    assert b.prefix not in bench.routes.prefixes()
+    assert bench.table.of_prefix(b.prefix) == []
 
 
 # --- next hop self ---
@@ -449,31 +456,31 @@ RESOLVED = replace(SELF_ROUTE, next_hop=OWN)
 def test_self_is_put_as_the_sessions_own_address() -> None:
     """ExaBGP is never left to resolve ``self``, which it cannot do after a reload."""
     bench = Bench()
-    bench.routes.take_own_address("leaf1", OWN)
+    bench.post(OwnAddress("leaf1", OWN))
     bench.want(KEY, SELF_ROUTE)
     put = bench.one()
     assert isinstance(put, PutRoutes)
     assert put.attributes == RESOLVED
     bench.end(put)
-    assert bench.plan() == []
+    assert bench.turn() == []
 
 
 def test_a_route_waits_for_the_sessions_own_address_and_that_is_no_error() -> None:
     """The uplink is not there yet: nothing is asked of ExaBGP, nothing has failed, and it is put once it can be."""
-    bench = Bench()
+    bench = Bench(own="")
     bench.want(KEY, SELF_ROUTE)
-    assert bench.plan() == []
-    assert (bench.routes.states[KEY].error, bench.opened.overdue_total) == ("", 0)
-    bench.routes.take_own_address("leaf1", OWN)
+    assert bench.turn() == []
+    assert (bench.state().error, bench.opened.overdue_total) == ("", 0)
+    bench.post(OwnAddress("leaf1", OWN))
     assert isinstance(bench.one(), PutRoutes)
 
 
 def test_another_own_address_is_another_next_hop() -> None:
     """The node was given another address on the uplink: the route is put again with that."""
     bench = Bench()
-    bench.routes.take_own_address("leaf1", OWN)
+    bench.post(OwnAddress("leaf1", OWN))
     bench.announce_as(KEY, SELF_ROUTE)
-    bench.routes.take_own_address("leaf1", "198.51.100.77")
+    bench.post(OwnAddress("leaf1", "198.51.100.77"))
     put = bench.one()
     assert isinstance(put, PutRoutes)
     assert put.attributes.next_hop == "198.51.100.77"
@@ -481,26 +488,26 @@ def test_another_own_address_is_another_next_hop() -> None:
 
 def test_a_route_that_is_there_stays_while_the_own_address_is_not_known() -> None:
     """An agent that starts while the uplink is down finds its route with an address: it confirms it."""
-    bench = Bench(found(attributes=RESOLVED))
+    bench = Bench(found(attributes=RESOLVED), own="")
     bench.want(KEY, SELF_ROUTE)
     assert isinstance(bench.one(), ConfirmRoutes)
-    changed = Bench(found(attributes=RESOLVED, confirmed=True))
+    changed = Bench(found(attributes=RESOLVED, confirmed=True), own="")
     changed.want(KEY, Attributes(med=51))
-    assert changed.plan() == []  # other attributes wait; what is there stays
+    assert changed.turn() == []  # other attributes wait; what is there stays
 
 
 def test_self_that_an_earlier_agent_left_to_exabgp_is_the_same_route() -> None:
     """An upgrade changes nothing on the wire: ``self`` in the ledger and its address are one."""
-    bench = Bench(found(attributes=SELF_ROUTE, confirmed=True))
+    bench = Bench(found(attributes=SELF_ROUTE, confirmed=True), own="")
     bench.want(KEY, SELF_ROUTE)
-    bench.routes.take_own_address("leaf1", OWN)
-    assert bench.plan() == []
+    bench.post(OwnAddress("leaf1", OWN))
+    assert bench.turn() == []
 
 
 def test_where_an_older_pipe_does_not_say_self_is_left_to_exabgp() -> None:
     """A new agent on a speaker that was not restarted yet."""
-    bench = Bench()
-    bench.routes.take_own_address("leaf1", None)
+    bench = Bench(own="")
+    bench.post(OwnAddress("leaf1", None))
     bench.want(KEY, SELF_ROUTE)
     put = bench.one()
     assert isinstance(put, PutRoutes)
@@ -509,7 +516,7 @@ def test_where_an_older_pipe_does_not_say_self_is_left_to_exabgp() -> None:
 
 def test_a_withdrawal_waits_for_no_address() -> None:
     """Whatever is not known of the session, what is not wanted is taken back."""
-    bench = Bench(found(attributes=SELF_ROUTE))
+    bench = Bench(found(attributes=SELF_ROUTE), own="")
     bench.want(KEY, None)
     assert isinstance(bench.one(), DropRoutes)
 
@@ -521,15 +528,15 @@ def test_a_session_that_comes_up_ends_the_backoff_of_its_routes() -> None:
     bench.want(KEY, PLAIN)
     bench.want(other, PLAIN)
     for _ in range(8):
-        for put in bench.plan():
+        for put in bench.turn():
             bench.end(put, "ExaBGP said error")
         bench.replay()
         bench.now += RETRY_MOST
-    for put in bench.plan():
+    for put in bench.turn():
         bench.end(put, "ExaBGP said error")
     bench.replay()
-    assert bench.plan() == []
-    bench.routes.session_up("leaf1")
+    assert bench.turn() == []
+    bench.post(SessionMoved("leaf1", SessionState.UP))
     put = bench.one()
     assert isinstance(put, PutRoutes)
     assert put.neighbor == "leaf1"

@@ -36,8 +36,8 @@ def announced(owns_speaker: bool = True) -> World:
 
 def is_right(world: World) -> bool:
     assert world.engine is not None
-    assert world.engine.record.config is not None
-    return world.router == wanted(world.engine.record.config)
+    assert world.engine.parts.configuration.config is not None
+    return world.router == wanted(world.engine.parts.configuration.config)
 
 
 def _router_restarts(world: World) -> None:
@@ -126,12 +126,12 @@ def test_events_that_are_lost_during_a_replay_are_asked_for_again() -> None:
     world.post(ev.Lost(ev.Source.SPEAKER, "inbox"))
     world.post(ev.Lost(ev.Source.SPEAKER, "inbox"))
     world.post(ev.SpeakerSynced())
-    assert world.engine.link.state == "syncing"
+    assert world.engine.parts.speaker.state == "syncing"
     world.run(1.0)
     kinds = [type(a) for _, a in world.actions[at:] if not isinstance(a, act.RunProbe | act.Beat)]
     assert kinds == [act.Resync, act.Resync]
     assert world.updates[before:] == []
-    assert world.engine.link.state == "synced"
+    assert world.engine.parts.speaker.state == "synced"
 
 
 def test_a_replay_that_never_ends_is_asked_for_again() -> None:
@@ -140,8 +140,8 @@ def test_a_replay_that_never_ends_is_asked_for_again() -> None:
     assert world.engine is not None
     world.engine.handle(ev.Lost(ev.Source.SPEAKER, "inbox"), world.now)
     world.engine.settle(world.now)  # and the request is lost, too
-    assert world.engine.link.state == "syncing"
-    world.until(lambda w: w.engine is not None and w.engine.link.state == "synced", 6.0)
+    assert world.engine.parts.speaker.state == "syncing"
+    world.until(lambda w: w.engine is not None and w.engine.parts.speaker.state == "synced", 6.0)
 
 
 def test_a_kernel_report_that_never_comes_is_asked_for_again() -> None:

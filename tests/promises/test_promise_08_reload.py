@@ -51,12 +51,12 @@ def reload(world: World, conf: Config, force: bool = False) -> act.Reply:
 def test_a_configuration_that_is_not_valid_changes_nothing_and_shows() -> None:
     """The reply, the log and the status say why; the next good one clears it."""
     world = running()
-    before, conf = len(world.updates), world.engine.record.config if world.engine else None
+    before, conf = len(world.updates), world.engine.parts.configuration.config if world.engine else None
     world.post(ev.ConfigRejected(("agent.yaml:3:5: no such key",), 1))
     assert world.engine is not None
     shown = world.engine.snapshot(world.now).config
     assert (shown.reloads_failed, shown.errors, shown.failed_at) == (1, ("agent.yaml:3:5: no such key",), world.now)
-    assert world.engine.record.config is conf
+    assert world.engine.parts.configuration.config is conf
     world.run(30.0)
     assert world.updates[before:] == []
     assert reload(world, config(service("dns"), service("www", (WWW,)))).ok
@@ -169,7 +169,7 @@ def test_a_removed_service_is_withdrawn_lingers_and_loses_its_address() -> None:
     world.until(lambda w: not w.address_there(WWW), 0.5)
     assert reload(world, config(service("dns"))).ok
     assert world.engine is not None
-    assert WWW not in world.engine.routes.prefixes()
+    assert not world.engine.parts.routes.table.of_prefix(WWW)
 
 
 def test_a_neighbor_goes_after_its_routes_were_withdrawn_and_another_comes() -> None:

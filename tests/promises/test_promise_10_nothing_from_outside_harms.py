@@ -32,13 +32,13 @@ def sizes(engine: Engine) -> dict[str, int]:
     return {
         "timers": len(engine.timers._at),
         "open actions": len(engine.opened),
-        "addresses": len(engine.addresses.records),
-        "checks": len(engine.probing.states),
-        "routes": len(engine.routes.states),
-        "sessions": len(engine.link.sessions),
-        "prefixes": len(engine.prefixes.states),
-        "warnings": len(engine.warnings),
-        "echoes": sum(len(s.echoes) for s in engine.routes.states.values()),
+        "addresses": len(engine.parts.addresses.records),
+        "checks": len(engine.parts.probing.states),
+        "routes": len(engine.parts.routes.table.states),
+        "sessions": len(engine.parts.sessions.states),
+        "prefixes": len(engine.parts.prefixes.states),
+        "warnings": len(engine.parts.warnings.texts),
+        "echoes": sum(len(e.paths) for e in engine.parts.echoes.states.values()),
     }
 
 
@@ -91,7 +91,7 @@ def test_what_the_kernel_no_longer_has_is_forgotten() -> None:
         world.set_address(address, AddressState("lo", ours=False))
         world.set_address(address, None)
     assert world.engine is not None
-    assert set(world.engine.addresses.records) == {"192.0.2.53", "2001:db8:53::53"}
+    assert set(world.engine.parts.addresses.records) == {"192.0.2.53", "2001:db8:53::53"}
 
 
 def test_reloads_leave_nothing_behind() -> None:
@@ -108,7 +108,7 @@ def test_reloads_leave_nothing_behind() -> None:
     world.offer(config(), force=True)
     world.run(5.0)
     assert world.engine is not None
-    assert len(world.engine.prefixes._lingers) == 2
+    assert len(world.engine.parts.prefixes._lingers) == 2
     small = sizes(world.engine)
     assert small["routes"] == 4
     assert small["timers"] < 20

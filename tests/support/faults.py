@@ -24,6 +24,7 @@ from anycast_agent.core.model import (
     family_of,
     prefix_of,
 )
+from anycast_agent.core.picture import Pictures
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, as_sent, check, config, service
 
 WWW = "192.0.2.80/32"
@@ -187,8 +188,8 @@ class Faults:
         world.cut = None
         if world.pipe_frozen:
             self._exabgp_dies()  # its watchdog, or we, have ended it
-        if world.engine is not None and world.engine.life is not Life.RUNNING:
-            world.until(lambda w: w.engine is None or w.engine.life is Life.RUNNING, 30)
+        if world.engine is not None and world.engine.parts.life.state is not Life.RUNNING:
+            world.until(lambda w: w.engine is None or w.engine.parts.life.state is Life.RUNNING, 30)
         if world.engine is None:
             self._start()
         for name in list(world.sessions):
@@ -210,8 +211,8 @@ def wanted(conf: Config) -> dict[RouteKey, Attributes]:
 
 def config_of(world: World) -> Config:
     assert world.engine is not None
-    assert world.engine.record.config is not None
-    return world.engine.record.config
+    assert world.engine.parts.configuration.config is not None
+    return world.engine.parts.configuration.config
 
 
 @dataclass
@@ -243,7 +244,7 @@ class Watch:
         for _, action in world.actions[self.seen_actions :]:
             if isinstance(action, act.PutRoutes) and world.engine is not None:
                 for prefix in action.prefixes:
-                    state = world.engine.prefixes.states[prefix]
+                    state = world.engine.parts.prefixes.states[prefix]
                     assert state.health.verdict is Verdict.UP, f"put {prefix} without a verdict"
                     assert address_of(prefix) in world.addresses, f"put {prefix} without its address"
                     assert state.decision.announce
@@ -270,9 +271,9 @@ class Watch:
 
     def _deserved(self, world: World, key: RouteKey) -> bool:
         assert world.engine is not None
-        state = world.engine.prefixes.states.get(key.prefix)
+        state = world.engine.parts.prefixes.states.get(key.prefix)
         address = world.addresses.get(address_of(key.prefix))
-        if world.engine.life is Life.STARTING:
+        if world.engine.parts.life.state is Life.STARTING:
             return True  # what was found is left alone; the pipe's clock bounds for how long
         if state is None or address is None or not address.usable or not world.links["lo"]:
             return False
@@ -291,8 +292,7 @@ class Watch:
 def the_snapshot_is_true(world: World, engine: Engine) -> None:
     """What is shown is what a picture drawn anew would show, and what the world has."""
     shown = engine.snapshot(world.now)
-    engine._pictures.forget_all()
-    drawn = engine.snapshot(world.now)
+    drawn = Pictures(engine.parts, engine.board, engine.timers, engine.opened, 0.0).take(world.now)
     for name in drawn.services:
         assert timeless(shown.services[name]) == timeless(drawn.services[name]), f"an old picture of {name}"
     if world.pipe_frozen or not world.connected:

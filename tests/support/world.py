@@ -15,7 +15,8 @@ from typing import Any
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.engine import Change, Engine
+from anycast_agent.core.changes import Change
+from anycast_agent.core.engine import Engine
 from anycast_agent.core.model import (
     SELF,
     Address,
@@ -490,7 +491,7 @@ class World:
 
     def reason(self, prefix: Prefix) -> str:
         assert self.engine is not None
-        return self.engine.prefixes.states[prefix].decision.reason
+        return self.engine.parts.prefixes.states[prefix].decision.reason
 
     def address_there(self, prefix: Prefix) -> bool:
         return address_of(prefix) in self.addresses

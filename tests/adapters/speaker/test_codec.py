@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anycast_agent.core.model import Attributes
-from anycast_agent.speaker import codec
+from anycast_agent.speaker.pipe import codec
 
 COMMANDS = [
     (Attributes(), "attributes next-hop self nlri"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from anycast_agent.core.model import Attributes
-from anycast_agent.speaker import codec
+from anycast_agent.speaker.pipe import codec
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -21,8 +21,8 @@ from anycast_agent import holding
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Attributes, RouteKey, SessionState, Will
-from anycast_agent.speaker import codec
 from anycast_agent.speaker.exabgp import Paths
+from anycast_agent.speaker.pipe import codec
 from tests.adapters.speaker.harness import LEAF, V4, V6, Agent, BgpPeer, config, leaf, speaking
 from tests.support.agent import exabgp_of
 

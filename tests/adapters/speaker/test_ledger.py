@@ -7,8 +7,9 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycast_agent.speaker.exchange import Command, Exchange, Job
-from anycast_agent.speaker.ledger import KEEP, Key, Ledger
+from anycast_agent.speaker.pipe.exchange import Command, Exchange, Job
+from anycast_agent.speaker.pipe.ledger import KEEP, Ledger
+from anycast_agent.speaker.wire import Key
 
 HEAD, OTHER = "attributes next-hop self nlri", "attributes next-hop self med 5 nlri"
 KEYS: list[Key] = [("192.0.2.1", f"192.0.2.{n}/32") for n in (53, 54, 55)]

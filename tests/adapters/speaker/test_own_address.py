@@ -10,8 +10,8 @@ import pytest
 
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Attributes, Config
-from anycast_agent.speaker.own_address import OwnAddresses
-from anycast_agent.speaker.pipe import source_address
+from anycast_agent.speaker.pipe.own_address import OwnAddresses
+from anycast_agent.speaker.pipe.shell import source_address
 from tests.adapters.speaker.harness import V4, V6, Agent, BgpPeer, config, leaf, replace
 
 ONE, OTHER = "192.0.2.201", "192.0.2.202"

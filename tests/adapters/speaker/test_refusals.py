@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from anycast_agent.speaker.ledger import Key
-from anycast_agent.speaker.refusals import AFTER, Refusals, Step
+from anycast_agent.speaker.pipe.refusals import AFTER, Refusals, Step
+from anycast_agent.speaker.wire import Key
 
 A, B = "192.0.2.1", "192.0.2.2"
 ONE, TWO, OTHER = (A, "192.0.2.53/32"), (A, "192.0.2.54/32"), (B, "192.0.2.53/32")

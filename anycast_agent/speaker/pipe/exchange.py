@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from anycast_agent.speaker.ledger import Key
+from anycast_agent.speaker.wire import Key
 
 OVERTAKEN = "overtaken by a withdrawal"
 
@@ -39,8 +39,8 @@ class Job:
     """Called once, with the first error or None."""
     on_text: Callable[[str], None] | None = None
     """For each line that ExaBGP answers before its ``done``."""
-    owner: object = None
-    """The agent that asked for it; None: the pipe itself."""
+    owner: int | None = None
+    """The connection of the agent that asked for it; None: the pipe itself."""
     announces: frozenset[Key] = frozenset()
     """What a withdrawal overtakes it for."""
     commands: deque[Command] | None = field(default=None, init=False)
@@ -103,9 +103,9 @@ class Exchange:
         for job in [j for j in self._jobs if j.announces and (keys is None or not keys.isdisjoint(j.announces))]:
             self._give_up(job, OVERTAKEN)
 
-    def forget(self, owner: object) -> None:
+    def forget(self, owner: int) -> None:
         """What somebody asked for who has gone, and was not begun, is no longer asked for by anybody."""
-        for job in [j for j in (*self._urgent, *self._jobs) if j.owner is owner]:
+        for job in [j for j in (*self._urgent, *self._jobs) if j.owner == owner]:
             self._give_up(job, "the agent has gone")
 
     def _give_up(self, job: Job, why: str) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import heapq
 import itertools
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from anycast_agent.core.actions import CheckKey, RunProbe
+from anycast_agent.core import events as ev
+from anycast_agent.core.actions import Action, CheckKey, RunProbe
+from anycast_agent.core.board import Board
+from anycast_agent.core.changes import Told, VerdictChanged
 from anycast_agent.core.health import CheckHealth, Phase
 from anycast_agent.core.model import Check, Config, Outcome, Prefix, Weight, weight_of
+from anycast_agent.core.news import ConfigTaken, Ending
 from anycast_agent.core.opened import OpenActions
-from anycast_agent.core.pace import KEPT_FOR, LATE_SHARE, STEP, Pace
+from anycast_agent.core.pace import CALM, KEPT_FOR, LATE_SHARE, STEP, Pace
+from anycast_agent.core.part import Binding, Part, Touched, on
 from anycast_agent.core.timers import Timers
 
 SPREAD_PER_CHECK = 0.002
@@ -49,6 +54,11 @@ class CapGrows:
     """Timer key: probes wait, and the cap on those in flight has grown."""
 
 
+@dataclass(frozen=True, slots=True)
+class StarvationEnds:
+    """Timer key: the loop may have been on time for long enough."""
+
+
 @dataclass(slots=True)
 class CheckState:
     key: CheckKey
@@ -68,14 +78,18 @@ class CheckState:
         return self.check.fast_interval if self.health.wants_fast() else self.check.interval
 
 
-class Probing:
+class Probing(Part):
     """Schedules one probe at a time for each check. Knows nothing of services' policies.
 
     What is due waits in a queue, and begins as the cap on probes in flight allows. Whose interval is over the longest
     comes first: so the fast interval uses what the others leave, and no check falls behind for another's sake.
     """
 
-    def __init__(self, timers: Timers, opened: OpenActions, reachable: Callable[[Prefix], bool], now: float) -> None:
+    def __init__(
+        self, board: Board, timers: Timers, opened: OpenActions, reachable: Callable[[Prefix], bool], now: float
+    ) -> None:
+        """``reachable``: a probe of the prefix's address reaches this node's own service."""
+        self._board = board
         self._timers = timers
         self._opened = opened
         self._reachable = reachable
@@ -85,11 +99,23 @@ class Probing:
         self._prefixes_of: dict[CheckKey, tuple[Prefix, ...]] = {}
         self._same: dict[tuple[str, str], list[CheckKey]] = {}
         """By service and name: the keys of one check, which is made for each prefix by itself."""
-        self.stopped = False
+        self._stopped = False
         self.pace = Pace(now)
         self._in_flight: set[int] = set()
         self._queue: list[tuple[float, int, CheckKey]] = []
         self._number = itertools.count()
+
+    def handlers(self) -> Iterable[Binding]:
+        return (
+            on(ConfigTaken, self._config_taken),
+            on(Ending, self._agent_ends),
+            on(ev.ProbeFinished, self._finished),
+            on(ev.LoopWasLate, self._loop_was_late),
+            on(ProbeDue, self._due),
+            on(VerdictStale, self._stale),
+            on(CapGrows, self._cap_grows),
+            on(StarvationEnds, self._starvation_ends),
+        )
 
     @property
     def in_flight(self) -> int:
@@ -99,11 +125,14 @@ class Probing:
     def queued(self) -> int:
         return sum(state.queued for state in self.states.values())
 
-    def configure(self, config: Config, now: float) -> set[Prefix]:
-        """Take over the checks of a configuration; those that did not change keep their history.
+    def _agent_ends(self, news: Ending, now: float) -> None:
+        self._stopped = True
 
-        Returns the prefixes for which a check was added or altered.
-        """
+    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+        self._configure(news.config, now)
+
+    def _configure(self, config: Config, now: float) -> None:
+        """Take over the checks of a configuration; those that did not change keep their history."""
         self._seed = config.seed or config.node
         wanted = {CheckKey(s.name, c.name, c.prefix): c for s in config.services.values() for c in s.checks}
         for key in [k for k in self.states if k not in wanted]:
@@ -129,10 +158,6 @@ class Probing:
         self._same = {}
         for key in wanted:
             self._same.setdefault((key.service, key.check), []).append(key)
-        for prefix in self._by_prefix:
-            self.wake(prefix, now)  # whether an address has to be there may have changed, too
-        added = set(fresh)
-        return {prefix for prefix, keys in self._by_prefix.items() if not added.isdisjoint(keys)}
 
     def _forget(self, key: CheckKey) -> None:
         self.states.pop(key, None)
@@ -146,17 +171,28 @@ class Probing:
         """The prefixes whose health a check is part of."""
         return self._prefixes_of.get(key, ())
 
-    def due(self, key: CheckKey) -> None:
-        """The timer came: the check waits for its turn."""
-        state = self.states.get(key)
+    def look(self, touched: Touched, now: float) -> None:
+        """Run what waited for an address that is there now."""
+        for prefix in self._by_prefix if touched.everything else touched.prefixes:
+            for key in self._by_prefix.get(prefix, ()):
+                state = self.states[key]
+                if state.waiting and self._reachable(prefix):
+                    state.waiting = False
+                    self._timers.set(ProbeDue(key), now)
+
+    # --- probes, in turn ---
+
+    def _due(self, timer: ProbeDue, now: float) -> None:
+        """The check waits for its turn."""
+        state = self.states.get(timer.key)
         if state is not None and state.open is None and not state.queued:
             state.queued = True
-            heapq.heappush(self._queue, (state.started_at + state.check.interval, next(self._number), key))
+            heapq.heappush(self._queue, (state.started_at + state.check.interval, next(self._number), timer.key))
 
-    def begin(self, now: float) -> Iterator[RunProbe]:
+    def plan(self, now: float) -> Iterable[Action]:
         """The probes whose turn it is."""
         cap = self.pace.cap(now)
-        while self._queue and len(self._in_flight) < cap and not self.stopped:
+        while self._queue and len(self._in_flight) < cap and not self._stopped:
             state = self.states.get(heapq.heappop(self._queue)[2])
             if state is None or not state.queued:
                 continue  # of a configuration that has gone
@@ -166,8 +202,11 @@ class Probing:
                 state.waiting = True
             else:
                 yield self._begin(state, now)
-        if self._queue and not self.stopped:
+        if self._queue and not self._stopped:
             self._timers.set(CapGrows(), now + STEP)
+
+    def _cap_grows(self, timer: CapGrows, now: float) -> None:
+        """Being awake is all that was asked for: the plan looks by itself."""
 
     def _begin(self, state: CheckState, now: float) -> RunProbe:
         state.run += 1
@@ -176,29 +215,24 @@ class Probing:
         state.waiting = False
         probe = RunProbe(state.open, state.key, state.check)
         self._in_flight.add(probe.id)
-        self._opened.begin(probe.id, probe, now + state.check.timeout + PROBE_GRACE)
-        return probe
+        return self._opened.begin(probe, now + state.check.timeout + PROBE_GRACE, self._give_up)
 
-    def wake(self, prefix: Prefix, now: float) -> None:
-        """The prefix's address came up: run what waited for it."""
-        for key in self._by_prefix.get(prefix, ()):
-            if self.states[key].waiting:
-                self.states[key].waiting = False
-                self._timers.set(ProbeDue(key), now)
+    def _finished(self, event: ev.ProbeFinished, now: float) -> None:
+        probe = self._opened.end(event.action, RunProbe)
+        if probe is not None:
+            self._ended(probe, event, now)
 
-    def finished(
-        self, probe: RunProbe, outcome: Outcome, detail: str, duration: float, late: float, now: float
-    ) -> tuple[CheckState, bool] | None:
-        """Record the end of a probe. Returns the check and whether anyone who looks at its health sees a change.
+    def _give_up(self, probe: RunProbe, now: float) -> None:
+        self._ended(probe, ev.ProbeFinished(probe.id, Outcome.NOT_RUN, "the probe did not end in time"), now)
 
-        None where the check is gone, or another one by now.
-        """
+    def _ended(self, probe: RunProbe, event: ev.ProbeFinished, now: float) -> None:
         self._in_flight.discard(probe.id)
         state = self.states.get(probe.key)
         if state is None or state.open != probe.id:
-            return None
-        if outcome in _BY_TIME and late > LATE_SHARE * state.check.timeout:
-            outcome, detail = Outcome.NOT_RUN, f"{detail}; the agent itself was {late * 1000:.0f} ms late"
+            return  # the check is gone, or another one by now
+        outcome, detail, duration = event.outcome, event.detail, event.duration
+        if outcome in _BY_TIME and event.late > LATE_SHARE * state.check.timeout:
+            outcome, detail = Outcome.NOT_RUN, f"{detail}; the agent itself was {event.late * 1000:.0f} ms late"
         before = state.health
         state.open = None
         state.health = before.after(state.check, outcome, detail, duration, now)
@@ -212,10 +246,18 @@ class Probing:
         stale_at = state.health.stale_at(state.check)
         if stale_at is not None and self._timers.get(VerdictStale(probe.key)) is None:
             self._timers.set(VerdictStale(probe.key), stale_at)
-        # A service that goes on being well is most of what happens: nobody has to decide anything about it.
-        steady = before.phase is state.health.phase is Phase.UP and before.outcome is outcome is Outcome.OK
-        steady = steady and not before.kept
-        return state, not steady
+        self._show_or_touch(state, before)
+
+    def _show_or_touch(self, state: CheckState, before: CheckHealth) -> None:
+        """A service that goes on being well is most of what happens: nobody has to decide anything about it."""
+        health, prefixes = state.health, self.prefixes_of(state.key)
+        steady = before.phase is health.phase is Phase.UP and before.outcome is health.outcome is Outcome.OK
+        if steady and not before.kept:
+            self._board.show(*prefixes)
+            return
+        self._board.touch(*prefixes)
+        if before.verdict is not health.verdict:
+            self._board.tell(VerdictChanged(state.key.service, state.key.check, health.verdict, health.detail))
 
     def _schedule_next(self, state: CheckState, now: float) -> None:
         interval = state.interval()
@@ -234,20 +276,38 @@ class Probing:
             if due is not None and soon < due:
                 self._timers.set(ProbeDue(other), soon)
 
-    def stale(self, key: CheckKey, now: float) -> bool:
-        """The timer came: whether what the verdict says has changed. The timer is set again where probes came since."""
-        state = self.states.get(key)
+    def _stale(self, timer: VerdictStale, now: float) -> None:
+        """The verdict has expired, unless probes came since: then the timer is set again."""
+        state = self.states.get(timer.key)
         if state is None or (stale_at := state.health.stale_at(state.check)) is None:
-            return False
+            return
         if stale_at > now:
-            self._timers.set(VerdictStale(key), stale_at)
-            return False
+            self._timers.set(timer, stale_at)
+            return
         if self.pace.starved_since is not None and now < stale_at + KEPT_FOR:
-            self._timers.set(VerdictStale(key), now + KEPT_LOOK)
-            news, state.health = not state.health.kept, state.health.keep()
-            return news
-        state.health = state.health.expire(now)
-        return True
+            self._timers.set(timer, now + KEPT_LOOK)
+            if state.health.kept:
+                return
+            state.health = state.health.keep()
+        else:
+            state.health = state.health.expire(now)
+        self._board.touch(*self.prefixes_of(timer.key))
+
+    # --- processor time ---
+
+    def _loop_was_late(self, event: ev.LoopWasLate, now: float) -> None:
+        before = self.pace.starved_since
+        self.pace.report(event.lost, event.over, self.in_flight, now)
+        if before is None and (calm_at := self.pace.calm_at()) is not None:
+            self._timers.set(StarvationEnds(), calm_at)
+
+    def _starvation_ends(self, timer: StarvationEnds, now: float) -> None:
+        since = self.pace.starved_since
+        if self.pace.settle(now) and since is not None:
+            if now - since > 2 * CALM:
+                self._board.tell(Told("agent", f"had too little processor time, for {now - since:.0f} s"))
+        elif (calm_at := self.pace.calm_at()) is not None:
+            self._timers.set(timer, calm_at)
 
     def _share(self, key: CheckKey, run: int) -> float:
         """A number in [0, 1) that is the same for the same seed, check and run: jitter that a test can repeat."""

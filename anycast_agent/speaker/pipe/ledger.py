@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from anycast_agent.speaker.codec import same_route
-
-Key = tuple[str, str]
-"""(neighbor address, prefix)."""
+from anycast_agent.speaker.pipe.codec import same_route
+from anycast_agent.speaker.wire import Key
 
 KEEP = "keep"
 
@@ -28,15 +26,19 @@ class Entry:
     """No living agent stands behind it since then."""
     unconfirmed_for: float = 0.0
     """Of a route to be kept: how long agents have been there without confirming it, until the last of them went."""
+    leaving: bool = False
+    """The pipe withdraws it by itself, and waits for ExaBGP."""
 
 
 class Ledger:
-    """Two clocks: without a beat for ``dead_man`` the wills are carried out; what no agent confirms goes after
-    ``adopt_for``, whoever beats, so that a crash loop does not keep it."""
+    """Three clocks. Without a heartbeat for ``dead_man`` the wills are carried out. What no agent confirms goes after
+    ``adopt_for``, whoever sends heartbeats, so that a crash loop does not keep it. A route that is to be kept goes
+    without a heartbeat for ``keep_for``: nobody stands behind it any more."""
 
-    def __init__(self, dead_man: float, adopt_for: float, now: float) -> None:
+    def __init__(self, dead_man: float, adopt_for: float, now: float, keep_for: float = 86_400.0) -> None:
         self.dead_man = dead_man
         self.adopt_for = adopt_for
+        self.keep_for = keep_for
         self.entries: dict[Key, Entry] = {}
         self.agent = ""
         self.connected = False
@@ -44,6 +46,9 @@ class Ledger:
         self.waits_until = now
         """An agent that hands over may ask for more time than the dead-man's switch has."""
         self.fired = False
+
+    def configure(self, dead_man: float, adopt_for: float, keep_for: float) -> None:
+        self.dead_man, self.adopt_for, self.keep_for = dead_man, adopt_for, keep_for
 
     # --- agents ---
 
@@ -109,13 +114,14 @@ class Ledger:
         """Their withdrawals wait for ExaBGP: the clock need not ring for them again."""
         for key in keys:
             if (entry := self.entries.get(key)) is not None:
-                entry.unconfirmed_since = None
+                entry.unconfirmed_since, entry.leaving = None, True
 
     def again(self, keys: Iterable[Key], now: float, after: float) -> None:
         """Their withdrawal failed: the clock rings for them again, ``after`` so long."""
         for key in keys:
             if (entry := self.entries.get(key)) is not None:
-                entry.will, entry.unconfirmed_since = "withdraw", now - self.adopt_for + after
+                entry.will, entry.leaving = "withdraw", False
+                entry.unconfirmed_since = now - self.adopt_for + after
 
     def drop(self, keys: Iterable[Key]) -> None:
         for key in keys:
@@ -139,6 +145,8 @@ class Ledger:
         if not self.fired and self.entries:
             times.append(self._dead_at())
         times += [self._expires(e) for e in self.entries.values() if self._clock_runs(e)]
+        if any(e.will == KEEP and not e.leaving for e in self.entries.values()):
+            times.append(self._kept_until())
         return min(times) if times else None
 
     def overdue(self, now: float) -> tuple[list[Key], str]:
@@ -147,9 +155,16 @@ class Ledger:
             self.fired = True
             keys = [key for key, entry in self.entries.items() if entry.will != KEEP]
             if keys:
-                return keys, f"no beat of the agent for {now - self.last_beat:.1f} s"
+                return keys, f"no heartbeat of the agent for {now - self.last_beat:.1f} s"
+        if now >= self._kept_until():
+            kept = [key for key, entry in self.entries.items() if entry.will == KEEP and not entry.leaving]
+            if kept:
+                return kept, f"to be kept, and no heartbeat of an agent for {self.keep_for:g} s"
         late = [k for k, e in self.entries.items() if self._clock_runs(e) and now >= self._expires(e)]
         return late, f"not confirmed by an agent for {self.adopt_for:g} s"
+
+    def _kept_until(self) -> float:
+        return max(self.last_beat + self.keep_for, self.waits_until)
 
     def _dead_at(self) -> float:
         return max(self.last_beat + self.dead_man, self.waits_until)

@@ -1,0 +1,45 @@
+"""What is observed is known, or it is not: two types, so that the one is never shown or used for the other.
+
+Only an event makes a value known. Unknown carries what was known last, for what may rest on it for a bounded time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    value: T
+    at: float
+    """Since when it is this value (monotonic seconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown(Generic[T]):
+    since: float
+    last: T
+    """What it was when it was last known, or the value that stands for nothing."""
+    at: float = float("-inf")
+    """Since when it was that value."""
+
+
+Observed = Known[T] | Unknown[T]
+
+
+def last(observed: Known[T] | Unknown[T]) -> T:
+    """The value as far as it is known or was known last."""
+    return observed.value if isinstance(observed, Known) else observed.last
+
+
+def observe(before: Known[T] | Unknown[T], value: T, now: float) -> Known[T]:
+    """What an observation makes of what was known before: the instant stays where the value does."""
+    return before if isinstance(before, Known) and before.value == value else Known(value, now)
+
+
+def doubt(before: Known[T] | Unknown[T], now: float) -> Unknown[T]:
+    """What a loss of the observer makes of what was known before."""
+    return before if isinstance(before, Unknown) else Unknown(now, before.value, before.at)

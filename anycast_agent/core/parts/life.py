@@ -1,0 +1,176 @@
+"""The agent's own life: start, run, and one of two ends. A stop withdraws; a hand-over leaves everything as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from anycast_agent.core import events as ev
+from anycast_agent.core.actions import Action, Exit, ExtendDeadMan, Reply
+from anycast_agent.core.board import Board
+from anycast_agent.core.changes import Level, Told
+from anycast_agent.core.life import LIFE_TABLE, Life, LifeEvent
+from anycast_agent.core.news import ConfigTaken, Ending
+from anycast_agent.core.opened import OpenActions
+from anycast_agent.core.part import Binding, Part, on
+from anycast_agent.core.timers import Timers
+
+EXTEND_DUE = 3.0
+"""The pipe confirms within this time that it waits longer. Seconds."""
+
+LOOK_AGAIN = 0.1
+"""How soon a stop looks again at what only time or somebody else's report can settle. Seconds."""
+
+MAX_LEFT = 20
+"""So many things that a stop leaves behind are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopOver:
+    """Timer key: the time for a clean stop is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopTurn:
+    """Timer key: look again whether the stop is over."""
+
+
+class Surroundings(Protocol):
+    """What the agent's life depends on, asked of the other parts."""
+
+    def not_ready(self) -> tuple[str, ...]:
+        """What the agent still waits for before it can announce."""
+
+    def speaker_there(self) -> bool: ...
+
+    def speaker_answers(self) -> bool: ...
+
+    def withdrawing(self, now: float) -> bool:
+        """Whether a router may still have a route from us."""
+
+    def cleaned_up(self) -> bool:
+        """Whether no address of ours is left on the node."""
+
+    def left(self) -> list[str]:
+        """What is left, in words."""
+
+
+class LifeCycle(Part):
+    def __init__(
+        self, board: Board, timers: Timers, opened: OpenActions, surroundings: Surroundings, now: float
+    ) -> None:
+        self._board = board
+        self._timers = timers
+        self._opened = opened
+        self._surroundings = surroundings
+        self._stop_within = 0.0
+        self._departure: float | None = None
+        """How long the routes wait for the next agent where nobody says it. On a busy node, a restart takes longer than
+        the dead man waits; so they wait as long as an earlier run's routes may stay without a verdict."""
+        self._request: int | None = None
+        """Who asked for the hand-over."""
+        self.state = Life.STARTING
+        self.since = now
+
+    def handlers(self) -> Iterable[Binding]:
+        return (
+            on(ev.StopAsked, self._stop_asked),
+            on(ev.HandOverAsked, self._hand_over_asked),
+            on(ev.DeadManExtended, self._extended),
+            on(ConfigTaken, self._config_taken),
+            on(StopOver, self._stop_over),
+            on(StopTurn, self._stop_turn),
+        )
+
+    @property
+    def ended(self) -> bool:
+        return self.state is Life.ENDED
+
+    @property
+    def ready(self) -> bool:
+        return self.state is Life.RUNNING and not self._surroundings.not_ready()
+
+    def _apply(self, event: LifeEvent, now: float, why: str = "") -> bool:
+        state = LIFE_TABLE[self.state, event]
+        if state is self.state:
+            return False
+        self.state, self.since = state, now
+        self._board.tell(Told("agent", f"{state}" + (f": {why}" if why else "")))
+        return True
+
+    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+        self._stop_within = news.config.stop_within
+        longer = news.config.adopt_for > news.config.dead_man
+        self._departure = news.config.adopt_for if longer else None
+
+    def begin_running(self, now: float) -> None:
+        """Once all is known. What an earlier run left may go only from now on."""
+        if self.state is Life.STARTING and not self._surroundings.not_ready():
+            self._apply(LifeEvent.ALL_KNOWN, now)
+            self._board.touch_all()
+
+    # --- stop ---
+
+    def _stop_asked(self, event: ev.StopAsked, now: float) -> None:
+        if self._apply(LifeEvent.STOP_ASKED, now, event.why) and self.state is Life.STOPPING:
+            self._timers.set(StopOver(), now + self._stop_within)
+            self._board.post(Ending(event.why, stop=True), now)
+            self._board.touch_all()
+
+    def _stop_over(self, timer: StopOver, now: float) -> None:
+        left = "; ".join(self._surroundings.left()[:MAX_LEFT])
+        self._finish(now, 1, f"the time for a clean stop is up; left: {left}")
+
+    def _stop_turn(self, timer: StopTurn, now: float) -> None:
+        """Being awake is all that was asked for: ``end_stop`` looks by itself."""
+
+    def end_stop(self, now: float) -> None:
+        """The stop is over once no router has a route from us and no address of ours is left."""
+        if self.state is not Life.STOPPING:
+            return
+        if self._surroundings.withdrawing(now):
+            self._timers.set(StopTurn(), now + LOOK_AGAIN)
+        elif self._surroundings.cleaned_up():
+            self._finish(now, 0, "stopped; nothing is left")
+
+    # --- hand-over ---
+
+    def _hand_over_asked(self, event: ev.HandOverAsked, now: float) -> None:
+        if not self._apply(LifeEvent.HAND_OVER_ASKED, now, event.why):
+            if event.request is not None:
+                self._board.act(Reply(event.request, False, (f"not now: the agent is {self.state}",)))
+            return
+        self._request = event.request
+        self._board.post(Ending(event.why, stop=False), now)
+        departure = self._departure if self._surroundings.speaker_answers() else None
+        seconds = departure if event.extend is None else event.extend
+        if seconds is None or not self._surroundings.speaker_there():
+            self._handed_over(event.why, None, now)
+            return
+        extend = ExtendDeadMan(self._opened.new_id(), seconds)
+        self._board.act(self._opened.begin(extend, now + EXTEND_DUE, self._not_extended))
+
+    def _extended(self, event: ev.DeadManExtended, now: float) -> None:
+        if self._opened.end(event.action, ExtendDeadMan) is not None:
+            self._handed_over("handed over", event.error, now)
+
+    def _not_extended(self, action: ExtendDeadMan, now: float) -> None:
+        self._handed_over("", "the speaker did not confirm the longer wait", now)
+
+    def _handed_over(self, why: str, error: str | None, now: float) -> None:
+        """Who asked is told only now, when it is known how long the routes wait."""
+        if self._request is not None:
+            failed = f"the agent ends, and its routes wait no longer than dead_man for the next one: {error}"
+            line = "handing over" if error is None else failed
+            self._board.act(Reply(self._request, error is None, (line,)))
+        self._finish(now, 0 if error is None else 1, error or why, hand_over=True)
+
+    def _finish(self, now: float, code: int, why: str, *, hand_over: bool = False) -> None:
+        self.state, self.since = LIFE_TABLE[self.state, LifeEvent.FINISHED], now
+        self._board.tell(Told("agent", f"ends: {why}", Level.INFO if code == 0 else Level.ERROR))
+        self._board.act(Exit(code, why, hand_over))
+
+    def plan(self, now: float) -> Iterable[Action]:
+        self.end_stop(now)
+        return ()

@@ -1,0 +1,146 @@
+"""All parts, wired together: which there are, in which order they are asked, and what one asks of others.
+
+A part asks others through a function that it is given. Each such question that concerns more than one part is answered
+by a method here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from anycast_agent.core.board import Board, Standing
+from anycast_agent.core.life import Life, Link
+from anycast_agent.core.model import Address, AddressMode, RouteKey, prefix_of
+from anycast_agent.core.opened import OpenActions
+from anycast_agent.core.part import Part
+from anycast_agent.core.parts.addresses import Addresses
+from anycast_agent.core.parts.configuration import Configuration
+from anycast_agent.core.parts.echoes import Echoes
+from anycast_agent.core.parts.life import LOOK_AGAIN, LifeCycle
+from anycast_agent.core.parts.probing import Probing
+from anycast_agent.core.parts.return_routes import ReturnRoutes
+from anycast_agent.core.parts.route_queue import RouteQueue
+from anycast_agent.core.parts.route_table import RouteTable
+from anycast_agent.core.parts.routes import Routes
+from anycast_agent.core.parts.sessions import Sessions
+from anycast_agent.core.parts.speaker import Speaker
+from anycast_agent.core.parts.speaker_setup import SpeakerSetup, Wedge
+from anycast_agent.core.parts.warnings import Warnings
+from anycast_agent.core.prefixes import Prefixes
+from anycast_agent.core.timers import Timers
+
+
+class Parts:
+    def __init__(self, board: Board, timers: Timers, opened: OpenActions, *, owns_speaker: bool, now: float) -> None:
+        self._owns_speaker = owns_speaker
+        self.warnings = Warnings(board)
+        self.life = LifeCycle(board, timers, opened, self, now)
+        self.speaker = Speaker(board, timers, lambda: self.life.state is Life.HANDING_OVER, now)
+        self.sessions = Sessions(board, timers)
+        self.setup = SpeakerSetup(board, timers, opened, self.wedge, lambda names: self.routes.table.gone_from(names))
+        self.addresses = Addresses(board, timers, opened, self.removable)
+        self.return_routes = ReturnRoutes(board)
+        self.probing = Probing(board, timers, opened, self.addresses.reachable, now)
+        table, queue = RouteTable(self.sessions.down), RouteQueue(timers, self.may_put)
+        self.routes = Routes(board, opened, table, queue, self.may_act)
+        self.echoes = Echoes(board)
+        self.prefixes = Prefixes(board, timers, self.addresses, self.return_routes, self.probing, self.routes)
+        self.configuration = Configuration(board, table.with_speaker, self.setting_up)
+
+    def __iter__(self) -> Iterator[Part]:
+        """In the order in which they are told and asked: withdrawals are planned before addresses are removed."""
+        yield self.warnings
+        yield self.configuration
+        yield self.speaker
+        yield self.sessions
+        yield self.probing
+        yield self.routes
+        yield self.echoes
+        yield self.addresses
+        yield self.return_routes
+        yield self.setup
+        yield self.prefixes
+        yield self.life
+
+    def standing(self) -> Standing:
+        """How the agent stands, for whoever supervises it."""
+        found = self.configuration
+        dead_man = found.config.dead_man if found.config is not None else 0.0
+        taken = {} if self.setup.pending else found.files
+        return Standing(self.life.state, self.life.ready, self.not_ready(), found.errors, taken, dead_man)
+
+    # --- what one part asks of several others ---
+
+    def not_ready(self) -> tuple[str, ...]:
+        """What the agent still waits for before it can announce, or what it must not be called ready for."""
+        waits = []
+        if self.configuration.config is None:
+            waits.append("configuration")
+        if not self.addresses.known:
+            waits.append("kernel")
+        if self.speaker.state is not Link.SYNCED:
+            waits.append("speaker")
+        if self.routes.refused:
+            waits.append(f"withdrawals that ExaBGP refuses ({len(self.routes.refused)})")
+        return tuple(waits)
+
+    def setting_up(self) -> bool:
+        """ExaBGP is there to take the configuration, and does not have it yet."""
+        return self.setup.pending and self.speaker_there()
+
+    def speaker_there(self) -> bool:
+        return self.speaker.state is not Link.ABSENT
+
+    def speaker_answers(self) -> bool:
+        return self.speaker.state not in (Link.ABSENT, Link.WEDGED)
+
+    def wedge(self) -> Wedge | None:
+        if self._owns_speaker and self.speaker.state is Link.WEDGED:
+            return Wedge(self.speaker.why, self.speaker.silence)
+        return None
+
+    def may_act(self) -> bool:
+        """What the speaker holds is known, and the agent has begun and does not hand over."""
+        return self.speaker.state is Link.SYNCED and self.life.state in (Life.RUNNING, Life.STOPPING)
+
+    def may_put(self, key: RouteKey) -> bool:
+        """The address first, also where its route may stay while it is put back."""
+        return self.setup.may_put(key) and self.addresses.reachable(key.prefix)
+
+    def removable(self, address: Address, now: float) -> float | None:
+        """An address goes after each of its routes' withdrawals was sent, or the session is down, and the linger."""
+        if self.life.state in (Life.STARTING, Life.HANDING_OVER):
+            return None
+        prefix = prefix_of(address)
+        at = self.routes.table.withdrawn_at(prefix, now)
+        if at is None:
+            return now if self._dead_man_has_fired(now) else now + LOOK_AGAIN
+        return at + self.prefixes.linger(prefix)
+
+    def withdrawing(self, now: float) -> bool:
+        """Whether a router may still have a route from us."""
+        if self._dead_man_has_fired(now):
+            return False
+        table = self.routes.table
+        away = self.speaker.state is not Link.SYNCED
+        return away or any(table.withdrawn_at(key.prefix, now) is None for key in table.states)
+
+    def _dead_man_has_fired(self, now: float) -> bool:
+        """Away for so long, the pipe has carried out the wills, or died with the sessions of its ExaBGP."""
+        config = self.configuration.config
+        if self.speaker_there() or config is None:
+            return False
+        return now >= self.speaker.since + config.dead_man + 1.0
+
+    def cleaned_up(self) -> bool:
+        """Whether no address of ours is left on the node."""
+        return self._addresses_seen() and not self.addresses.ours_left()
+
+    def _addresses_seen(self) -> bool:
+        return self.addresses.known or self.addresses.mode is not AddressMode.MANAGE
+
+    def left(self) -> list[str]:
+        """What a stop leaves behind, in words."""
+        routes = [f"route {key.prefix} at {key.neighbor}" for key in self.routes.table.with_speaker()]
+        unseen = [] if self._addresses_seen() else ["addresses: what the kernel has is not known"]
+        return [*routes, *unseen, *(f"address {a}" for a in self.addresses.ours_left())]

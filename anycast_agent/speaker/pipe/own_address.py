@@ -1,0 +1,43 @@
+"""The address of this node that each session has, or would have: what the next hop ``self`` stands for.
+
+ExaBGP resolves ``self`` only where it opened the session with the neighbor object that it has now. A reload makes new
+objects, and from then on it answers each command with ``self`` by an error, withdrawals too. So the agent writes the
+address, and the pipe tells it which: ExaBGP's word where it has one, the kernel's choice where it has none.
+Pure, and only the standard library; the pipe asks the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+UNSPECIFIED = {False: "0.0.0.0", True: "::"}  # noqa: S104  # nothing is bound to it
+"""By whether it is IPv6: what a withdrawal may name as its next hop. ExaBGP wants one, and routers get none."""
+
+
+class OwnAddresses:
+    """Known addresses, by the neighbor's address."""
+
+    def __init__(self, choose: Callable[[str], str]) -> None:
+        """``choose``: the kernel's choice for a connection to that neighbor now; empty where it has no route."""
+        self._choose = choose
+        self._known: dict[str, str] = {}
+
+    def of(self, neighbor: str) -> str:
+        """Empty where it is not known yet."""
+        return self._known.get(neighbor, "")
+
+    def session(self, neighbor: str, state: str, said: str = "") -> bool:
+        """The session is in this state, and ExaBGP ``said`` its address, or not. Returns whether another is known now.
+
+        A session that is up keeps its address, whatever the kernel would choose today.
+        """
+        had = self.of(neighbor)
+        kept = (said or had) if state == "up" else ""
+        known = kept or self._choose(neighbor) or had
+        if known == had:
+            return False
+        self._known[neighbor] = known
+        return True
+
+    def forget(self, neighbor: str) -> None:
+        self._known.pop(neighbor, None)

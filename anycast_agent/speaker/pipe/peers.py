@@ -1,0 +1,36 @@
+"""Which neighbors ExaBGP has: how many are configured, and how many it shows. Pure.
+
+An event that ExaBGP wrote to a helper just as that died makes it give up the peer, for good. Only ending it helps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+MAX_MISSED = 3
+"""Round trips in a row that show fewer peers than are configured, before ExaBGP is ended for it."""
+
+
+class Peers:
+    def __init__(self) -> None:
+        self.configured = 0
+        """How many ExaBGP is configured for; 0: not known."""
+        self._shown: dict[str, bool] = {}
+        self._missed = 0
+
+    def begin(self) -> None:
+        """A round trip begins."""
+        self._shown = {}
+
+    def show(self, neighbor: str, up: bool) -> None:
+        self._shown[neighbor] = up
+
+    def end(self) -> int:
+        """A round trip has ended. Returns how many peers ExaBGP has given up, once that is certain; else 0."""
+        lacking = self.configured - len(self._shown)
+        self._missed = self._missed + 1 if lacking > 0 else 0
+        return lacking if self._missed == MAX_MISSED else 0
+
+    def all_shown(self) -> Mapping[str, bool] | None:
+        """Every neighbor that ExaBGP has, and whether its session is up; None where some were not shown."""
+        return self._shown if len(self._shown) == self.configured else None
