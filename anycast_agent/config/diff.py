@@ -9,7 +9,7 @@ from anycast_agent.core.model import Attributes, Config, RouteKey, Service, Tier
 from anycast_agent.core.reload import refusal, withdrawn_by
 
 _TOLD_APART = frozenset({"name", "prefixes", "checks", "attributes"})
-"""Fields of a service that have lines of their own: a field that is added later is told by its name."""
+"""Fields of a service with lines of their own. Any other field, also a later one, is told by its name."""
 
 
 @dataclass(frozen=True, slots=True)

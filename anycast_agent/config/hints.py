@@ -1,4 +1,4 @@
-"""What somebody means by a key or a type that does not exist: a slip of the pen, another place, another tool's word."""
+"""The meaning of an unknown key or type: a typing error, a key of another place, or another tool's word."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CHECK: Pattern = ("services", "*", "checks", "*")
 @dataclass(frozen=True, slots=True)
 class Hint:
     text: str
-    """What follows the word in the message; empty where nothing is known."""
+    """The end of the message, after the word; empty if nothing is known."""
     key: str | None = None
-    """The key of the same mapping that is meant."""
+    """The meant key, if it belongs to the same mapping."""
 
 
 @cache
 def shapes() -> dict[Pattern, type[BaseModel]]:
-    """The model of each mapping with fixed keys, as the models themselves have it."""
+    """The model of each mapping with fixed keys, read from the models themselves."""
     return dict(_below((), RootModel))
 
 
@@ -58,12 +58,12 @@ def keys_of(model: type[BaseModel]) -> set[str]:
 
 
 def _suggested(model: type[BaseModel]) -> set[str]:
-    """Without those that are there only to be refused in better words."""
+    """The keys without those that exist only to be refused in better words."""
     return {field.alias or name for name, field in model.model_fields.items() if not field.exclude}
 
 
 def check_keys(kind: str | None) -> set[str]:
-    """The keys of a check of this type; of any type where that is not known."""
+    """The keys of a check of this type, or of any type if it is not known."""
     kinds = [KINDS[kind]] if kind in KINDS else list(KINDS.values())
     return keys_of(CheckModel).union(*(keys_of(params) for params in kinds))
 
@@ -75,7 +75,7 @@ def suggested(pattern: Pattern, kind: str | None = None) -> set[str]:
 
 @lru_cache(maxsize=1024)
 def unknown_key(word: str, pattern: Pattern, kind: str | None = None) -> Hint:
-    """What a key means that does not exist at this place."""
+    """The meaning of a key that does not exist at this place."""
     here = suggested(pattern, kind)
     if same := next((key for key in sorted(here) if plain(key) == plain(word)), None):
         return Hint(f" (did you mean {same!r}?)", same)
@@ -111,7 +111,7 @@ def _elsewhere(word: str, pattern: Pattern) -> str:
 
 
 def kind_meant(word: str) -> str | None:
-    """The type of check that a word means; None where none is near."""
+    """The type of check that a word means; None if no type is near."""
     if word in KINDS:
         return word
     if (meant := TYPES.get(plain(word), plain(word))) in KINDS:

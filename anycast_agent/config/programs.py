@@ -1,4 +1,4 @@
-"""Whether this machine has what a configuration names: programs of checks, and files that are no secrets."""
+"""Programs and certificates that checks name: whether this machine has them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHEBANG_MOST = 256
 
 
 def unusable_program(program: str) -> str:
-    """Why the kernel would not run it; empty where it would."""
+    """Why the kernel would not run a program; empty if it would."""
     path = Path(program)
     try:
         status = path.stat()
@@ -27,7 +27,7 @@ def unusable_program(program: str) -> str:
 
 
 def _interpreter(path: Path) -> str:
-    """The program that the first line of a script names; empty for no script, or one that may be run and not read."""
+    """The program that the first line of a script names. Empty for a binary, and for a script that cannot be read."""
     try:
         with path.open("rb") as file:
             first = file.read(_SHEBANG_MOST).partition(b"\n")[0]
@@ -38,7 +38,7 @@ def _interpreter(path: Path) -> str:
 
 
 def unreadable_file(name: str) -> str:
-    """Why a file cannot be read; empty where it can."""
+    """Why a file cannot be read; empty if it can."""
     try:
         if not stat.S_ISREG(Path(name).stat().st_mode):
             return f"{name} is not a file"

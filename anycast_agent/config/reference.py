@@ -1,6 +1,6 @@
-"""The reference of the configuration, docs/configuration.md, written from its own schema.
+"""The reference of the configuration, docs/configuration.md, written from the schema.
 
-``python -m anycast_agent.config.reference > docs/configuration.md``; a test says when that is due.
+``python -m anycast_agent.config.reference > docs/configuration.md``; a test fails when the page is stale.
 """
 
 from __future__ import annotations

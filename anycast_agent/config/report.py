@@ -1,4 +1,4 @@
-"""Problems in words, each at its place: what pydantic found, in the words of the field and not of Python."""
+"""Problems in words, each at its place. pydantic's errors are told in the words of the configuration, not of Python."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WORDS: dict[str, str] = {
     "model_type": "keys belong here, each with its value, not {given}",
     "path_type": "a path belongs here, not {given}",
 }
-"""What each of pydantic's types of errors means here; a test says which can occur."""
+"""The words for each type of pydantic's errors. A test finds out which types can occur."""
 
 _FORMS: dict[str, str] = {
     "command": "command is a list, [program, argument, …]: it is never given to a shell",
@@ -50,13 +50,13 @@ _FORMS: dict[str, str] = {
     "interface": "interface: the name of an interface has at most 15 characters, no spaces and no slash",
     "path": "path begins with /, and has at most 2000 characters",
 }
-"""Keys whose form is said in one sentence, whatever is wrong with it."""
+"""Keys that have one sentence for whatever is wrong with them."""
 _WHOLE = frozenset({"headers", "equals", "require"})
-"""Those of them for which that holds below the key, too."""
+"""Those of them whose sentence also covers the values below the key."""
 
 
 class Report:
-    """Collects what is wrong and what is doubtful, each at the place where it stands."""
+    """Collects problems and warnings, each with its place."""
 
     def __init__(self, places: Places, file: str) -> None:
         self._places = places
@@ -87,7 +87,7 @@ class Report:
             self.problem(where, str(error))
 
     def cut(self, where: Where) -> None:
-        """What stands there is left out because it is wrong. What follows from its absence is not worth saying."""
+        """The value there is wrong and is left out. Problems that follow from its absence are not reported."""
         self._cut.add(where)
         self._above_cuts.update(where[:length] for length in range(len(where)))
 
@@ -96,7 +96,7 @@ class Report:
         return where not in self._above_cuts and not any(where[:n] in self._cut for n in range(len(where) + 1))
 
     def moved(self, old: Where, new: Where) -> None:
-        """What stands under a wrong key is read under the right one, and still reported where it stands."""
+        """A value under a wrong key is read under the right one. Its problems are still reported at its own place."""
         self._moved[new] = old
 
     def _at(self, where: Where, message: str) -> Problem:
@@ -126,7 +126,7 @@ def details(error: ValidationError) -> list[ErrorDetails]:
 
 
 def said(detail: ErrorDetails, value: Any) -> tuple[Where, str]:
-    """Where a problem stands in the value that was validated, and its words."""
+    """The place of a problem within the validated value, and its words."""
     where, kind = tuple(detail["loc"]), detail["type"]
     if kind == "missing":
         named = where[-1:] == ("address",) and len(where) > 1 and _is_ip(where[-2])

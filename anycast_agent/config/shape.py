@@ -1,4 +1,4 @@
-"""From plain values to the models. One mistake hides no other: what is wrong is cut out, and the rest is read on."""
+"""From plain values to the models. One mistake hides no other: wrong values are cut out, and the rest is validated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anycast_agent.config.report import Report
 from anycast_agent.config.source import Where
 
 PRUNED_MOST = 8
-"""How often what is wrong is cut out, so that the rest can be looked at as well."""
+"""Wrong values are cut out, and the rest is validated again, at most so often."""
 _GONE = object()
 
 
@@ -54,7 +54,7 @@ def _known(pattern: Pattern, kind: str | None) -> set[str] | None:
 
 
 def shaped(values: Any, report: Report) -> RootModel | None:
-    """The whole; without what is wrong in it, so that the rest shows its problems as well."""
+    """The whole configuration. Wrong values are left out, so that the rest shows its problems as well."""
     rest = values
     for _ in range(PRUNED_MOST):
         try:
@@ -73,7 +73,8 @@ def shaped(values: Any, report: Report) -> RootModel | None:
 
 
 def _without(values: Any, places: Iterable[Where]) -> Any:
-    """A copy of the values without what stands at the places, or without what lacks it; None where that is all."""
+    """A copy without the values at these places; if one is missing, without the mapping that lacks it. None if that
+    leaves nothing."""
     values = copy.deepcopy(values)
     for place in places:
         parent: Any = None

@@ -1,4 +1,4 @@
-"""YAML with positions: from files to plain values, each of which knows where it stands.
+"""YAML with positions: from files to plain values, and the place of each of them.
 
 YAML 1.2, with two things that people know from YAML 1.1 and expect to work: merge keys (``<<: *anchor``), and tabs
 wherever they do not indent.
@@ -33,7 +33,7 @@ FILES_MOST = 1000
 _SCALARS = frozenset({"null", "bool", "int", "float", "str", "timestamp", "None"})
 _MERGE = "<<"
 _NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What YAML allows in no file (YAML 1.2, c-printable)."""
+"""Characters that no YAML file may hold (YAML 1.2, c-printable)."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9_]+")
 
@@ -45,7 +45,7 @@ Places = dict[Where, tuple[str, int, int]]
 
 
 def parse(text: str, name: str) -> tuple[Any, Places]:
-    """The values of one file, and where they stand. Raises ConfigError."""
+    """The values of one file and their places. Raises ConfigError."""
     if bad := _NOT_PRINTABLE.search(text):
         line, column = _position(text, bad.start())
         what = "a NUL" if bad[0] == "\0" else f"the control character U+{ord(bad[0]):04X}"
@@ -144,10 +144,10 @@ def _yaml() -> YAML:
 
 
 def read(path: Path) -> str:
-    """What stands in one file. Raises ConfigError."""
+    """The text of one file. Raises ConfigError."""
     name = str(path)
     try:
-        # Without O_NONBLOCK, a FIFO in a file's place would hold up every reload from then on.
+        # Without O_NONBLOCK, the open of a FIFO would block every later reload.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError([Problem(name, 1, 1, "is no regular file")])
@@ -166,7 +166,7 @@ def read(path: Path) -> str:
 
 
 class _Reader:
-    """Turns nodes into values, and notes where each stands."""
+    """Turns nodes into values, and notes the place of each."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -243,7 +243,7 @@ class _Reader:
             if tag == "float":
                 return float(text.replace("_", ""))
         except ValueError:
-            pass  # what only looks like a number is a word
+            pass  # it only looks like a number, so it is text
         return text
 
     def _count_in(self, node: Node, depth: int) -> None:

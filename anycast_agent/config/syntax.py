@@ -1,4 +1,4 @@
-"""What YAML's syntax errors mean to the person who wrote the file."""
+"""YAML's syntax errors, explained to the person who wrote the file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def explained(problem: str, text: str, line: int, column: int) -> tuple[int, int
 
 
 def _not_a_plain_space(content: str) -> tuple[int, str] | None:
-    """Where a line holds a character that looks like a space or like nothing, and which."""
+    """The column and the name of a character that looks like a space or is invisible."""
     for column, character in enumerate(content, 1):
         if character != " " and unicodedata.category(character) in ("Zs", "Cf"):
             name = unicodedata.name(character, "").lower()

@@ -1,4 +1,4 @@
-"""The words of the configuration: durations, names, prefixes, communities. Each refuses with what to write instead."""
+"""Single values of the configuration: durations, names, prefixes, communities. A refusal says what to write instead."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def hold_time(value: Any) -> int:
 
 
 def name(value: Any) -> str:
-    """A name that goes into logs, labels and commands as it is."""
+    """A name that is safe in logs, labels and commands."""
     text = str(value)
     if not _NAME.fullmatch(text):
         raise ValueError("a name has letters, digits, '-', '_' and '.', begins with a letter or digit, 63 at most")
@@ -102,13 +102,13 @@ def prefix(value: Any) -> str:
 
 
 def _refuse_zone(text: str) -> None:
-    """What follows the % may be any text, and would go into ExaBGP's configuration and commands as it is."""
+    """Any text may follow the %, and it would reach ExaBGP's configuration and commands unchanged."""
     if "%" in text:
         raise ValueError("an address is written without its zone (%…)")
 
 
 def _not_routed(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    """Why no host can be reached under an address; empty where one can."""
+    """Why no host can have this address; empty if one can."""
     if ip.is_unspecified or (ip.version == 4 and int(ip) >> 24 == 0):
         return "unspecified"
     if ip.is_multicast:
@@ -220,7 +220,7 @@ def extended_community(value: Any) -> str:
 
 
 def _fits(text: str) -> bool:
-    """Whether the numbers fit into their octets: ExaBGP refuses what does not when the route is announced."""
+    """Whether the numbers fit into their octets. Otherwise ExaBGP refuses the route when it is announced."""
     kind, _, rest = text.partition(":")
     if not rest:
         return True

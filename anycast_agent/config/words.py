@@ -1,7 +1,7 @@
-"""The words of the tools that people come from, and what they are called here.
+"""The words of other tools, and their names here.
 
-A word is compared in lower case, without ``-``, ``_`` and spaces, so that ``peer-as``, ``peer_as`` and ``peerAS`` are
-one. What it stands for is a key, or one of several, by its name alone; or, where no key does the same, a sentence.
+Words are compared in lower case, without ``-``, ``_`` and spaces: ``peer-as``, ``peer_as`` and ``peerAS`` are one. Each
+stands for a key, for the first of several keys that fits its place, or, if no key does the same, for a sentence.
 """
 
 from __future__ import annotations

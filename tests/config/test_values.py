@@ -5,9 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from exabgp.configuration.static import parser as exabgp
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anycast_agent.config.schema import schema
-from anycast_agent.config.types import SPAN, duration, hold_time, host_pattern, listening, written_duration
+from anycast_agent.config.types import (
+    SPAN,
+    community,
+    duration,
+    extended_community,
+    hold_time,
+    host_pattern,
+    large_community,
+    listening,
+    written_duration,
+)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.5, 1.0, 1.5, 90.0, 120.0, 3600.0, 86400.0, 604800.0])
@@ -80,3 +93,68 @@ def test_names_that_it_may_not(text: str) -> None:
     """No port, no pattern but the one, and never all names there are."""
     with pytest.raises(ValueError, match=r"write a name without a port"):
         host_pattern(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("50ms", 0.05), ("1.5s", 1.5), ("2m", 120.0), ("1h", 3600.0), ("2d", 172800.0), (0, 0.0)]
+)
+def test_durations(text: Any, seconds: float) -> None:
+    """With a unit; 0 needs none."""
+    assert duration(text) == pytest.approx(seconds)
+
+
+@given(
+    st.sampled_from(
+        [
+            "",
+            "s",
+            "5 s",
+            "-1s",
+            "1d2h",
+            "1e3s",
+            "∞",
+            "5S",
+            "0x5",
+            ".5s",
+            "05s",
+            5,
+            0.5,
+            -1,
+            True,
+            False,
+            None,
+            [],
+            float("nan"),
+        ]
+    )
+)
+def test_no_durations(value: Any) -> None:
+    """What is not clearly a duration is none."""
+    with pytest.raises(ValueError, match="duration"):
+        duration(value)
+
+
+@pytest.mark.parametrize(
+    ("parse", "take", "texts"),
+    [
+        (community, exabgp._community, ["0:0", "65000:1", "65535:65535"]),
+        (large_community, exabgp._large_community, ["0:0:0", "65000:1:2", "4294967295:4294967295:4294967295"]),
+        (
+            extended_community,
+            exabgp._extended_community,
+            ["target:65000:1", "target:65000:4294967295", "target:4200000000:1", "target:192.0.2.1:5",
+             "origin:65000:1", "bandwidth:65000:1250000", "0x0002fde800000001"],
+        ),
+    ],
+)  # fmt: skip
+def test_exabgp_takes_the_communities_that_we_take(parse: Any, take: Any, texts: list[str]) -> None:
+    """What passes here is not refused by ExaBGP when the route is announced."""
+    for text in texts:
+        assert take(parse(text)) is not None
+
+
+@pytest.mark.parametrize("text", ["target:99999999:99999999", "target:999.1.1.1:1", "bandwidth:70000:1"])
+def test_extended_communities_that_exabgp_refuses(text: str) -> None:
+    """They are refused here, and not when the route is to be announced."""
+    with pytest.raises(ValueError, match="one at most is above 65535"):
+        extended_community(text)

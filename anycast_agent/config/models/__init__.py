@@ -17,11 +17,11 @@ __all__ = [
 
 
 class RootModel(Model):
-    """The whole of it, all files together."""
+    """The whole configuration, all files together."""
 
     node: NodeModel = Field(default_factory=NodeModel)
     agent: AgentModel = Field(default_factory=AgentModel)
     bgp: BgpModel
     services: dict[str, ServiceModel] = Field(
-        default_factory=dict, max_length=10_000, description="May be none yet: conf.d brings and takes them."
+        default_factory=dict, max_length=10_000, description="There may be none: files in conf.d come and go."
     )

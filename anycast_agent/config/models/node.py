@@ -16,14 +16,18 @@ class NodeModel(Model):
     """This machine."""
 
     name: str = Field(
-        default_factory=lambda: socket.gethostname().partition(".")[0], description="By default the host's."
+        default_factory=lambda: socket.gethostname().partition(".")[0],
+        description="The default is the name of the host.",
     )
-    site: str = Field("", description="The datacenter it stands in.")
-    interface: str = Field("lo", max_length=15, pattern=r"^[^\s/]+$", description="Where the anycast addresses go.")
+    site: str = Field("", description="The datacenter of the node.")
+    interface: str = Field(
+        "lo", max_length=15, pattern=r"^[^\s/]+$", description="The interface that the anycast addresses are added to."
+    )
     addresses: Literal["manage", "verify", "unmanaged"] = Field(
-        "manage", description="manage: the agent adds and removes them; verify: someone else does, the agent looks; "
-        "unmanaged: nobody looks."
-    )  # fmt: skip
+        "manage",
+        description="manage: the agent adds and removes the anycast addresses; verify: another program does, and the "
+        "agent checks that they are there; unmanaged: the agent does not look at them.",
+    )
     way_back: Literal["default", "any", "off"] = Field(
         "default",
         description="The return route that replies from an anycast address need: a usable one to what is outside, a "
@@ -46,9 +50,14 @@ class ApiModel(Model):
 
 
 class AgentModel(Model):
-    dead_man: Duration = Field(5.0, description="Without a beat of the agent for so long, the wills are carried out.")
-    adopt_for: Duration = Field(30.0, description="How long what an earlier run announced stays without a verdict.")
-    stop_within: Duration = Field(20.0, description="Bound on a clean stop.")
+    dead_man: Duration = Field(
+        5.0,
+        description="After so long without a heartbeat of the agent, the speaker follows the will of each service.",
+    )
+    adopt_for: Duration = Field(
+        30.0, description="How long a route of an earlier run stays announced while its checks have no verdict."
+    )
+    stop_within: Duration = Field(20.0, description="A clean stop takes at most so long.")
     exec_slots: int = Field(
         32,
         ge=0,
@@ -58,7 +67,7 @@ class AgentModel(Model):
     )
     api: ApiModel = Field(default_factory=ApiModel)
     control_socket: Path = Field(
-        Path("/run/anycast-agent/control.sock"), description="For the verbs that change something."
+        Path("/run/anycast-agent/control.sock"), description="The commands that change something use this socket."
     )
-    run_dir: Path = Field(Path("/run/anycast-agent"), description="Shared with the speaker.")
-    state_dir: Path = Field(Path("/var/lib/anycast-agent"), description="What outlives a reboot.")
+    run_dir: Path = Field(Path("/run/anycast-agent"), description="A folder that the agent and the speaker share.")
+    state_dir: Path = Field(Path("/var/lib/anycast-agent"), description="A folder whose content survives a reboot.")

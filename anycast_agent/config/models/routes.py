@@ -1,4 +1,4 @@
-"""What a route carries, as it is written."""
+"""The attributes of routes, as they are written."""
 
 from __future__ import annotations
 
@@ -11,32 +11,38 @@ LISTS_MOST = 64
 
 
 class AttributesModel(Model):
-    """What a route carries."""
+    """The attributes of a route."""
 
     med: int | None = Field(
-        None, ge=0, le=2**32 - 1, description="For the first hop only; different ones end multipath."
+        None,
+        ge=0,
+        le=2**32 - 1,
+        description="MED. It reaches the neighboring AS only, and different values end multipath there.",
     )
-    local_preference: int | None = Field(None, ge=0, le=2**32 - 1, description="For iBGP neighbors only.")
+    local_preference: int | None = Field(None, ge=0, le=2**32 - 1, description="LOCAL_PREF, for iBGP neighbors only.")
     prepend: int | None = Field(
-        None, ge=0, le=10, description="How many more times the local AS stands in the path, towards eBGP neighbors."
+        None, ge=0, le=10, description="How many times more the local AS is in the path towards eBGP neighbors."
     )
     communities: tuple[Community, ...] | None = Field(
-        None, max_length=LISTS_MOST, description="RFC 1997, as numbers: 65000:1."
+        None, max_length=LISTS_MOST, description="Communities (RFC 1997), as numbers: 65000:1."
     )
     large_communities: tuple[LargeCommunity, ...] | None = Field(
-        None, max_length=LISTS_MOST, description="RFC 8092: 65000:1:2."
+        None, max_length=LISTS_MOST, description="Large communities (RFC 8092): 65000:1:2."
     )
     extended_communities: tuple[ExtendedCommunity, ...] | None = Field(
-        None, max_length=LISTS_MOST, description="RFC 4360: target:65000:1, origin:65000:1, bandwidth:65000:1250000."
+        None,
+        max_length=LISTS_MOST,
+        description="Extended communities (RFC 4360): target:65000:1, origin:65000:1, bandwidth:65000:1250000.",
     )
     next_hop: NextHop = Field(
-        None, description="By default the session's own address; one for each family where several are given."
+        None, description="One next hop, or one for each family. The default is the session's own address."
     )
 
 
 class TiersModel(Model):
     degraded: AttributesModel | None = Field(
         None,
-        description="While a shared check fails; what is not given is as in attributes. By default prepend + 2; "
-        "towards an iBGP neighbor, which would take a prepend for a loop, a local preference 50 lower.",
+        description="The attributes while a shared check fails. A key that is not given is as in attributes. By "
+        "default prepend + 2 is added; an iBGP neighbor would take that for a loop and gets a local preference that "
+        "is 50 lower.",
     )

@@ -18,50 +18,57 @@ class AtLeast(Model):
 class HoldDownModel(Model):
     """How long a recovered service waits before it is announced again."""
 
-    initial: Duration = Field(2.0, description="After a single fall.")
-    maximum: Duration = Field(60.0, description="However often it fell.")
-    half_life: Duration = Field(120.0, description="After so long, half of the falls are forgotten.")
+    initial: Duration = Field(2.0, description="The wait after a single fall.")
+    maximum: Duration = Field(60.0, description="The longest wait, however often the service fell.")
+    half_life: Duration = Field(120.0, description="After so long, a fall counts half.")
 
 
 class CheckModel(Model):
-    """What every check has, beside the parameters of its type."""
+    """The keys of every check, beside the parameters of its type."""
 
     type: str
     interval: Duration = 1.0
     timeout: Duration | None = Field(
-        None, description="Over everything. By default 1s, or the interval if that is less."
+        None, description="For the whole probe. The default is 1s, or the interval if that is shorter."
     )
     fast_interval: Duration | None = Field(
         None,
-        description="While the verdict is about to change; how soon after a change at another of the service's prefixes"
-        " this one is asked, too. By default a tenth of the interval, at least 50ms.",
+        description="The interval while the verdict is about to change, and the delay before the service's other "
+        "prefixes are probed as well. The default is a tenth of the interval, at least 50ms.",
     )
-    rise: int = Field(3, ge=1, le=1000, description="Successes in a row until it is up.")
-    fall: int = Field(2, ge=1, le=1000, description="Failures in a row until it is down.")
-    jitter: float = Field(0.1, ge=0, le=0.5, description="The share of an interval by which a probe may come early.")
+    rise: int = Field(3, ge=1, le=1000, description="Successes in a row until the check is up.")
+    fall: int = Field(2, ge=1, le=1000, description="Failures in a row until the check is down.")
+    jitter: float = Field(0.1, ge=0, le=0.5, description="A probe may come early by this share of the interval.")
     doubt_window: Duration | None = Field(
-        None, description="How long doubtful outcomes must last to count. By default (fall - 1) intervals."
+        None, description="Doubtful outcomes count after so long. The default is (fall - 1) intervals."
     )
     fresh_for: Duration | None = Field(
-        None, description="After so long without a conclusive probe the verdict is stale. By default three rounds."
+        None, description="The verdict is stale after so long without a conclusive probe. The default is three rounds."
     )
     scope: Literal["local", "shared"] = Field(
         "local",
-        description="local: this replica, may withdraw; shared: what every site has in common, may only degrade.",
+        description="local: about this replica, may withdraw its routes; shared: about something that all sites share, "
+        "may only degrade them.",
     )
 
 
 class ServiceModel(Model):
-    """What users reach."""
+    """A service that users reach."""
 
     prefixes: tuple[PrefixText, ...] = Field(min_length=1, description="Host routes: IPv4 /32, IPv6 /128.")
-    checks: dict[str, dict[str, Any]] = Field(min_length=1, description="By name. One at least of scope local.")
-    require: Literal["all", "any"] | AtLeast = Field("all", description="How many of the local checks must be up.")
+    checks: dict[str, dict[str, Any]] = Field(
+        min_length=1, description="The checks by name. At least one has scope local."
+    )
+    require: Literal["all", "any"] | AtLeast = Field("all", description="The local checks that must be up.")
     attributes: AttributesModel = Field(default_factory=AttributesModel)
     tiers: TiersModel = Field(default_factory=TiersModel)
-    neighbors: tuple[str, ...] | None = Field(None, description="By default all.")
+    neighbors: tuple[str, ...] | None = Field(
+        None, description="The names of the neighbors that the routes go to. The default is all of them."
+    )
     enabled: bool = Field(True, description="false: announce nothing.")
-    observe_only: bool = Field(False, description="Check and decide, announce nothing.")
+    observe_only: bool = Field(False, description="Check and decide, but announce nothing.")
     hold_down: HoldDownModel = Field(default_factory=HoldDownModel)
-    linger: Duration = Field(1.0, description="How long an address stays after its withdrawal.")
-    will: Literal["withdraw", "keep"] = Field("withdraw", description="What becomes of a route if the agent dies.")
+    linger: Duration = Field(1.0, description="An address stays on the node for so long after its route was withdrawn.")
+    will: Literal["withdraw", "keep"] = Field(
+        "withdraw", description="What the speaker does with a route if the agent dies."
+    )

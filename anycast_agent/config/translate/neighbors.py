@@ -76,7 +76,7 @@ def _families(report: Report, where: Where, written: NeighborModel) -> tuple[cor
     if written.extended_next_hop and own is core.Family.IPV4:
         report.problem((*where, "extended_next_hop"), "RFC 8950 carries IPv4 over an IPv6 session; this one is IPv4")
     families = tuple(core.Family(f) for f in written.families) if written.families else (own,)
-    if written.families is None and written.extended_next_hop:
+    if written.families is None and written.extended_next_hop and own is core.Family.IPV6:
         families = (core.Family.IPV4, core.Family.IPV6)
     if written.extended_next_hop and core.Family.IPV4 not in families:
         report.problem((*where, "families"), "extended_next_hop is for IPv4 routes: ipv4 is not among the families")
