@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,9 @@ from tests.support.netns import needs_root
 REPO = Path(__file__).parents[2]
 CLAB = REPO / "containerlab"
 NAME = f"test-cli-{os.getpid()}"
+
+GOOD = ("passed", "overloaded")
+"""The verdicts of a drill with which nothing is wrong, on whatever machine."""
 
 TINY = """
 name: tiny
@@ -250,8 +254,30 @@ def test_what_was_seen_is_reported_also_where_the_lab_cannot_go_on(tiny: Path, t
     assert done.returncode == 1 and "sh /lab/boot: status 3" in done.stderr, done.stderr
     assert f"the drills that ended are in {report}/report.html" in done.stderr
     results = json.loads((report / "results.json").read_text())["results"]
-    assert [(r["drill"], r["passed"]) for r in results] == [("look", True), ("zap", False)]
+    assert [r["drill"] for r in results] == ["look", "zap"] and results[0]["verdict"] in GOOD
+    assert results[1]["verdict"] == "failed"
     assert not (ROOT / NAME).exists() and not (mounted() / f"{PREFIX}{NAME}").exists()
+
+
+@needs_root
+def test_a_run_is_kept_by_its_date_with_the_verdicts_for_a_pipeline(tiny: Path, tmp_path: Path) -> None:
+    """Twice: two dated folders, and a page over both; with who started it, what ran, and how busy the machine was."""
+    kept, junit = tmp_path / "kept", tmp_path / "new" / "junit.xml"
+    for _ in range(2):
+        done = typed(
+            "--topology", str(tiny), "drill", "look", "--keep", str(kept), "--junit", str(junit), "--slack", "3"
+        )
+        assert "look: " in done.stderr and "the machine was " in done.stderr, done.stderr
+    runs = sorted(path for path in kept.iterdir() if path.is_dir())
+    assert len(runs) == 2 and all((run / "report.html").exists() for run in runs)
+    assert all(run.name in (kept / "index.html").read_text() for run in runs)
+    data = json.loads((runs[1] / "results.json").read_text())
+    assert data["about"]["started by"].endswith(f" on {os.uname().nodename}") and "ExaBGP" in data["about"]
+    assert data["about"]["slack"].startswith("3: ")
+    (result,) = data["results"]
+    assert result["verdict"] in GOOD and result["slack"] == 3 and result["load"]["cores"] == os.cpu_count()
+    (case,) = ET.parse(junit).getroot().iter("testcase")
+    assert (case.get("name"), case.get("classname")) == ("look", "drills.one")
 
 
 @needs_root

@@ -13,6 +13,7 @@ import pytest
 
 from lab.drills.conduct import TRAFFIC, Conductor, Story, ago, noticed
 from lab.drills.drill import Drill
+from lab.drills.says import Says
 from lab.drills.scene import STREAMS, Scene
 from lab.net import topology
 from lab.net.lab import Lab
@@ -166,6 +167,66 @@ def test_traffic_that_is_gone_before_the_drill_ends_is_a_problem(lab: Lab) -> No
 
     story = asyncio.run(killed())
     assert story.problem == "a: the traffic ended before the drill, with status -9"
+
+
+# --- what is asked of nodes, and what is kept as evidence ---
+
+
+def drilled(lab: Lab, *steps: dict[str, object], **more: object) -> Story:
+    parts = {"title": "x", "before": "100ms", "after": "100ms", "patience": "1500ms", "steps": steps, **more}
+    drill = Drill.model_validate({"traffic": {"dns": 20, "http": 5, "timeout": "200ms"}, **parts})
+    return asyncio.run(Conductor(lab, SCENE, "x", drill, lambda *_: None).run())
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("script", "is_met"),
+    [
+        ("echo here", True),
+        ("echo elsewhere", False),
+        ("if [ -e /tmp/once ]; then echo gone; else touch /tmp/once; echo here; fi", False),
+        ("[ -e /tmp/later ] && echo here; sleep 0.3; touch /tmp/later", True),
+    ],
+    ids=["always", "never", "for a moment", "after a while"],
+)
+def test_what_a_node_has_to_say_it_goes_on_saying(lab: Lab, script: str, is_met: bool) -> None:
+    """What is so for a moment only is not as expected; each command is kept, with what it said."""
+    says = {"node": "a", "command": ["sh", "-c", script], "has": ["here"], "lacks": ["elsewhere"]}
+    story = drilled(lab, {"says": [says]})
+    assert [(one.text, one.met) for one in story.met] == [("nodes say what is expected within 1.5 s", is_met)]
+    asked = [ran for ran in story.commands if ran.command == ("sh", "-c", script)]
+    assert len(asked) >= 2 and all(ran.node == "a" and ran.at >= 0 for ran in asked)
+    assert all(ran.output.strip() in ("here", "gone", "elsewhere", "") for ran in asked)
+
+
+@needs_root
+def test_a_story_has_the_evidence_that_effects_are_judged_by(lab: Lab) -> None:
+    """Processes before the fault and at the end; packets of the link and of the client from the begin to the fault; the load."""
+    effects = [
+        {"replaced": {"nodes": ["a"], "process": "sleep"}},
+        {"carried": {"link": ["b", "a"], "client": "a", "share": [0, 1]}},
+    ]
+    act = {"run": {"nodes": ["a"], "command": ["sh", "-c", "pkill sleep; sleep 1000 >/dev/null 2>&1 &"]}}
+    story = drilled(lab, {"fault": act}, effect=effects)
+    before, after = story.running
+    assert before.pids and after.pids and not set(before.pids) & set(after.pids)
+    assert [(c.node, c.far) for c in story.counted] == [("a", "b")] * 4
+    counts = [c.packets for c in sorted(story.counted, key=lambda c: c.at)]
+    assert counts == sorted(counts)
+    assert story.load is not None and story.load.cores >= 1 and 0 <= story.load.busy <= 1
+    assert story.clients == ("a",) and all(story.begin <= r.sent <= story.end for r in story.requests)
+    assert any(ran.command[:2] == ("sh", "-c") and ran.status == 0 for ran in story.commands)
+
+
+@needs_root
+def test_a_lab_in_which_something_is_wrong_is_not_drilled(lab: Lab) -> None:
+    """Also where a router alone says so; its words are in the problem."""
+    says = {"node": "a", "command": ["echo", "192.0.2.53/32"], "has": ["echo", "192"], "lacks": ["192.0.2.53"]}
+    scene = SCENE.model_copy(update={"says": (Says.model_validate(says),)})
+    drill = Drill.model_validate({"title": "x", "patience": "300ms", "steps": [{"wait": "1s"}]})
+    story = asyncio.run(Conductor(lab, scene, "x", drill, lambda *_: None).run())
+    assert story.problem.startswith("before the drill, the lab is not steady: a: echo 192.0.2.53/32: says 'echo'")
+    assert "does not say '192.0.2.53': yes" in story.problem and story.requests == []
 
 
 # --- a node that is off ---

@@ -60,6 +60,8 @@ def test_an_exercise_works_as_it_is_written(name: str, up: None, tmp_path: Path)
         done = subprocess.run(
             ["bash", "-c", script], env=ENVIRONMENT, cwd=REPO, capture_output=True, text=True, timeout=90
         )
+        if "overloaded: " in done.stderr:
+            pytest.skip("the machine was too busy to judge times by")
         assert done.returncode == 0, done.stdout + done.stderr
 
 
