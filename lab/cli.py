@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (LabError, NodeError, LookupError, TimeoutError, OSError) as error:
         if isinstance(error, BrokenPipeError):
-            return 1  # who read our output has gone
+            return 1  # the reader of our output has gone
         print(f"anycast-lab: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -220,7 +220,7 @@ def _exec(args: argparse.Namespace) -> int:
 
 
 def _pass_on(number: int, nsenter: int) -> None:
-    """To the command itself: nsenter would end and leave it behind. A terminal's Ctrl-C reaches it without us."""
+    """Signal the command itself: nsenter would end and leave it behind. A terminal's Ctrl-C reaches it without us."""
     with suppress(FileNotFoundError, ProcessLookupError):  # it has ended by itself
         children = Path(f"/proc/{nsenter}/task/{nsenter}/children").read_text()
         for pid in children.split() or [str(nsenter)]:

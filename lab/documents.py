@@ -58,7 +58,7 @@ def parsed(text: str, name: str, model: type[D]) -> tuple[D, Places]:
 
 
 def place(places: Places, where: Where, file: str) -> tuple[str, int, int]:
-    """Where a value stands; where it is missing, what it is missing from."""
+    """The place of a value; for a missing one, the place of what it is missing from."""
     while where and where not in places:
         where = where[:-1]
     return places.get(where, (file, 1, 1))

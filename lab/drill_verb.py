@@ -55,7 +55,7 @@ def drill(args: argparse.Namespace) -> int:
                 if wanted:
                     _run_all(args, name, variant, wanted, scene, results, versions)
     except BaseException:
-        if results:  # a long run is not lost for what ended it
+        if results:  # the results of a long run are kept
             say(f"the drills that ended are in {_written(args, top, results, versions)}")
         raise
     return _report(args, top, results, versions)
@@ -103,7 +103,7 @@ def _run_all(
     results: list[Result],
     versions: dict[str, str],
 ) -> None:
-    """In the lab that is up, where one of this variant is; else in one of its own, which goes again."""
+    """Run drills in the lab of this variant that is up, or else in one of their own, which is taken down afterwards."""
     with _lab_for(args, name, variant) as lab_of:
         versions |= _versions(lab_of())
         last = list(wanted)[-1]
@@ -115,7 +115,7 @@ def _run_all(
             results.append(result)
             _say_result(result)
             if not result.passed and drill_name != last:
-                lab_of(fresh=True)  # what it left must not be the next one's fault
+                lab_of(fresh=True)  # the next drill starts in a clean lab
 
 
 @contextmanager
@@ -213,11 +213,11 @@ PROGRAMS = {
     "FRR": ("/usr/lib/frr/bgpd", "--version"), "BIRD": ("/usr/sbin/bird", "--version"),
     "unbound": ("/usr/sbin/unbound", "-V"), "nginx": ("/usr/sbin/nginx", "-v"),
 }  # fmt: skip
-"""How to ask for a version what the lab's nodes run, where they have it."""
+"""The commands that ask the nodes' programs for their versions."""
 
 
 def _versions(lab: Lab) -> dict[str, str]:
-    """As the first node of each group says that has the program."""
+    """The versions of the nodes' programs, asked of one node of each group."""
     found: dict[str, str] = {}
     firsts = {node.spec.group: node for node in reversed(lab.nodes.values()) if node.init}
     for name, command in PROGRAMS.items():

@@ -1,4 +1,4 @@
-"""What the verbs share: which lab is meant, what was typed with it, and how one is started."""
+"""Shared by the verbs: the lab that is meant, the options typed with it, and the start of a lab."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONVERGES_WITHIN = 30.0
 
 
 class UsageError(Exception):
-    """What was typed cannot be meant: what to type instead."""
+    """The typed words are wrong; the message says what to type instead."""
 
 
 def name_of(args: argparse.Namespace) -> str:

@@ -204,7 +204,7 @@ def bgp(node: str, variant: str) -> str:
 
 
 def address_family(node: str, version: int) -> list[str]:
-    """What a router announces and takes in one family."""
+    """The routes that a router announces and accepts in one family."""
     lines = [" !", f" address-family ipv{version} unicast"]
     if role(node) == "border":
         lines.append(f"  aggregate-address {ANYCAST4 if version == 4 else ANYCAST6}")

@@ -39,7 +39,7 @@ class Port:
 
 
 def links() -> list[tuple[Port, Port]]:
-    """As in the topology file. Between routers /31 and /127; on an edge's links there is room for BIRD's own session."""
+    """The links of the topology file: /31 and /127 between routers; an edge's links have room for BIRD's own session."""
     used: dict[str, int] = {}
     found = []
 

@@ -1,4 +1,4 @@
-"""What can be done to a lab: each verb of a drill, one function."""
+"""The verbs of a drill, one function each."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def start(lab: Lab, what: drill.Start) -> str:
 
 
 def _off(lab: Lab, name: str, process: str) -> Path:
-    """What holds back the start-up of an edge: while the file is there, it does not start that process."""
+    """A file that holds a process back: while it is there, the edge's start-up does not start that process."""
     folder = lab.nodes[name].path("/run/lab")
     if not folder.is_dir():
         raise LabError(f"{name} keeps no {process} running: only an edge does")

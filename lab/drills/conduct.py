@@ -32,12 +32,12 @@ FLOWS_WITHIN = 15.0
 """Clients that have not begun to ask by then never will. Seconds."""
 
 HOLDS = 0.5
-"""What has become as expected has to stay so for so long: what changes it may still be on its way. Seconds."""
+"""A state that was waited for has to stay for so long: a change may still be on its way. Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What became of one request. ``sent``: monotonic."""
+    """The outcome of one request. ``sent``: monotonic."""
 
     sent: float
     client: str
@@ -78,7 +78,7 @@ class Counted:
 
 @dataclass
 class Story:
-    """What happened, as it was observed; times are monotonic."""
+    """All that was observed during a drill; times are monotonic."""
 
     drill: str
     variant: str
@@ -104,7 +104,7 @@ class Story:
 
 
 Wrong = Callable[[], Awaitable[list[str]]]
-"""What is not as it should be, in words; asked again and again."""
+"""Returns what is not as it should be, in words; it is called again and again."""
 
 Teller = Callable[[float, str], None]
 """Told what happens, as it happens: (seconds since the drill's start, what)."""
@@ -218,7 +218,7 @@ class Conductor:
 
     async def _act(self, step: Step) -> None:
         act = step.fault or step.recover
-        assert act is not None  # noqa: S101 -- who calls has looked
+        assert act is not None  # noqa: S101 -- the caller has checked
         kind = "fault" if step.fault else "recovery"
         if kind == "fault" and not any(mark.kind == "fault" for mark in self.story.marks):
             self._look()
@@ -252,7 +252,7 @@ class Conductor:
                     count = links.packets(end, self._lab.nodes[end.node])
                     self.story.counted.append(Counted(time.monotonic(), end.node, far.node if far else "", count))
 
-    # --- what is expected to become so, and to stay so ---
+    # --- waiting for a state, and for it to hold ---
 
     async def _tables_now(self, expected: Expected) -> list[str]:
         return self._scene.differences(expected, self._tables.now())
@@ -275,7 +275,7 @@ class Conductor:
         return not wrong
 
     async def _hold(self, wrong_now: Wrong, patience: float) -> list[str]:
-        """What is still wrong after ``patience``; empty once nothing has been wrong for a while."""
+        """Return what is still wrong after ``patience``, or nothing once nothing has been wrong for a while."""
         deadline = time.monotonic() + patience
         since: float | None = None
         while True:
@@ -326,7 +326,7 @@ class Conductor:
         error = (await process.stderr.read(4096)).decode(errors="replace").strip()
         if error:
             self.story.problem = f"{client}: the traffic ended: {error.splitlines()[-1]}"
-        elif not self._ending:  # whoever asks nothing loses nothing: that must not look well
+        elif not self._ending:  # a client that asks nothing loses nothing: that must not look good
             self.story.problem = f"{client}: the traffic ended before the drill, with status {await process.wait()}"
 
     async def _end(self, traffic: list[asyncio.subprocess.Process], readers: list[asyncio.Task[None]]) -> None:
@@ -355,7 +355,7 @@ _NOTICED = re.compile(r"^\S+/(32|128): (?!announce)|: session (down|closed)|: do
 
 
 def noticed(lab: Lab, since: float) -> list[Seen]:
-    """What agents and routers wrote of something that went wrong. A node that is off has noticed nothing."""
+    """Lines of agents' and routers' logs about something that went wrong. A node that is off has no logs."""
     found: list[Seen] = []
     for node in lab.nodes.values():
         for log, pattern in (("/var/log/agent.log", _AGENT), ("/var/log/frr/frr.log", _FRR)):
@@ -367,7 +367,7 @@ def noticed(lab: Lab, since: float) -> list[Seen]:
 
 
 def _lines(node: Node, log: str, since: float) -> Iterator[tuple[float, str]]:
-    """From the last back to the first since then: what comes before an older line was written yesterday, not today."""
+    """Lines from the last back to the first since then. Logs have no date: the first older line ends the search."""
     if not node.init:
         return
     try:

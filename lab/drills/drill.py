@@ -54,13 +54,13 @@ class Selection(Document):
 
 class PowerOff(Selection):
     links: Literal["up", "down"] = "up"
-    """Up: a switch is between, and no neighbor's port sees anything."""
+    """``up``: the neighbors' ports see nothing, as behind a switch."""
 
 
 KEPT = {
     "agent": "anycast-agent", "speaker": "exabgp", "unbound": "unbound", "nginx": "nginx", "bird": "bird",
 }  # fmt: skip
-"""What an edge's start-up keeps running → what its process is called."""
+"""Programs that an edge's start-up keeps running → the names of their processes."""
 
 
 def _kept(name: str) -> str:
@@ -156,7 +156,7 @@ class Traffic(Document):
 
 class Objective(Document):
     restore: Bound
-    """What the service promises: so long after the fault, each flow loses nothing any more."""
+    """The service's promise: so long after the fault, each flow loses nothing any more."""
 
 
 class Drill(Document):
@@ -173,7 +173,7 @@ class Drill(Document):
     steps: tuple[Step, ...] = Field(min_length=1)
     effect: tuple[Effect, ...] = ()
     expect: tuple[Expect, ...] = ()
-    """Of the fault: from a fault until the next recovery, or the end."""
+    """Judged from a fault until the next recovery, or the end."""
     back: tuple[Back, ...] = ()
     objective: Objective | None = None
 
@@ -190,7 +190,7 @@ def load(path: Path, topology: Topology, scene: Scene) -> Drill:
 
 
 def act(text: str, topology: Topology) -> Act:
-    """One thing to do, as a step of a drill says it. Raises ConfigError."""
+    """Read one act, written as in a step of a drill. Raises ConfigError."""
     name = "ACT"
     found, places = documents.parsed(text, name, Act)
     problems = list(_unknown(found.what, topology))

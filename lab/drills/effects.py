@@ -1,4 +1,4 @@
-"""Whether the fault was one: what the victim carried before, and what became different by it."""
+"""The effects of a drill: the victim carried traffic before the fault, and the fault changed something."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _effect(effect: Effect, case: Case) -> Expectation:
 
 
 def _by_nodes(carried: Carried, case: Case) -> Expectation:
-    """Of each flow by itself: one family that goes elsewhere must not hide behind the other."""
+    """Judge each flow by itself: one family that goes elsewhere must not hide behind the other."""
     low, high = carried.share
     text = f"effect: {' and '.join(carried.by)} answered {low:.0%} to {high:.0%} of each flow before the fault"
     answers: dict[tuple[str, str], Counter[str]] = {}
@@ -42,7 +42,7 @@ def _by_nodes(carried: Carried, case: Case) -> Expectation:
 
 
 def _by_link(carried: Carried, case: Case) -> Expectation:
-    assert carried.link is not None  # noqa: S101 -- who calls has looked
+    assert carried.link is not None  # noqa: S101 -- the caller has checked
     low, high = carried.share
     name = "–".join(carried.link)
     text = f"effect: {name} carried {low:.0%} to {high:.0%} of the packets of {carried.client} before the fault"

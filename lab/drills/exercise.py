@@ -1,4 +1,4 @@
-"""What an exercise of containerlab/README.md ends in: a file that says how to see that it worked."""
+"""The check of an exercise of containerlab/README.md: a file that says how to see that the exercise worked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lab.net.topology import Topology
 class Exercise(Document):
     title: str = Field(max_length=100)
     within: Seconds = 15.0
-    """So long the tables may take to become so."""
+    """The tables may take so long to become as expected."""
     tables: Expected = Field(default_factory=dict)
     steady: bool = False
     """Every table is as it is while nothing is wrong."""

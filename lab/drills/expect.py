@@ -1,4 +1,4 @@
-"""What a drill asks: whether the fault was one, what it may cost, and what the way back may cost."""
+"""The questions of a drill: was the fault one, what may it cost, and what may the way back cost?"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _by_variant(value: Any) -> Any:
 
 
 Bound = Annotated[dict[str, Seconds], Field(min_length=1), BeforeValidator(_by_variant)]
-"""One duration, or one for each variant."""
+"""A duration for all variants, or one for each."""
 
 
 def bound(value: Bound, variant: str) -> float | None:
@@ -64,7 +64,7 @@ class Carried(Who):
 
 
 class Lost(Who):
-    """So many requests the fault has to cost, at the least."""
+    """The fault has to cost so many requests at the least."""
 
     at_least: int = Field(ge=1)
 
@@ -85,7 +85,7 @@ class Changed(Document):
 
 
 class Effect(OneOf):
-    """What shows that the fault was one. Exactly one key."""
+    """Evidence that the fault was one. Exactly one key."""
 
     carried: Carried | None = None
     lost: Lost | None = None
@@ -102,16 +102,16 @@ class Loss(Who):
     times: int = Field(1, ge=1)
     """A flow may have so many of them at the most."""
     total: Bound | None = None
-    """What a flow's times of loss may add up to; by default no more than one may last."""
+    """A flow's times of loss may add up to this; by default to no more than one may last."""
     share: float | None = Field(None, gt=0, le=1)
-    """So much of what was sent in such a time may be lost at the most."""
+    """The largest share of the requests in such a time that may be lost."""
 
 
 class AnsweredBy(Who):
     only: tuple[str, ...] = Field(min_length=1)
     """Each of these answers, and nobody else."""
     after: Seconds = 0.3
-    """From so long after the last fault, and after the tables are as expected of it, until something recovers."""
+    """Judged from so long after the last fault and after the expected tables, until something recovers."""
 
 
 class Withdrawn(Document):
@@ -196,7 +196,7 @@ def _prefixes(names: Iterable[str], scene: Scene) -> Iterator[str]:
 
 
 def variant_problems(limits: Bound, scene: Scene) -> Iterator[str]:
-    """Of a variant that nobody runs, a bound would hold for nobody."""
+    """A bound for a variant that does not exist would bound nothing."""
     for variant in limits:
         if variant and variant not in scene.variants:
             yield f"there is no variant {variant!r}{did_you_mean(variant, scene.variants)}"

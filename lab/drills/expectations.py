@@ -263,7 +263,7 @@ def answered_by(expect: AnsweredBy, story: Story) -> Expectation:
 
 
 def _objective(limits: Bound, case: Case) -> Iterator[Expectation]:
-    """By flow: from the fault that it began after to the end of its last loss."""
+    """Each flow is restored at the end of its last loss, counted from the fault before that loss."""
     limit = case.limit(limits)
     if limit is None:
         return
@@ -286,7 +286,7 @@ def _restored(window: Window, case: Case) -> float:
     return window.end + case.story.begin - (begin if fault is None else fault)
 
 
-# --- whom it concerns, in words ---
+# --- words ---
 
 
 def matches(who: Who, request: Request) -> bool:

@@ -1,4 +1,4 @@
-"""What people ask first: when a fault was noticed, when routes and tables moved, when nothing was lost any more."""
+"""The key figures: when a fault was detected, when routes and tables moved, when nothing was lost any more."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def detected_of(story: Story, family: str) -> float | None:
 
 
 def family_of(text: str) -> str:
-    """By the first address or session name in it; empty without one."""
+    """The family of the first address or session name in a text; empty without one."""
     found = [(match.start(), family) for family, p in (("IPv6", _IPV6), ("IPv4", _IPV4)) if (match := p.search(text))]
     return min(found)[1] if found else ""
 

@@ -1,4 +1,4 @@
-"""From what happened to what it means: streams, windows of loss, figures, and which expectations were met.
+"""The judge turns a story into a result: streams, windows of loss, figures, and expectations that were met or not.
 
 Every drill is asked five things. Did the clients ask all the while? Was all well before the fault? Was the fault one
 (its effect)? What did the fault cost? What did the way back cost? A drill that is not asked one of them could pass by

@@ -1,4 +1,4 @@
-"""How busy the machine was during a drill: whether what it measured is the lab, or a queue for the processor."""
+"""The machine's load during a drill: on an overloaded machine, measured times are those of the scheduler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.drills.result import Load
 
 EVERY = 0.02
-"""So often the machine is asked for a moment of its time. Seconds."""
+"""The sleep whose delay is measured. Seconds."""
 
 
 class Watch:

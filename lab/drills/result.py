@@ -1,4 +1,4 @@
-"""What a drill showed: the one shape that the judge fills, the report draws and the JSON holds.
+"""The result of a drill: the judge fills it, the report draws it, and the JSON holds it.
 
 Times are seconds from the drill's start; a figure that was not seen is None, never a guess.
 """
@@ -12,7 +12,7 @@ BUCKET = 0.05
 """Width of one bar of a series. Seconds."""
 
 OVERLOADED_P99, OVERLOADED_WORST = 0.1, 0.5
-"""From here on the runner itself was held up for too long. Seconds."""
+"""Beyond these the runner itself was held up for too long. Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class Window:
     """None: lost until the drill ended."""
     lost: int
     sent: int
-    """Of so many that were sent in it."""
+    """Requests that were sent in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What one client sent by one protocol and family, and what became of it."""
+    """The requests of one client by one protocol and family, and their outcomes."""
 
     client: str
     protocol: str
@@ -47,18 +47,18 @@ class Stream:
     """``IPv4`` or ``IPv6``."""
     sent: int
     answered: dict[str, int]
-    """By the node that answered."""
+    """Numbers of answers, by the node that answered."""
     lost: int
     windows: tuple[Window, ...]
     series: dict[str, list[int]]
-    """By node, and under ``lost``: how many of the requests sent in each bucket."""
+    """Numbers of requests sent in each bucket, by the node that answered, and under ``lost``."""
     latency_p50: float | None
     latency_p99: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What became of one family. Seconds from the fault."""
+    """The figures of one family. Seconds from the fault."""
 
     detected: float | None = None
     withdrawn_first: float | None = None
@@ -69,7 +69,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What people ask first. Seconds, from the fault; of several faults, from the first."""
+    """The key figures of a drill. Seconds from the first fault."""
 
     detected: float | None = None
     """The first agent or router said so."""
@@ -88,7 +88,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How busy the machine was during the drill."""
+    """The machine's load during the drill."""
 
     cores: int
     busy: float
@@ -142,7 +142,7 @@ class Result:
     problem: str = ""
     """Why it could not be run to its end; empty where it could."""
     noticed: str = ""
-    """What users noticed, in one sentence."""
+    """One sentence about what users noticed."""
     slack: float = 1.0
     """Bounds on tables were widened by so much."""
     load: Load | None = None

@@ -1,4 +1,4 @@
-"""What a command in a node has to say, and what it must not: how a router is asked about its BGP tables."""
+"""A command in a node, text that it has to print, and text that it must not: routers are asked about BGP this way."""
 
 from __future__ import annotations
 

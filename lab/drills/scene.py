@@ -1,4 +1,4 @@
-"""What the drills know of a topology beside its file: prefixes by name, who asks for what, and where tables point."""
+"""``lab.yaml``: names for prefixes, the clients and their targets, and the state of a lab in which nothing is wrong."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _address(text: str) -> str:
 
 
 Expected = dict[str, Annotated[dict[str, tuple[str, ...]], Field(min_length=1)]]
-"""By node and set of prefixes, the next nodes."""
+"""The next nodes, by node and set of prefixes."""
 
 
 class Scene(Document):
@@ -40,9 +40,9 @@ class Scene(Document):
     targets: dict[str, Annotated[str, AfterValidator(_address)]]
     steady: Expected
     says: tuple[Says, ...] = ()
-    """What routers say while nothing is wrong: of routes that are not selected, the kernels' tables say nothing."""
+    """Routers say this while nothing is wrong. Kernel tables do not show routes that BGP has not selected."""
     users: dict[str, str] = Field(default_factory=dict)
-    """What a report calls those who ask from a client."""
+    """The report's names for the users behind each client."""
 
     @cached_property
     def known(self) -> frozenset[str]:
@@ -52,7 +52,7 @@ class Scene(Document):
         return prefix in self.known
 
     def differences(self, expected: Expected, tables: Mapping[str, Table]) -> list[str]:
-        """What is not as expected, in words; empty where all is."""
+        """The differences from what is expected, in words."""
         found = []
         for node, sets in expected.items():
             table = tables.get(node, {})

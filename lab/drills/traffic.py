@@ -35,7 +35,7 @@ OUTSTANDING_MOST = 5000
 ANSWER_MOST = 65536
 
 HELD_UP = 0.1
-"""Whoever looks later than this after a request's time is over was held up: the answer may lie there. Seconds."""
+"""A client that looks later than this after a request's timeout was held up: the answer may lie there. Seconds."""
 
 _QUESTION = b"\x06whoami\x07example\x00" + struct.pack("!HH", 16, 1)  # TXT IN
 

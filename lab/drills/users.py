@@ -1,4 +1,4 @@
-"""What users noticed, in one sentence: the first line of a drill's report."""
+"""The first line of a drill's report: one sentence about what users noticed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ NEAR = 0.1
 """Times of loss of several flows of one client that are no further apart than this are one. Seconds."""
 
 ALL = 0.95
-"""From this share on, what is lost of what was asked is called all."""
+"""From this share of lost requests on, the sentence says that nobody was answered."""
 
 
 def noticed(story: Story, streams: Sequence[Stream]) -> str:
-    """By client: how long, how much, of what. Empty where nobody asked anything."""
+    """For each client: how long, how much, of what. Empty if nobody asked anything."""
     clients = dict.fromkeys(s.client for s in streams)
     return "; ".join(f"{story.users.get(c, c)}: {_of(story, [s for s in streams if s.client == c])}" for c in clients)
 
@@ -61,7 +61,7 @@ def _overlaps(begin: float, end: float | None, first: float, last: float) -> boo
 
 
 def _what(hit: Sequence[Stream], streams: Sequence[Stream]) -> str:
-    """Of which protocol and family, where not all were hit."""
+    """The protocol and the family, where not all were hit."""
     protocols, families = {s.protocol for s in hit}, {s.family for s in hit}
     words = [min(protocols).upper()] if len(protocols) == 1 < len({s.protocol for s in streams}) else []
     words += [f"over {min(families)}"] if len(families) == 1 < len({s.family for s in streams}) else []

@@ -1,4 +1,4 @@
-"""From requests to streams, and to the windows in which a stream lost: times without an answer."""
+"""Requests are sorted into streams, and a stream's losses into windows of loss."""
 
 from __future__ import annotations
 

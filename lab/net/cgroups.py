@@ -12,7 +12,7 @@ PREFIX = "anycast-lab-"
 
 
 def mounted() -> Path:
-    """Where cgroup2 is mounted, also beside version 1. Raises LookupError."""
+    """The mount point of cgroup2, also beside version 1. Raises LookupError."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         words = line.split()
         if words[2] == "cgroup2":
@@ -41,7 +41,7 @@ class Group:
         (self.path / "cgroup.procs").write_text(str(os.getpid()))
 
     def processes(self) -> list[int]:
-        """Of it and of all below it."""
+        """The processes in it and in all groups below it."""
         found = []
         for file in self.path.rglob("cgroup.procs"):
             with suppress(OSError):
@@ -65,7 +65,7 @@ class Group:
             _until(lambda: not self.processes(), patience, f"{self.path} still has processes")
 
     def remove(self) -> None:
-        """It and all below it; nothing may run in them."""
+        """Remove it and all groups below it; nothing may run in them."""
         for folder in sorted(self.path.rglob("*/"), reverse=True):
             _rmdir(folder)
         _rmdir(self.path)

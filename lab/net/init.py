@@ -91,7 +91,7 @@ def set_sysctls(values: dict[str, str]) -> None:
 
 
 def main() -> None:
-    # What a terminal sends to those who started us is not for the node.
+    # A terminal's signals are for the process that started us, not for the node.
     for ignored in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     orders = json.load(sys.stdin)
@@ -115,7 +115,7 @@ def main() -> None:
     print("ready", flush=True)
     for number, descriptor in ((0, null), (1, console), (2, console)):
         os.dup2(descriptor, number)
-    while True:  # reap what is left to us, until we are killed
+    while True:  # reap orphans until we are killed
         try:
             os.wait()
         except ChildProcessError:
@@ -130,7 +130,7 @@ def own(path: str, owner: str) -> None:
 
 
 def number(file: str, name: str) -> int | None:
-    """Of a user or a group: the third field, in both files."""
+    """The number of a user or a group: the third field, in both files."""
     for line in Path(file).read_text().splitlines() if Path(file).exists() else ():
         words = line.split(":")
         if words[0] == name:

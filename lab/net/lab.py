@@ -19,16 +19,16 @@ from lab.net.topology import Link, Topology
 ROOT = Path("/run/anycast-lab")
 
 HOST = {"ip": "iproute2", "nft": "nftables", "nsenter": "util-linux", "unshare": "util-linux"}
-"""What the runner itself needs: program → Debian's package."""
+"""The runner itself needs these: program → Debian's package."""
 
 NEEDED = HOST | {
     "/usr/lib/frr/frrinit.sh": "frr", "bird": "bird2", "unbound": "unbound", "nginx": "nginx-light",
 }  # fmt: skip
-"""With what the nodes run, where they have no root file system of their own."""
+"""The nodes run these too, where they have no root file system of their own."""
 
 
 class LabError(RuntimeError):
-    """What is wrong, and what to do."""
+    """The lab cannot go on; the message says why, and what to do."""
 
 
 def _quiet(_: str) -> None:
@@ -50,7 +50,7 @@ class Lab:
     # --- up and down ---
 
     def up(self, tell: Callable[[str], None] = _quiet) -> None:
-        """Start everything; whatever goes wrong, nothing is left of it."""
+        """Start everything. If that fails, nothing is left."""
         if self.folder.exists() or self.group.path.exists():
             raise LabError(
                 f"a lab named {self.name} is there already: anycast-lab --name {self.name} down, or give another --name"
@@ -95,7 +95,7 @@ class Lab:
     # --- power and links ---
 
     def power_off(self, names: Iterable[str], *, links_up: bool = True) -> None:
-        """As if the plug had been pulled. With ``links_up``, the neighbors' ports see nothing: a switch is between."""
+        """Pull the plug. With ``links_up``, the neighbors' ports see nothing, as behind a switch."""
         names = list(names)
         for name in names:
             ends = self._ends(name)
@@ -145,7 +145,7 @@ class Lab:
             raise LabError(str(error)) from None
         return self.nodes[name]
 
-    # --- what is known of it when another process asks ---
+    # --- the state file, for other processes ---
 
     def _save(self) -> None:
         state = {
@@ -201,7 +201,7 @@ def names() -> list[str]:
 
 
 def take_down(name: str) -> bool:
-    """What is left of a lab of that name, however it ended. Returns whether there was anything."""
+    """Remove what is left of a lab of that name, however it ended. Returns whether there was anything."""
     group, folder = Group.of_lab(name), ROOT / name
     there = group.path.is_dir() or folder.is_dir()
     group.kill()

@@ -13,8 +13,8 @@ from lab.net.node import Node, NodeError, in_network
 from lab.net.topology import End, Link
 
 INDEX_FIRST = 1000
-"""One end of each pair is numbered from here, so that the numbers of two ends never coincide: where they do, the kernel
-takes a lost carrier for one that is in no hurry, and tells the routing up to a second later."""
+"""One end of each pair is numbered from here, so that the numbers of two ends never coincide. If they did, the kernel
+would not treat a lost carrier as urgent, and would tell the routing up to a second later."""
 
 
 def plug_in(links: Iterable[Link], nodes: Mapping[str, Node]) -> None:
@@ -57,7 +57,7 @@ def move(interfaces: Iterable[str], network: str, to: int) -> None:
 
 
 def cut(link: Link, nodes: Mapping[str, Node]) -> None:
-    """One end down: the other loses its carrier."""
+    """Set one end down; the other loses its carrier."""
     set_up(nodes[link.a.node], [link.a.interface], up=False)
 
 
@@ -71,7 +71,7 @@ def lose(end: End, node: Node, percent: int, family: str = "") -> None:
 
 
 def silence(node: Node, ends: Iterable[End]) -> None:
-    """From one moment on, nothing comes in, and nothing goes out: the kernel closes the connections of whom it kills;
+    """Drop everything in and out from one moment on. The kernel closes the connections of a process that it kills, but
     a machine without power sends no FIN."""
     deaf = "".join(_losing(end, 100) for end in ends)
     dumb = "table inet lab_silence {\n chain out {\n  type filter hook output priority raw;\n  drop\n }\n}\n"
@@ -90,7 +90,7 @@ def _losing(end: End, percent: int, family: str = "") -> str:
 
 
 def packets(end: End, node: Node) -> int:
-    """How many have crossed an end of a link, in both directions, since it was made."""
+    """Packets that have crossed an end of a link, in both directions, since it was made."""
     for line in Path(node.network).parents[1].joinpath("net/dev").read_text().splitlines():
         name, _, numbers = line.partition(":")
         if name.strip() == end.interface:

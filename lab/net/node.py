@@ -29,20 +29,20 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
 
 IMAGES = {"frrouting/frr": ["/usr/lib/frr/frrinit.sh", "start"]}
-"""What an image would start by itself, where the file gives no ``cmd``: by a part of the image's name."""
+"""The start command of an image, by a part of its name: used where the file gives no ``cmd``."""
 
 FOLDERS = [("/var/log/frr", "frr"), ("/run/frr", "frr"), ("/var/run/frr", "frr")]
-"""What the packages' own start-up makes, on file systems that are empty at boot: (path, owner)."""
+"""Folders that the packages' own start-up makes, on file systems that are empty at boot: (path, owner)."""
 
 READY_WITHIN = 20.0
 """A node that has not made its root file system by then never will. Seconds."""
 
 
 RAN_MOST = 200
-"""So many commands are remembered, of each node: evidence of a drill. The oldest go first."""
+"""A node remembers so many commands as evidence of a drill; the oldest go first."""
 
 OUTPUT_MOST = 65536
-"""So much of what a command said is remembered. Characters."""
+"""The bound on a command's remembered output. Characters."""
 
 
 class NodeError(RuntimeError):
@@ -97,7 +97,7 @@ class Node:
     def start(self) -> None:
         """Begin to start; ``ready`` waits."""
         self._group.make()
-        self._group.freeze(False)  # its power may have been cut while it was frozen: whoever joins it would be, too
+        self._group.freeze(False)  # its power may have been cut while it was frozen
         self._folder.mkdir(parents=True, exist_ok=True)
         command = shlex.split(self.spec.cmd) or _of_image(self.spec.image)
         self._process = subprocess.Popen(
@@ -192,7 +192,7 @@ class Node:
     def _enter(self, spaces: Sequence[str], words: Sequence[str]) -> list[str]:
         if not self.init:
             raise NodeError(f"{self.name} is off")
-        if self._group.frozen:  # what joins its control group would stand still with it, and so would we
+        if self._group.frozen:  # a process that joins its control group would freeze, and we would wait for it
             raise NodeError(f"{self.name} is frozen")
         return ["nsenter", "--target", str(self.init), *spaces, "--", *words]
 
@@ -205,7 +205,7 @@ class Node:
         return subprocess.Popen(self.command(words), env=environment, preexec_fn=self._group.join, **options)
 
     def run(self, words: Sequence[str], timeout: float = 20.0, check: bool = True) -> str:
-        """What a command inside says. Raises NodeError, with what it said, where it fails and ``check``."""
+        """Run a command in the node, return its output. With ``check``, a failure raises NodeError with the output."""
         begun = time.monotonic()
         process = self.popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -214,7 +214,7 @@ class Node:
         try:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # nsenter, and what it forked into the node
+            os.killpg(process.pid, signal.SIGKILL)  # nsenter and its child in the node
             process.communicate()
             self.ran.append(Ran(begun, self.name, tuple(words), None, ""))
             raise NodeError(f"{self.name}: {shlex.join(words)}: no end after {timeout:g} s") from None
@@ -277,7 +277,7 @@ def _of_image(image: str) -> list[str]:
 
 
 def _names(pid: int) -> set[str]:
-    """What a process is called: its program, and for an interpreter what it runs."""
+    """A process's names: its program, and the script or module that an interpreter runs."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         return {Path(f"/proc/{pid}/comm").read_text().strip(), *(Path(word).name for word in words[:3] if word)}
@@ -298,5 +298,5 @@ def _stream(stream: IO[str] | None) -> IO[str]:
 
 
 def variables(variant: str | None) -> Mapping[str, str]:
-    """What fills the topology file's ``${…}``."""
+    """The values for the topology file's ``${…}``."""
     return {**os.environ, **({"ANYCAST_LAB_VARIANT": variant} if variant else {})}

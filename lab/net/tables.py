@@ -22,12 +22,12 @@ Hops = tuple[str, ...]
 """The nodes that a route leads to, sorted; ``here`` for one that ends at this node."""
 
 Table = Mapping[str, Hops]
-"""By prefix; ``default`` and ``default6`` for the routes of length 0."""
+"""The next hops of each prefix; ``default`` and ``default6`` are the routes of length 0."""
 
 RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
 RTN_UNICAST, RTN_LOCAL, RTN_BLACKHOLE = 1, 2, 6
 CONSIDERED = {(RT_TABLE_MAIN, RTN_UNICAST), (RT_TABLE_MAIN, RTN_BLACKHOLE), (RT_TABLE_LOCAL, RTN_LOCAL)}
-"""What a packet is forwarded by, or where it ends: table and type of a route."""
+"""The kernel forwards by these routes, or delivers by them: table and type."""
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
 SETTLE = 0.002
@@ -36,7 +36,7 @@ SETTLE = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of a prefix at a node. ``at``: monotonic."""
+    """A node's next hops of a prefix changed. ``at``: monotonic."""
 
     at: float
     node: str
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass
 class _Eye:
-    """What looks into one node's network namespace."""
+    """Sockets in one node's network namespace, and its table as it was last read."""
 
     node: str
     monitor: socket.socket
@@ -74,7 +74,7 @@ class Tables:
             asyncio.get_running_loop().add_reader(monitor.fileno(), self._heard, eye)
 
     def close(self, name: str | None = None) -> None:
-        """Of one node, or of all."""
+        """Stop watching one node, or all."""
         for eye in [self._eyes.pop(name)] if name in self._eyes else list(self._eyes.values()) if name is None else []:
             asyncio.get_running_loop().remove_reader(eye.monitor.fileno())
             eye.monitor.close()
@@ -96,7 +96,7 @@ class Tables:
         except BlockingIOError:
             pass
         except OSError:
-            pass  # an overrun: what it adds up to is read below
+            pass  # an overrun: the whole table is read below
         if not eye.dirty:
             eye.dirty = at
             asyncio.get_running_loop().call_later(SETTLE, self._settled, eye)

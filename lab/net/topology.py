@@ -108,7 +108,7 @@ class Topology:
     _far: Mapping[End, End] = field(repr=False, compare=False, default_factory=dict)
 
     def far_end(self, node: str, interface: str) -> End | None:
-        """What is at the other end of a node's interface; None for one that is not a link's."""
+        """The other end of a node's interface; None for an interface that is not a link's."""
         return self._far.get(End(node, interface))
 
     def between(self, one: str, other: str) -> list[Link]:

@@ -106,7 +106,7 @@ def _legend(order: Sequence[tuple[str, str]]) -> str:
 
 
 def events(result: Result) -> str:
-    """What happened, in order; of very much, the first of each kind and the earliest."""
+    """The events in order; of very many, the first of each kind and the earliest."""
     shown, more = moments(result.marks, _MOST_EVENTS)
     if not shown:
         return ""

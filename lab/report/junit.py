@@ -1,4 +1,4 @@
-"""What drills showed, as JUnit's XML: for a pipeline that shows tests."""
+"""The drills' verdicts as JUnit's XML, for a pipeline that shows tests."""
 
 from __future__ import annotations
 

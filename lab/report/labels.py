@@ -1,4 +1,4 @@
-"""Where the words at the marks of a chart stand, so that none covers another or is crossed by a line."""
+"""The places of the words at a chart's marks: none covers another or is crossed by a line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LETTER, _GAP = 6.9, 5.0
 class Label:
     text: str
     share: float
-    """Where its line stands: 0 at the left, 1 at the right."""
+    """The place of its line: 0 at the left, 1 at the right."""
     lane: int
     """0 is the top; the line goes down from it."""
     left: bool
-    """Whether the words stand left of the line."""
+    """The words stand left of the line."""
 
     @property
     def extent(self) -> tuple[float, float]:
@@ -28,7 +28,7 @@ class Label:
 
 
 def place(wanted: Sequence[tuple[float, str]]) -> list[Label | None]:
-    """For each mark, from left to right, its label; None where there is no room, or the same was said just before."""
+    """A label for each mark, from left to right; None without room, or where the same was said just before."""
     placed: list[Label] = []
     found: list[Label | None] = []
     for share, text in wanted:

@@ -1,4 +1,4 @@
-"""Where the nodes of a topology stand in its picture: rows by level, columns by site. Pure geometry, in pixels."""
+"""The places of a topology's nodes in its picture: rows by level, columns by site. Pure geometry, in pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.net.topology import Topology
 
 ROW_GAP, BOX_GAP, SITE_GAP = 66.0, 28.0, 56.0
 SIDE, HEAD, FOOT = 40.0, 46.0, 24.0
-"""What a site's region adds around its boxes. The head holds its name and, below it, the names of interfaces."""
+"""A site's region is so much larger than its boxes. The head holds its name and, below it, the names of interfaces."""
 WIDEST = 8
 """Boxes beside each other: more would not be readable at the width of a page."""
 
@@ -85,7 +85,7 @@ class _Arranging:
         return self._measured()
 
     def _rows(self) -> dict[str, int]:
-        """By label; a node without one stands a row below a neighbor that has a place."""
+        """Rows by label; a node without a label stands a row below a neighbor that has a place."""
         level: dict[str, float] = {}
         for name, node in self._topology.nodes.items():
             try:

@@ -1,4 +1,4 @@
-"""How the lab writes text and figures into its pictures and its report."""
+"""Text and figures, as the lab's pictures and report write them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from html import escape
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What no XML document may hold, not even escaped."""
+"""Characters that no XML document may hold, not even escaped."""
 
 
 def text(value: object) -> str:
-    """For an element or a quoted attribute, whatever it holds."""
+    """Escaped, for an element or a quoted attribute."""
     return escape(printable(value))
 
 
@@ -24,7 +24,7 @@ def shortened(value: str, most: int) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """As people say it: 0.4 ms, 67 ms, 1.84 s, 120 s; a dash for what was not seen."""
+    """A duration in the unit that people use: 0.4 ms, 67 ms, 1.84 s, 120 s; a dash for what was not seen."""
     if value is None:
         return "–"
     ms = value * 1000

@@ -1,4 +1,4 @@
-"""What drills showed, as one file that needs nothing else: to be read, sent on and printed."""
+"""The report of drills: one file that needs nothing else, to be read, sent on and printed."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _right(number: bool) -> str:
 
 
 SHORT = ("Drill", "Passed", "Lost", "Longest")
-"""What a phone shows of the summary; the drills' sections say the rest."""
+"""The summary's columns on a phone; the drills' sections say the rest."""
 
 
 def _summary(results: Sequence[Result]) -> str:
@@ -193,7 +193,7 @@ def times_of(family: Family) -> tuple[float | None, ...]:
 
 
 def _evidence(result: Result) -> str:
-    """What the figures are worth, and where the rest lies."""
+    """The machine's load, the slack, and the place of the raw evidence."""
     parts = []
     if result.load is not None:
         load = result.load

@@ -1,9 +1,9 @@
-"""How the report looks: the agent's own page's taste, and one palette for every chart in it."""
+"""The report's style sheet: the look of the agent's own page, and one palette for every chart."""
 
 from __future__ import annotations
 
 NODES = 8
-"""So many nodes have a color of their own."""
+"""The number of nodes with a color of their own."""
 
 _LIGHT = ("#2f6fb5", "#a3c8e8", "#b9770e", "#f2cd77", "#1c7a6c", "#93d3c4", "#77509f", "#cdb5e3")
 _DARK = ("#3d7fc9", "#a9cdec", "#c48318", "#f0cf86", "#26907f", "#9ad8ca", "#8a62b4", "#d2bdea")

@@ -11,7 +11,7 @@ from lab.report.markup import seconds, text
 from lab.report.style import STYLE
 
 MOST = 30
-"""So many runs have a column: the last ones."""
+"""The number of columns; older runs have none."""
 
 _SIGNS = {"passed": ("ok", "✓"), "overloaded": ("warn", "◐"), "failed": ("bad", "✕"), "not run": ("bad", "✕ not run")}
 
@@ -20,7 +20,7 @@ _SIGNS = {"passed": ("ok", "✓"), "overloaded": ("warn", "◐"), "failed": ("ba
 class Run:
     name: str
     drills: Mapping[tuple[str, str], tuple[str, float | None]]
-    """By drill and variant: the verdict, and the longest loss."""
+    """The verdict and the longest loss, by drill and variant."""
 
 
 def write(folder: Path) -> Path:

@@ -12,7 +12,7 @@ _FINEST = 240
 """Bars in a chart of a whole drill: more would be thinner than three pixels."""
 _BEFORE, _AFTER = 0.2, 1.0
 _LONGEST = 6.0
-"""What takes longer is seen well enough in the chart of the whole drill. Seconds."""
+"""A longer stretch is seen well enough in the chart of the whole drill. Seconds."""
 DONE = ("fault", "recovery")
 """Kinds of marks that say what was done; the others say what came of it."""
 
@@ -23,7 +23,7 @@ class View:
     begin: float
     end: float
     zero: float | None = None
-    """What the axis counts from, where that is not the drill's start."""
+    """The axis counts from here, where that is not the drill's start."""
 
     @property
     def span(self) -> float:

@@ -1,4 +1,4 @@
-"""How the links of a picture run: where they leave a box, how they bend around others, where their names fit."""
+"""The course of a picture's links: where they leave a box, how they bend around others, where their names fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Point = tuple[float, float]
 _BENDS = (0.0, *(sign * step for step in (45.0, 90.0, 150.0, 220.0, 300.0) for sign in (1, -1)))
 _LETTER, _LETTER_HEIGHT = 6.4, 12.0
 _OUT = 14.0
-"""How far from its box an interface's name stands."""
+"""The distance of an interface's name from its box."""
 _MOST = 24
 """Beyond so many nodes, the names of interfaces are clutter; a link's tooltip still says them."""
 
@@ -67,7 +67,7 @@ def names(drawn: list[Wire], boxes: Mapping[str, Rect]) -> list[Name]:
 
 
 def _ports(topology: Topology, boxes: Mapping[str, Rect]) -> dict[tuple[int, int], tuple[Point, str]]:
-    """Where each end (link's number, 0 or 1) meets its box: spread over a side, in the order of where they lead."""
+    """The point where each end (link's number, 0 or 1) meets its box: spread over a side, ordered by the far ends."""
     sides: dict[tuple[str, str], list[tuple[float, int, int]]] = defaultdict(list)
     for number, link in enumerate(topology.links):
         for which, (own, far) in enumerate((link.ends, link.ends[::-1])):
