@@ -213,7 +213,7 @@ async def reload_broken(stage: Stage, n: int) -> None:
 
 async def agent_killed(stage: Stage, n: int) -> None:
     """kill -9, and started again a while later."""
-    if _alive(stage):
+    if alive(stage):
         _absent(stage)
         stage.agent.kill()
     await _later(stage, n)
@@ -233,7 +233,7 @@ async def agent_replaced(stage: Stage, n: int) -> None:
 
 async def agent_upgraded(stage: Stage, n: int) -> None:
     """The verb ``handover``, with more time than ``dead_man``; the next one comes within it."""
-    if not _alive(stage):
+    if not alive(stage):
         return
     stage.truth.asked_to_end = True
     with contextlib.suppress(OSError, ValueError, TimeoutError):
@@ -245,7 +245,7 @@ async def agent_upgraded(stage: Stage, n: int) -> None:
 
 
 async def agent_suspended(stage: Stage, n: int) -> None:
-    if not _alive(stage):
+    if not alive(stage):
         return
     assert stage.agent.process is not None
     pid = stage.agent.process.pid
@@ -258,7 +258,7 @@ async def agent_suspended(stage: Stage, n: int) -> None:
     stage.touched()
 
 
-def _alive(stage: Stage) -> bool:
+def alive(stage: Stage) -> bool:
     return stage.agent.process is not None and stage.agent.process.poll() is None
 
 
@@ -268,7 +268,7 @@ def _absent(stage: Stage) -> None:
 
 
 async def _ended_by(stage: Stage, number: signal.Signals) -> None:
-    if not _alive(stage):
+    if not alive(stage):
         return
     _absent(stage)
     stage.agent.kill(number)
@@ -280,7 +280,7 @@ async def _ended_by(stage: Stage, number: signal.Signals) -> None:
 
 async def _later(stage: Stage, n: int) -> None:
     await asyncio.sleep(WAITS[n % len(WAITS)])
-    if not _alive(stage):
+    if not alive(stage):
         stage.start()
 
 
@@ -429,5 +429,5 @@ async def lift(stage: Stage) -> None:
     await loopback_up(stage, 0)
     for n in range(len(SERVICES)):
         await _becomes("well")(stage, n)
-    if not _alive(stage):
+    if not alive(stage):
         stage.start()

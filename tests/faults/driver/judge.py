@@ -39,6 +39,8 @@ class Judge:
     stage: Stage
     tally: Counter[str]
     failure: str = ""
+    found: list[str] = field(default_factory=list)
+    """What did not agree, when it was last looked at."""
     _looked_at: float = field(default_factory=time.monotonic)
 
     # --- during a story ---
@@ -110,15 +112,15 @@ class Judge:
     async def agrees(self, within: float, *, well: bool) -> float:
         """Wait until all surfaces agree with the world, and go on to; returns how long that took. AssertionError past
         the bound."""
-        began, since, differences = time.monotonic(), None, ["not looked yet"]
+        began, since = time.monotonic(), None
         while time.monotonic() < began + within:
             assert not self.failure, self.failure
-            differences = await self.differences(well=well)
-            since = None if differences else since or time.monotonic()
+            self.found = await self.differences(well=well)
+            since = None if self.found else since or time.monotonic()
             if since is not None and time.monotonic() >= since + AGREES_FOR:
                 return since - began
             await asyncio.sleep(0.1)
-        raise AssertionError(f"after {within:g} s: " + "; ".join(differences))
+        raise AssertionError(f"after {within:g} s: " + "; ".join(self.found))
 
     async def differences(self, *, well: bool) -> list[str]:
         """``well``: no fault is left, and nothing may be missing."""
