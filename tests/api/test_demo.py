@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.agent import exabgp_of
+from tests.support.until import wait_until
 
 WITHIN = 30.0
 
@@ -25,13 +25,6 @@ def folder() -> Iterator[Path]:
     """A short name: a Unix socket's path has no room for pytest's."""
     with tempfile.TemporaryDirectory(prefix="d-") as made:
         yield Path(made)
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + WITHIN
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
 
 
 def of_the_demo(folder: Path) -> list[str]:
@@ -75,15 +68,15 @@ def test_whatever_ends_the_demo_nothing_of_it_is_left(folder: Path, number: sign
     """Ctrl-C, a terminal that closes, and a kill that cannot be heard of: no process and no file stays."""
     with started(folder, isolated=isolated) as demo:
         try:
-            until(lambda: any("speaker.pipe" in words for words in of_the_demo(folder)), "ExaBGP did not start")
+            wait_until(lambda: any("speaker.pipe" in words for words in of_the_demo(folder)), "ExaBGP did not start")
         finally:
             demo.send_signal(number)
         code = demo.wait(WITHIN)
     # On a busy machine its two seconds may be over; on loopback it has ten, as nothing takes along what it leaves.
     ends = {0, 128 + signal.SIGKILL} if isolated else {0}
     assert code in ({-signal.SIGKILL} if number == signal.SIGKILL else ends)
-    until(lambda: not of_the_demo(folder), f"still there: {of_the_demo(folder)}")
-    until(lambda: not list(folder.glob("anycast-demo-*")), "the folder is still there")
+    wait_until(lambda: not of_the_demo(folder), f"still there: {of_the_demo(folder)}")
+    wait_until(lambda: not list(folder.glob("anycast-demo-*")), "the folder is still there")
 
 
 def test_a_frozen_exabgp_does_not_outlive_the_demo(folder: Path) -> None:
@@ -103,7 +96,7 @@ def test_ctrl_c_is_good_at_any_time(folder: Path, when: str | None) -> None:
     """At once, and when its folder, its agent, its ExaBGP, the pipe are just there: no complaint, and nothing left."""
     with started(folder, isolated=True) as demo:
         if when is not None:
-            until(lambda: any(when in words for words in of_the_demo(folder)), f"no {when}")
+            wait_until(lambda: any(when in words for words in of_the_demo(folder)), f"no {when}")
         demo.send_signal(signal.SIGINT)
         assert demo.stdout is not None
         told_after = demo.stdout.read()
@@ -113,8 +106,8 @@ def test_ctrl_c_is_good_at_any_time(folder: Path, when: str | None) -> None:
     else:
         assert not re.search("Errno|Traceback", told_after), told_after
         assert demo.returncode in (0, 128 + signal.SIGKILL)
-    until(lambda: not of_the_demo(folder), "a process is still there")
-    until(lambda: not list(folder.glob("anycast-demo-*")), "the folder is still there")
+    wait_until(lambda: not of_the_demo(folder), "a process is still there")
+    wait_until(lambda: not list(folder.glob("anycast-demo-*")), "the folder is still there")
 
 
 def test_without_namespaces_the_demo_runs_on_loopback_and_says_why(folder: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.agent import V4, V6, Agent, Scene, configuration, play, reason_in
 from tests.support.netns import needs_root
+from tests.support.until import until
 
 pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
 
@@ -26,9 +27,7 @@ def kept(s: Scene) -> Path:
 
 async def until_kept(s: Scene) -> None:
     await s.announced()
-    async with asyncio.timeout(20):
-        while not kept(s).exists():  # a file tells nobody
-            await asyncio.sleep(0.02)
+    await until(kept(s).exists)
 
 
 async def metric(name: str) -> float:

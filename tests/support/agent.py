@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from anycast_agent import holding
 from tests.support.bgp import BgpPeer
 from tests.support.netns import namespaces, run_inside
+from tests.support.until import until
 
 V4, V6 = "192.0.2.80/32", "2001:db8:80::80/128"
 HTTP_PORT = 8080
@@ -217,14 +217,17 @@ class Agent:
 
     async def until(self, condition: Callable[[dict[str, Any]], bool], deadline: float = 20.0) -> dict[str, Any]:
         """Ask for the status until the condition holds."""
-        end, status = time.monotonic() + deadline, {}
-        while time.monotonic() < end:
+        last: dict[str, Any] = {}
+
+        async def asked() -> dict[str, Any]:
+            nonlocal last
             with contextlib.suppress(OSError, ValueError):
-                status = await self.status()
-                if condition(status):
-                    return status
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"not within {deadline} s: {json.dumps(status, indent=1)[:4000]}\n{self.log()[-3000:]}")
+                last = await self.status()
+                if condition(last):
+                    return last
+            return {}
+
+        return await until(asked, lambda: f"{json.dumps(last, indent=1)[:4000]}\n{self.log()[-3000:]}", deadline)
 
     async def close(self) -> None:
         """End it, and the ExaBGP that it started."""

@@ -6,7 +6,6 @@ Small on purpose: it knows the attributes that the agent uses, and shows the oth
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import socket
 import struct
@@ -15,6 +14,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
+
+from tests.support.until import until
 
 MARKER = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
@@ -151,13 +152,8 @@ class BgpPeer:
 
     async def until(self, condition: Callable[[BgpPeer], bool], deadline: float = 10.0) -> float:
         """Wait until the condition holds; returns the instant (time.monotonic). AssertionError past the deadline."""
-        end = time.monotonic() + deadline
-        while not condition(self):
-            left = end - time.monotonic()
-            assert left > 0, f"not within {deadline} s; table {self.table}, established {self.established}"
-            self._changed.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), min(left, 0.1))
+        shown = lambda: f"table {self.table}, established {self.established}"  # noqa: E731
+        await until(lambda: condition(self), shown, deadline, self._changed)
         return time.monotonic()
 
     async def has(self, *prefixes: str, deadline: float = 10.0) -> float:

@@ -8,8 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +19,13 @@ from anycast_agent.checks.exec import ExecParams, ExecProber
 from anycast_agent.core.model import Outcome
 from tests.support.agent import is_alive
 from tests.support.probes import descriptors, prober
+from tests.support.until import until
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def shell(script: str, **params: Any) -> ExecParams:
     return ExecParams(command=("/bin/sh", "-c", script), **params)
-
-
-async def until(condition: Callable[[], bool], what: str, deadline: float = 10.0) -> None:
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, what
-        await asyncio.sleep(0.01)
 
 
 def named_in(path: Path) -> list[int]:

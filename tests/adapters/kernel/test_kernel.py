@@ -19,6 +19,7 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressMode, AddressState, Config, ReturnRoute, Service, WayBackRule
 from anycast_agent.kernel import Kernel
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
+from tests.support.until import until
 
 pytestmark = [needs_root, pytest.mark.root]
 V4, V6 = "192.0.2.53", "2001:db8:53::53"
@@ -51,9 +52,7 @@ class Watcher:
         await self.kernel.close()
 
     async def until(self, condition: Callable[[], bool], deadline: float = 10.0) -> None:
-        async with asyncio.timeout(deadline):
-            while not condition():
-                await asyncio.sleep(0.002)
+        await until(condition, lambda: self.posted[-5:], deadline)
 
     async def ask(self, action: Any) -> Any:
         self.kernel.execute(action)

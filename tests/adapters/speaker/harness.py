@@ -15,6 +15,7 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.model import Attributes, Config, Neighbor, RouteKey, Service, Tier, Will
 from anycast_agent.speaker.client import SpeakerClient
 from tests.support.bgp import BgpPeer
+from tests.support.until import until
 
 V4 = tuple(f"192.0.2.{n}/32" for n in range(1, 201))
 V6 = tuple(f"2001:db8:53::{n:x}/128" for n in range(1, 101))
@@ -110,11 +111,7 @@ class Agent:
         assert ended.error is None, ended.error
 
     async def until(self, condition: Callable[[], bool], deadline: float = 15.0) -> None:
-        async with asyncio.timeout(deadline):
-            while not condition():
-                self._news.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), 0.05)
+        await until(condition, lambda: self.posted[-5:], deadline, self._news)
 
     def count(self, kind: type) -> int:
         return sum(isinstance(e, kind) for e in self.posted)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -22,61 +20,10 @@ from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Attributes, RouteKey, SessionState, Will
 from anycast_agent.speaker.exabgp import Paths
-from anycast_agent.speaker.pipe import codec
+from tests.adapters.speaker.hands import HEAD, exabgp, pipe, raw
 from tests.adapters.speaker.harness import LEAF, V4, V6, Agent, BgpPeer, config, leaf, speaking
-from tests.support.agent import exabgp_of
-
-HEAD = codec.head(Attributes())
-
-
-class Raw:
-    """A connection to the pipe that says what it likes."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    def send(self, **fields: Any) -> None:
-        self.line(json.dumps(fields).encode())
-
-    def line(self, line: bytes) -> None:
-        self.writer.write(line + b"\n")
-
-    async def answer(self, op: str = "done") -> dict[str, Any]:
-        async with asyncio.timeout(10):
-            while True:
-                line = await self.reader.readline()
-                assert line, "the pipe has disconnected us"
-                message = json.loads(line)
-                if message["op"] == op:
-                    return dict(message)
-
-    async def refused(self, **fields: Any) -> str:
-        self.send(id=7, **fields)
-        answer = await self.answer()
-        assert answer["error"], answer
-        return str(answer["error"])
-
-
-@contextlib.asynccontextmanager
-async def raw(run_dir: Path, hello: bool = True) -> AsyncIterator[Raw]:
-    reader, writer = await asyncio.open_unix_connection(str(run_dir / "speaker.sock"), limit=16 << 20)
-    connection = Raw(reader, writer)
-    if hello:
-        connection.send(op="hello", versions=[1], agent="raw")
-        await connection.answer("synced")
-    try:
-        yield connection
-    finally:
-        writer.transport.abort()
-
-
-def exabgp(agent: Agent) -> int:
-    return exabgp_of(agent.run_dir)
-
-
-def pipe(agent: Agent) -> int:
-    connected = [e for e in agent.posted if isinstance(e, ev.SpeakerConnected)]
-    return int(connected[-1].pipe.split()[1].rstrip(","))
+from tests.support.agent import is_alive
+from tests.support.until import until
 
 
 def status(pid: int, field: str) -> str:
@@ -87,17 +34,8 @@ def modes(folder: Path) -> dict[str, int]:
     return {p.name: p.stat().st_mode & 0o777 for p in folder.iterdir()}
 
 
-def alive(pid: int) -> bool:
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 async def ends(*pids: int, deadline: float = 15.0) -> None:
-    async with asyncio.timeout(deadline):
-        while any(alive(pid) for pid in pids):  # nobody tells when another's child ends
-            await asyncio.sleep(0.05)
+    await until(lambda: not any(is_alive(pid) for pid in pids), f"{pids} still live", deadline)
 
 
 def session_down(agent: Agent) -> bool:
@@ -169,8 +107,8 @@ async def test_a_frozen_pipe_is_ended_with_its_exabgp_and_another_takes_its_plac
         await peer.has(V4[0])
         old_pipe, old_exabgp = pipe(agent), exabgp(agent)
         os.kill(old_pipe, signal.SIGSTOP)
-        answered = agent.count(ev.SpeakerAnswered)
-        await asyncio.sleep(0.5)  # five beats
+        answered, beats = agent.count(ev.SpeakerAnswered), agent.client._beats
+        await agent.until(lambda: agent.client._beats >= beats + 5)
         assert agent.count(ev.SpeakerAnswered) <= answered + 1
         ended = await agent.ask(act.RestartSpeaker(9001, "no answer to beats"))
         assert ended.error is None

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -20,9 +19,10 @@ import pytest
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Attributes, RouteKey, SessionState, Will
+from tests.adapters.speaker.hands import HEAD, clocks_pass, exabgp, pipe, raw
 from tests.adapters.speaker.harness import LEAF, V4, V6, Agent, BgpPeer, config, leaf, replace, speaking
-from tests.adapters.speaker.test_faults import HEAD, exabgp, pipe, raw
 from tests.support.agent import fill
+from tests.support.until import until, wait_until
 
 
 async def test_an_agent_that_hands_over_may_take_its_time(tmp_path: Path) -> None:
@@ -33,7 +33,8 @@ async def test_an_agent_that_hands_over_may_take_its_time(tmp_path: Path) -> Non
         assert (await agent.ask(act.ExtendDeadMan(9002, 20.0))).error is None
         updates = len(peer.updates)
         await agent.die()
-        await asyncio.sleep(1.5)  # longer than dead_man: what is proved is that nothing happens
+        await clocks_pass(tmp_path, 1.0)  # longer than dead_man
+        assert V4[0] in peer.table
         second = Agent(tmp_path)
         await second.start(conf)
         assert RouteKey(LEAF, V4[0]) in second.found()
@@ -73,9 +74,9 @@ async def test_what_was_under_way_when_the_agent_died_goes_too(tmp_path: Path) -
         os.kill(exabgp(agent), signal.SIGSTOP)
         agent.client.execute(act.PutRoutes(7001, LEAF, (V4[0],), Attributes(), Will.WITHDRAW))
         agent.client.execute(act.PutRoutes(7002, LEAF, (V4[1],), Attributes(), Will.WITHDRAW))
-        await asyncio.sleep(0.3)  # the pipe has read them by now; ExaBGP cannot
+        await agent.quiet()  # the pipe has read them; ExaBGP cannot
         await agent.die()
-        await asyncio.sleep(1.2)  # the dead-man's switch has fired meanwhile
+        await clocks_pass(tmp_path, 1.0)  # the dead-man's switch has fired
         os.kill(exabgp(agent), signal.SIGCONT)
         await peer.until(lambda p: any(V4[0] in u.withdrawn for u in p.updates), 10)
         second = Agent(tmp_path)
@@ -92,7 +93,7 @@ async def test_a_frozen_agent_that_is_still_connected_has_no_routes(tmp_path: Pa
         put = {"op": "put", "neighbor": peer.address, "head": HEAD, "will": "withdraw"}
         for n in range(3):
             frozen.send(id=n, prefixes=[V4[n]], **put)
-        await asyncio.sleep(1.5)  # no word more from it
+        await clocks_pass(tmp_path, 1.0)  # no word more from it
         os.kill(exabgp(agent), signal.SIGCONT)
         await peer.until(lambda p: any(V4[0] in u.withdrawn for u in p.updates) and not p.table, 10)
         assert "overtaken" in (await frozen.answer())["error"]
@@ -267,6 +268,12 @@ async def test_bursts_with_resets_of_the_session_between_them_end_right(tmp_path
             await peer.until(lambda p: {k: v.med for k, v in p.table.items() if k != V4[9]} == wanted, 15)
 
 
+def signatures_refused() -> int:
+    """Segments that the kernel has dropped for a TCP MD5 signature that is not the right one."""
+    names, values = (line.split() for line in Path("/proc/net/netstat").read_text().splitlines()[:2])
+    return int(dict(zip(names, values, strict=True))["TCPMD5Failure"])
+
+
 async def test_a_password_is_used_on_the_session(tmp_path: Path) -> None:
     """TCP MD5 (RFC 2385): the session comes up with the right one; with another, it does not while we look."""
     secret = tmp_path / "secret"
@@ -280,7 +287,8 @@ async def test_a_password_is_used_on_the_session(tmp_path: Path) -> None:
             secret.write_text("wrong\n")
             await agent.configure(config(leaf(peer, password_file=str(secret))))
             await peer.until(lambda p: not p.established)
-            await asyncio.sleep(1.5)  # several attempts
+            tried = signatures_refused()
+            await until(lambda: signatures_refused() > tried + 2, "no attempts with the wrong password")
             assert len(peer.opened_at) == 1
         finally:
             await agent.end()
@@ -354,10 +362,8 @@ def test_the_switch_works_where_nobody_reads_what_the_pipe_says(tmp_path: Path, 
                 helper.stdin.write(b"done\n")
 
     def until_heard(word: bytes) -> None:
-        end = time.monotonic() + 10
-        while not any(word in line for line in heard):
-            assert time.monotonic() < end and helper.poll() is None, (helper.poll(), heard)
-            time.sleep(0.01)
+        wait_until(lambda: any(word in line for line in heard) or helper.poll() is not None, lambda: heard)
+        assert helper.poll() is None
 
     exabgp = threading.Thread(target=exabgp_says_done)
     exabgp.start()

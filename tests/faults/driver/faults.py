@@ -415,10 +415,7 @@ TABLE: dict[str, Fault] = {
 
 async def lift(stage: Stage) -> None:
     """No fault is left: what a person and the rest of the world would do. The agent is told nothing but its file."""
-    for task in stage.background:
-        task.cancel()
-    await asyncio.gather(*stage.background, return_exceptions=True)
-    stage.background.clear()
+    await stage.quiet()
     await disk_freed(stage, 0)
     for n in range(len(stage.routers)):
         await router_back(stage, n)

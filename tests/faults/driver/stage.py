@@ -177,10 +177,18 @@ class Stage:
 
     # --- the end ---
 
+    async def quiet(self) -> None:
+        """End what goes on in the background. Until Python 3.12, ``wait_for`` can lose a cancellation: it is said again."""
+        while self.background:
+            for task in self.background:
+                task.cancel()
+            await asyncio.wait(self.background, timeout=0.5)
+            self.background = [task for task in self.background if not task.done()]
+
     async def close(self) -> None:
-        for task in [*self.background, *([self._supervisor] if self._supervisor else [])]:
-            task.cancel()
-        await asyncio.gather(*self.background, return_exceptions=True)
+        await self.quiet()
+        if self._supervisor is not None:
+            self._supervisor.cancel()
         self.filler.unlink(missing_ok=True)
         for pid in [*self.pipes(), *_parents(self.pipes())]:
             _signal(pid, signal.SIGCONT)
