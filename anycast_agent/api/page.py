@@ -32,7 +32,7 @@ _HEAD = (
     '<p class="box" id="gone" role="alert"><span class="bad">The agent does not answer.</span> '
     'What follows is <span id="since"></span> old.</p>\n<main>'
 )
-_FOOT = '</main>\n<p class="dim">anycast-agent {version}</p></body></html>\n'
+_FOOT = '</main>\n<footer class="dim">anycast-agent {version}</footer></body></html>\n'
 
 
 def page(snapshot: Snapshot) -> Iterator[str]:

@@ -1,19 +1,21 @@
-"""Regular expressions over what a service has said, in processes that can be killed.
+"""Regular expressions and large JSON over what a service has said, in processes that can be killed.
 
-Some patterns take longer than the universe has on some texts, Python's matcher cannot be interrupted, and whatever
-blocks the loop withdraws every service of the node.
+Some patterns take longer than the universe has on some texts, ten megabytes of JSON half a second; neither can be
+interrupted, and whatever blocks the loop withdraws every service of the node.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
-import struct
 import subprocess
 import sys
 import time
+from typing import Any
 
+from anycast_agent.checks import worker
 from anycast_agent.checks.base import Target
 from anycast_agent.checks.slots import Slots
 
@@ -21,22 +23,10 @@ MATCHERS_MOST = 4
 """Beside one for each service; and so many are kept when nobody needs them."""
 _SLOW = frozenset("*+?{|(")
 """A pattern without any of these takes time in proportion to the text: it needs no process."""
-_HEAD = struct.Struct("!?II")
-_WORKER = """
-import re, signal, struct, sys
-head = struct.Struct("!?II")
-read, write = sys.stdin.buffer.read, sys.stdout.buffer
-while len(first := read(head.size)) == head.size:
-    as_text, *sizes = head.unpack(first)
-    pattern, said = map(read, sizes)
-    if as_text:
-        pattern, said = pattern.decode(), said.decode("utf-8", "replace")
-    signal.alarm(60)  # whoever asked may be gone
-    found = re.search(pattern, said)
-    signal.alarm(0)
-    write.write(b"1" if found else b"0")
-    write.flush()
-"""
+ANSWER_MOST = 2 * worker.VALUE_MOST
+
+JSON_AT_ONCE = 65_536
+"""A text of so many bytes is read as JSON before anybody notices; a longer one would keep the loop."""
 
 
 class CannotMatchError(RuntimeError):
@@ -56,38 +46,49 @@ class Matcher:
         if not _SLOW & set(pattern):
             text = said.decode("utf-8", "replace")
             return bool(re.search(pattern, text) if as_text else re.search(pattern.encode(), said))
+        operation = worker.MATCH_TEXT if as_text else worker.MATCH_BYTES
+        return bool(await self._worked(operation, pattern, said, target, "the pattern takes too long to match"))
+
+    async def json_at(self, pointer: str, said: bytes, target: Target) -> dict[str, Any]:
+        """What ``worker.json_at`` says of a JSON pointer. Raises CannotMatchError."""
+        if len(said) <= JSON_AT_ONCE:
+            return worker.json_at(pointer, said.decode("utf-8", "replace"))
+        answer = await self._worked(worker.JSON_AT, pointer, said, target, "the JSON takes too long to read")
+        return answer if isinstance(answer, dict) else {}
+
+    async def _worked(self, operation: bytes, asked: str, said: bytes, target: Target, slow: str) -> object:
         wait, service = target.wait, target.service
-        wait.reason = f"{self._slots.held(service)} patterns of this service take too long to match already"
+        wait.reason = f"{self._slots.held(service)} answers of this service take too long to look through already"
         async with self._slots.one(service):
-            wait.reason = "the pattern takes too long to match"
+            wait.reason = slow
             self._sweep()
             try:
-                worker = self._idle.pop() if self._idle else _Worker()
+                process = self._idle.pop() if self._idle else _Worker()
             except OSError as error:
                 raise CannotMatchError(f"no process to match in: {error.strerror}") from error
             try:
-                found = await worker.ask(pattern.encode(), said, as_text=as_text)
+                answer = await process.ask(operation, asked.encode(), said)
             except BaseException:  # cancelled, too: it may never end
-                worker.kill()
-                self._killed.append(worker)
+                process.kill()
+                self._killed.append(process)
                 raise
-            self._keep(worker)
+            self._keep(process)
         wait.reason = ""
-        return found
+        return answer
 
-    def _keep(self, worker: _Worker) -> None:
+    def _keep(self, process: _Worker) -> None:
         if len(self._idle) < MATCHERS_MOST:
-            self._idle.append(worker)
+            self._idle.append(process)
         else:
-            worker.kill()
-            self._killed.append(worker)
+            process.kill()
+            self._killed.append(process)
 
     def _sweep(self) -> None:
-        self._killed = [worker for worker in self._killed if not worker.gone()]
+        self._killed = [process for process in self._killed if not process.gone()]
 
     async def close(self) -> None:
-        for worker in self._idle:
-            worker.kill()
+        for process in self._idle:
+            process.kill()
         self._killed += self._idle
         self._idle = []
         until = time.monotonic() + 1.0
@@ -104,7 +105,7 @@ class _Worker:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _WORKER],
+                    [sys.executable, "-I", "-S", worker.__file__],
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
                     stderr=subprocess.DEVNULL,
@@ -116,16 +117,26 @@ class _Worker:
                 self._socket.close()
                 raise
 
-    async def ask(self, pattern: bytes, said: bytes, *, as_text: bool) -> bool:
+    async def ask(self, operation: bytes, asked: bytes, said: bytes) -> object:
         loop = asyncio.get_running_loop()
         try:
-            await loop.sock_sendall(self._socket, _HEAD.pack(as_text, len(pattern), len(said)) + pattern + said)
-            answer = await loop.sock_recv(self._socket, 1)
+            head = worker.HEAD.pack(operation, len(asked), len(said))
+            await loop.sock_sendall(self._socket, head + asked + said)
+            (length,) = worker.LENGTH.unpack(await self._read(worker.LENGTH.size))
+            return json.loads(await self._read(min(length, ANSWER_MOST)))
         except OSError as error:
             raise CannotMatchError(f"the process that matches: {error.strerror}") from error
-        if not answer:
-            raise CannotMatchError("the process that matches has ended")
-        return answer == b"1"
+        except ValueError:
+            raise CannotMatchError("the process that matches answered nonsense") from None
+
+    async def _read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = await asyncio.get_running_loop().sock_recv(self._socket, size - len(data))
+            if not more:
+                raise CannotMatchError("the process that matches has ended")
+            data += more
+        return data
 
     def kill(self) -> None:
         self._socket.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 
 import pytest
@@ -32,7 +33,7 @@ async def test_patterns_of_one_service_take_no_process_that_another_needs() -> N
         said = {target.wait.reason for target in evil}
         assert said == {
             "the pattern takes too long to match",
-            "3 patterns of this service take too long to match already",
+            "3 answers of this service take too long to look through already",
         }
     finally:
         for task in tasks:
@@ -68,5 +69,30 @@ async def test_a_pattern_is_found_or_not(pattern: str, said: bytes, found: bool)
     try:
         for as_text in (True, False):
             assert await matcher.found(pattern, said, Target("s", "c"), as_text=as_text) is found
+    finally:
+        await matcher.close()
+
+
+async def test_large_json_is_read_apart() -> None:
+    """Nine megabytes: the loop goes round meanwhile; what is at the pointer is what a small text would say."""
+    matcher = Matcher()
+    said = json.dumps({"rows": [{"n": n, "text": "x" * 60} for n in range(100_000)], "up": True}).encode()
+    assert len(said) > 8_000_000
+    try:
+        for pointer, found in [
+            ("/up", {"value": True}),
+            ("/rows/99999/n", {"value": 99999}),
+            ("/rows/100000", {"nothing": True}),
+        ]:
+            rounds, asked = 0, asyncio.create_task(matcher.json_at(pointer, said, Target("s", "c")))
+            while not asked.done():
+                rounds += 1
+                await asyncio.sleep(0.001)
+            assert await asked == found
+            assert rounds > 10
+        large = await matcher.json_at("/rows", said, Target("s", "c"))
+        assert large["large"].startswith('[{"n": 0')
+        assert "error" in await matcher.json_at("/rows", said[:-1], Target("s", "c"))
+        assert "error" in await matcher.json_at("/a", b"[" * 200_000, Target("s", "c"))
     finally:
         await matcher.close()
