@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -264,19 +263,24 @@ def test_one_client_leaves_places_for_the_others() -> None:
             return Response(200, b"ok", "text/plain")
 
         listener = Listener(socket.create_server(("198.51.100.9", 9179)), answer)
-        held: list[Any] = []
+        held: list[asyncio.StreamWriter] = []
+        ended: list[tuple[str, asyncio.Task[bytes]]] = []
 
         async def hold(source: str, count: int) -> None:
             for _ in range(count):
                 way = asyncio.open_connection("198.51.100.9", 9179, local_addr=(source, 0))
-                held.append((source, *await way))
+                reader, writer = await way
+                held.append(writer)
+                ended.append((source, asyncio.create_task(reader.read(1))))
 
         try:
             await hold("198.51.100.1", 1)
             await hold("198.51.100.2", 3 * OF_A_CLIENT_MOST)
+            async with asyncio.timeout(10):
+                while sum(t.done() for _, t in ended) < 2 * OF_A_CLIENT_MOST:
+                    await asyncio.sleep(0.02)
             await hold("198.51.100.3", OF_A_CLIENT_MOST)
             await hold("198.51.100.1", 1)
-            ended = [(s, asyncio.create_task(r.read(1))) for s, r, _ in held]
             async with asyncio.timeout(10):
                 while sum(t.done() for _, t in ended) < 2 * OF_A_CLIENT_MOST + 2:
                     await asyncio.sleep(0.02)
@@ -285,7 +289,7 @@ def test_one_client_leaves_places_for_the_others() -> None:
                 task.cancel()
             await asyncio.gather(*(t for _, t in ended), return_exceptions=True)
         finally:
-            for _, _, writer in held:
+            for writer in held:
                 writer.close()
             await listener.close()
 
