@@ -69,6 +69,8 @@ def _missing(r: RouteSnapshot) -> str:
             return f"{r.neighbor} is not established yet"
         case SessionState.UNKNOWN:
             return f"the session to {r.neighbor} is unknown"
+    if r.waits_for:
+        return f"{r.neighbor} waits for {r.waits_for}"
     if r.error:
         return f"{r.neighbor} cannot be sent it ({r.error})"
     return f"{r.neighbor} has not been sent it yet" if r.on_wire is False or r.pending else f"{r.neighbor} is unknown"
@@ -81,6 +83,8 @@ def _remedy(r: RouteSnapshot, neighbors: Neighbors) -> str:
         return f"the session to {r.neighbor} comes up{why}"
     if r.session is SessionState.UNKNOWN:
         return f"the speaker tells of the session to {r.neighbor}{why}"
+    if r.waits_for:
+        return f"at {r.neighbor}, {r.waits_for}"
     return f"the speaker sends it to {r.neighbor}; the agent tries again by itself"
 
 

@@ -319,6 +319,21 @@ def test_what_never_was_announced_is_known_not_to_be() -> None:
     assert "leaf1: not wanted, not taken, not sent; session up" in why
 
 
+def test_what_was_not_there_is_not_unknown_for_good_after_the_speaker_was_away() -> None:
+    """A disabled prefix, and one that was withdrawn: nobody but us would announce them, and the replay has neither."""
+    world = World()
+    world.start(config(service("dns"), service("off", ("192.0.2.80/32",), enabled=False)))
+    world.run(3.0)
+    world.outcomes["dns"] = Outcome.REFUSED
+    world.until(lambda w: not w.router, 10)
+    world.lose_pipe()
+    world.run(1.0)
+    world.connect()
+    world.run(1.0)
+    for name in (V4, "192.0.2.80/32"):
+        assert everywhere(world, name)[:3] == ("not announced", False, 0.0)
+
+
 def test_the_node_is_summed_up_in_a_sentence() -> None:
     """What is not wanted here is counted apart, and does not make it red."""
     world = World()

@@ -164,6 +164,11 @@ class RouteState:
         if self.carried() is not carried:
             self.sent = Unknown(now, last(self.sent)) if carried is None else Known(carried, now)
 
+    def unheard(self, now: float) -> None:
+        """The session is not heard of any more. What it did not carry it does not carry now: only we would put it."""
+        if self.there or self.under_way is not None or self.carried() is True:
+            self.infer(None, now)
+
     def take_own_address(self, address: str | None) -> None:
         """What next hop ``self`` stands for. What is there is then said in the same way as what is desired."""
         self.own_address = address

@@ -136,7 +136,7 @@ class Routes(Part):
         self.refused.clear()
         for state in self.table.states.values():
             state.doubt(now)
-            state.infer(None, now)
+            state.unheard(now)
             if state.under_way is not None and state.under_way.step is not Step.CONFIRM:
                 state.under_way.contradicted = True  # its end may come after the next replay, and is about the last
 
@@ -146,9 +146,10 @@ class Routes(Part):
         for state in self.table.of_neighbor(news.neighbor):
             if news.state is SessionState.UP:
                 state.forget_failures()
+            elif news.state is SessionState.UNKNOWN:
+                state.unheard(now)
             else:
-                # A session that is not up carries nothing; of one that is not known, that is not known either.
-                state.infer(None if news.state is SessionState.UNKNOWN else False, now)
+                state.infer(False, now)  # a session that is not up carries nothing
             self._queue.look_at([state.key])
 
     def _own_address(self, news: OwnAddress, now: float) -> None:
