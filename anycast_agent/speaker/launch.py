@@ -4,6 +4,9 @@ LOCK is the number of an open file. ExaBGP holds it for as long as it runs, so t
 
 ExaBGP looks up its own fully qualified name while it is imported, for a capability that we do not use. On a node whose
 resolver does not answer, that took ten seconds; and the resolver may be the very service that waits to be announced.
+
+It waits for a connection as long as the kernel tries, which is two minutes, and always from the address that was chosen
+first. On a node that boots, that may be an anycast address: the uplink's own IPv6 address is tentative for a second.
 """
 
 from __future__ import annotations
@@ -13,12 +16,26 @@ import runpy
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from anycast_agent import holding
 
 
 def _name_without_asking(name: str = "") -> str:
     return name or socket.gethostname()
+
+
+SYNS = 2
+"""How often the kernel says SYN again to a router that does not answer: seven seconds in all, and then anew."""
+
+
+class ImpatientSocket(socket.socket):
+    """One that does not wait for an answer for two minutes."""
+
+    def connect(self, address: Any, /) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and self.type == socket.SOCK_STREAM:
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, SYNS)
+        super().connect(address)
 
 
 def _hold(lock: int) -> None:
@@ -34,6 +51,7 @@ def main() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("exabgp", encoding="ascii")
     socket.getfqdn = _name_without_asking
+    socket.socket = ImpatientSocket  # type: ignore[misc]
     runpy.run_module("exabgp", run_name="__main__", alter_sys=True)
 
 

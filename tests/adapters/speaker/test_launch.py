@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from anycast_agent.speaker.launch import SYNS, ImpatientSocket
 from tests.support.netns import needs_root
 
 INSIDE = """
@@ -69,3 +71,26 @@ def test_exabgp_starts_where_its_process_cannot_be_named(tmp_path: Path) -> None
     words += [str(tmp_path / "missing.conf"), "3"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert "is not an exabgp config file" in done.stderr, done
+
+
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def test_a_router_that_does_not_answer_is_tried_anew_soon(host: str, family: int) -> None:
+    """A connection tries from the address that was chosen first, which may be wrong: it is not left for two minutes."""
+    with socket.socket(family) as router:
+        router.bind((host, 0))
+        router.listen(1)
+        with ImpatientSocket(family, socket.SOCK_STREAM) as connection:
+            connection.connect(router.getsockname())
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT) == SYNS
+
+
+def test_exabgp_has_that_socket() -> None:
+    """Whatever module of its opens the connection."""
+    ask = (
+        "import runpy, socket, sys; from anycast_agent.speaker import launch; "
+        "runpy.run_module = lambda *_, **__: None; sys.argv = ['launch', 'validate', 'x']; launch.main(); "
+        "from exabgp.reactor.network import tcp; from exabgp.protocol.family import AFI; "
+        "print(type(tcp.create(AFI.ipv4)).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=30)
+    assert done.stdout.strip() == "ImpatientSocket", done.stderr
