@@ -109,15 +109,16 @@ MUTANTS = (
     Mutant("host routes are sent to the providers, which refuse them", "backbone-cut", NOT_STEADY, (
         Edit(FRR, '        + match("ISP-OUT", 10, "AGGREGATE")\n', '        + match("ISP-OUT", 10, "AGGREGATE") + match("ISP-OUT", 20, "ANYCAST")\n'),
     )),
-    Mutant("host routes are sent to the providers, which take them", "site-power", NOT_STEADY, (
+    Mutant("host routes are sent to the providers, which take them", "site-power", "not converged", (
         Edit(FRR, '        + match("ISP-OUT", 10, "AGGREGATE")\n', '        + match("ISP-OUT", 10, "AGGREGATE") + match("ISP-OUT", 20, "ANYCAST")\n'),
         Edit(FRR, '        + match("CUSTOMER-OUT", 10, "DEFAULT")\n', '        + match("CUSTOMER-IN", 40, "ANYCAST") + match("CUSTOMER-OUT", 10, "DEFAULT")\n'),
     )),
     Mutant("a provider tells its peer who is a customer", "backbone-cut", NOT_STEADY, (
         Edit(FRR, 'match("PEER-OUT", 20, "AGGREGATE", "match community CUSTOMER", "set comm-list OURS delete")', 'match("PEER-OUT", 20, "AGGREGATE", "match community CUSTOMER")'),
     )),
-    Mutant("GRACEFUL_SHUTDOWN is ignored at the provider", "site-drained", TABLES, (
-        Edit(FRR, '"match community SHUTDOWN", "set local-preference 0",\n', '"match community SHUTDOWN",\n'),
+    Mutant("a provider drops GRACEFUL_SHUTDOWN", "site-drained", TABLES, (
+        Edit(FRR, '"match community SHUTDOWN", "set local-preference 0",\n                f"set community {asn}:100 additive")',
+             '"match community SHUTDOWN", "set local-preference 200",\n                f"set community {asn}:100")'),
     )),
     Mutant("isp1 speaks no BFD", "site-power", LOSES, (
         Edit(FRR, 'if variant == "bfd" and s.policy != "WAY":', 'if variant == "bfd" and s.policy != "WAY" and node != "isp1":'),
@@ -127,8 +128,8 @@ MUTANTS = (
              '        lines.append(f"  network {ANYCAST4 if version == 4 else ANYCAST6}")\n'),
         Edit(FRR, '    if role(node) == "isp":\n        text +=', '    if role(node) == "border":\n        text += f"ip route {ANYCAST4} blackhole\\nipv6 route {ANYCAST6} blackhole\\n!\\n"\n    if role(node) == "isp":\n        text +='),
     )),
-    Mutant("updates wait for an advertisement interval of 5 s", "site-withdrawn", LOSES, (
-        Edit(FRR, "advertisement-interval 0", "advertisement-interval 5"),
+    Mutant("the leaves speak no BFD", "node-power", LOSES, (
+        Edit(FRR, 'if variant == "bfd" and s.policy != "WAY":', 'if variant == "bfd" and s.policy != "WAY" and role(node) != "leaf":'),
     )),
     Mutant("addresses go when a link goes down", "link-cut", AS_BEFORE, (
         Edit(TOPOLOGY, "      net.ipv6.conf.all.keep_addr_on_down: 1\n      net.ipv6.conf.default.keep_addr_on_down: 1\n", ""),
@@ -151,8 +152,8 @@ MUTANTS = (
              "        text += 'route add default ' + ' '.join(f'nexthop via {far.four}' for far in ways) + '\\n'\n"
              "        text += 'route add ::/0 ' + ' '.join(f'nexthop via {far.six}' for far in ways) + '\\n'\n    return text\n"),
     )),
-    Mutant("a leaf that is silent keeps its default route on the edges", "leaf-power", TABLES, (
-        Edit(BIRD, "  graceful restart off;\n", "  graceful restart on;\n  graceful restart time 120;\n  long lived graceful restart on;\n"),
+    Mutant("BIRD waits for the hold time of a leaf that is silent", "leaf-power", LOSES, (
+        Edit(BIRD, '{"  bfd;" if bfd else', '{"  # mutant" if bfd else'),
     )),
     # --- the agents ---
     Mutant("a web server that answers 500 is healthy", "service-500", TABLES, (
