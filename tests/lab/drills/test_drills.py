@@ -39,7 +39,7 @@ def results(variant: str) -> dict[str, Any]:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "lab", "--name", NAME, *words, "--report", str(REPO / "build" / f"drills-{variant}")],
-            cwd=REPO, capture_output=True, text=True, timeout=500,
+            cwd=REPO, capture_output=True, text=True, timeout=560,
         )  # fmt: skip
         assert done.returncode in (0, 1), done.stderr
     finally:
@@ -57,7 +57,7 @@ def test_the_set_covers_what_fails_and_what_is_planned() -> None:
 
 
 @needs_lab
-@pytest.mark.timeout(520)
+@pytest.mark.timeout(580)
 @pytest.mark.parametrize(("variant", "name"), CHOSEN)
 def test_a_drill_ends_as_it_should(variant: str, name: str) -> None:
     """Every expectation of its file."""
