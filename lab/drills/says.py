@@ -44,7 +44,7 @@ def ask(lab: Lab, says: Says) -> Iterator[Expectation]:
     for part in says.has:
         yield Expectation(f"{says.line}: says {part!r}", part in text, "yes" if part in text else _first(text))
     for part in says.lacks:
-        yield Expectation(f"{says.line}: does not say {part!r}", part not in text, "yes" if part in text else "no")
+        yield Expectation(f"{says.line}: does not say {part!r}", part not in text, "it does" if part in text else "no")
 
 
 def _first(text: str) -> str:

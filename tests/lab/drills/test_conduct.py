@@ -226,7 +226,7 @@ def test_a_lab_in_which_something_is_wrong_is_not_drilled(lab: Lab) -> None:
     drill = Drill.model_validate({"title": "x", "patience": "300ms", "steps": [{"wait": "1s"}]})
     story = asyncio.run(Conductor(lab, scene, "x", drill, lambda *_: None).run())
     assert story.problem.startswith("before the drill, the lab is not steady: a: echo 192.0.2.53/32: says 'echo'")
-    assert "does not say '192.0.2.53': yes" in story.problem and story.requests == []
+    assert "does not say '192.0.2.53': it does" in story.problem and story.requests == []
 
 
 # --- a node that is off ---
