@@ -203,6 +203,17 @@ def play(work: Path, story: Story) -> None:
         run_inside(leaf_ns, inside, deadline=150)
 
 
+PROGRAM = (
+    "env",
+    "PYTHONPATH=/opt/anycast-agent/src:/opt/anycast-agent/lib",
+    "/opt/anycast-agent/bin/anycast-agent",
+)
+
+
+async def write_config(node: Node, text: str) -> None:
+    await node.run("sh", "-c", f"cat > /etc/anycast-agent/agent.yaml <<'END'\n{text}\nEND")
+
+
 async def started(node: Node, peer: BgpPeer) -> None:
     await node.run("systemctl", "start", "anycast-agent.service")
     await peer.has(PREFIX, deadline=30)
@@ -222,7 +233,6 @@ def test_start_reload_restart_and_stop(tmp_path: Path) -> None:
         await node.run("sh", "-c", "echo 'bgp: nonsense' > /etc/anycast-agent/agent.yaml")
         refused = await node.run("systemctl", "reload", "anycast-agent.service", check=False)
         assert await node.run("systemctl", "is-active", "anycast-agent.service") == "active", refused
-        (tmp_path / "good.yaml").write_text(CONFIG)
         await node.run("sh", "-c", f"cat > /etc/anycast-agent/agent.yaml <<'END'\n{CONFIG}END")
         before = await node.run("systemctl", "show", "-P", "MainPID", "anycast-agent.service")
         await node.run("systemctl", "restart", "anycast-agent.service")
@@ -235,10 +245,12 @@ def test_start_reload_restart_and_stop(tmp_path: Path) -> None:
                 await asyncio.sleep(0.1)
         assert len(peer.updates) == updates
         assert len(peer.opened_at) == 1
-        await node.run("systemctl", "stop", "anycast-agent.service")
-        await peer.has()
-        assert peer.updates[-1].withdrawn == (PREFIX,)
-        assert peer.established  # withdrawn by an UPDATE, and not by a session that closed
+        await node.run("systemctl", "disable", "--now", "anycast-agent.service")
+        await peer.until(lambda p: bool(p.closed_at))
+        assert peer.updates[-1].withdrawn == (PREFIX,)  # by an UPDATE, and then only the session closed
+        async with asyncio.timeout(20):
+            while await node.run("systemctl", "is-active", "anycast-speaker.service", check=False) != "inactive":
+                await asyncio.sleep(0.1)
         assert PREFIX.partition("/")[0] not in await node.run("ip", "-o", "addr", "show", "lo")
 
     play(tmp_path, story)
@@ -323,18 +335,54 @@ def test_an_agent_that_cannot_start_for_a_while_is_started_in_the_end(tmp_path: 
     play(tmp_path, story)
 
 
+def test_a_wrong_configuration_is_not_tried_for_ever(tmp_path: Path) -> None:
+    """A first start with a wrong file: both units fail once and say why; mended and started, the node announces."""
+
+    async def story(node: Node, peer: BgpPeer) -> None:
+        await write_config(node, CONFIG.replace("services:", "servces:"))
+        await node.run("systemctl", "start", "anycast-agent.service", check=False)
+        for unit in ("anycast-speaker.service", "anycast-agent.service"):
+            async with asyncio.timeout(30):
+                while await node.run("systemctl", "is-active", unit, check=False) != "failed":
+                    await asyncio.sleep(0.1)
+            assert await node.run("systemctl", "show", "-P", "NRestarts", unit) == "0"
+        assert "unknown key 'servces' (did you mean 'services'?)" in await node.journal()
+        await write_config(node, CONFIG)
+        await started(node, peer)
+
+    play(tmp_path, story)
+
+
+def test_with_broken_files_both_units_go_on_with_what_was_in_force(tmp_path: Path) -> None:
+    """systemctl restart changes nothing on the wire; an ExaBGP that is killed comes back with its sessions and routes."""
+
+    async def story(node: Node, peer: BgpPeer) -> None:
+        await started(node, peer)
+        async with asyncio.timeout(20):
+            while "last-good" not in await node.run("ls", "/var/lib/anycast-agent"):
+                await asyncio.sleep(0.1)
+        await write_config(node, "bgp: nonsense")
+        updates = len(peer.updates)
+        await node.run("systemctl", "restart", "anycast-agent.service")
+        async with asyncio.timeout(30):
+            while "reason    healthy" not in await node.run(*PROGRAM, "why", PREFIX, check=False):
+                await asyncio.sleep(0.1)
+        assert (len(peer.updates), len(peer.opened_at)) == (updates, 1)
+        assert "started with what was in force last" in await node.run(*PROGRAM, "status")
+        await node.run("systemctl", "kill", "--signal=SIGKILL", "anycast-speaker.service")
+        await peer.until(lambda p: len(p.opened_at) == 2, 30)
+        await peer.has(PREFIX, deadline=30)
+
+    play(tmp_path, story)
+
+
 def test_a_hand_over_leaves_the_next_start_to_a_person(tmp_path: Path) -> None:
     """handover --for: the agent stays down while files are changed, past dead_man; started again, no UPDATE was sent."""
 
     async def story(node: Node, peer: BgpPeer) -> None:
         await started(node, peer)
         updates = len(peer.updates)
-        program = [
-            "env",
-            "PYTHONPATH=/opt/anycast-agent/src:/opt/anycast-agent/lib",
-            "/opt/anycast-agent/bin/anycast-agent",
-        ]
-        said = await node.run(*program, "handover", "--for", "60s")
+        said = await node.run(*PROGRAM, "handover", "--for", "60s")
         assert "start the next agent within 60 s" in said
         ended = time.monotonic()
         async with asyncio.timeout(20):
@@ -344,7 +392,7 @@ def test_a_hand_over_leaves_the_next_start_to_a_person(tmp_path: Path) -> None:
         assert await node.run("systemctl", "show", "-P", "NRestarts", "anycast-agent.service") == "0"
         await node.run("systemctl", "start", "anycast-agent.service")
         async with asyncio.timeout(20):
-            while "reason    healthy" not in await node.run(*program, "why", PREFIX, check=False):
+            while "reason    healthy" not in await node.run(*PROGRAM, "why", PREFIX, check=False):
                 await asyncio.sleep(0.1)
         assert (len(peer.updates), len(peer.opened_at)) == (updates, 1)
 

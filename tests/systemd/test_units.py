@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from anycast_agent.cli.run_verb import EXIT_CONFIG, EXIT_FAILED
+
 UNITS = Path(__file__).parents[2] / "configs" / "systemd"
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (systemd)")
 
@@ -68,7 +70,13 @@ def test_what_hangs_is_killed_at_once() -> None:
 
 
 def test_no_unit_is_given_up() -> None:
-    """However often a start fails: systemd's own limit would leave the node down after a fault that has passed."""
+    """However often a start fails: systemd's own limit would leave the node down after a fault that has passed.
+
+    Only a configuration that is wrong, with none that was good before, does not pass by itself.
+    """
     for unit in UNITS.glob("*.service"):
+        prevented = re.findall(r"^RestartPreventExitStatus=(.*)$", unit.read_text(), re.MULTILINE)
+        assert [str(EXIT_CONFIG) in words.split() for words in prevented] == [True], unit.name
+        assert str(EXIT_FAILED) not in prevented[0].split(), unit.name
         assert "\nStartLimitIntervalSec=0\n" in unit.read_text().partition("[Service]")[0], unit.name
         assert "\nRestart=always\n" in unit.read_text(), unit.name
