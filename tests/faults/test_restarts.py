@@ -8,12 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.agent import V4, V6, Scene, configuration, play, reason_in
+from tests.support.agent import DEAD_MAN, V4, V6, Scene, configuration, play, reason_in
 from tests.support.netns import needs_root
 
 pytestmark = [needs_root, pytest.mark.root, pytest.mark.timeout(120)]
@@ -117,6 +118,26 @@ def said_to(systemd: socket.socket) -> bytes:
         while True:
             said += systemd.recv(4096) + b"\n"
     return said
+
+
+def test_a_planned_restart_has_more_time_than_a_crash(tmp_path: Path) -> None:
+    """SIGUSR2, as systemctl restart sends it: on a busy node the next agent comes later than dead_man, and not an UPDATE
+    is sent; that agent's own crash is then answered after dead_man again."""
+
+    async def story(s: Scene) -> None:
+        await s.announced()
+        updates, opened = len(s.peer.updates), len(s.peer.opened_at)
+        s.agent.kill(signal.SIGUSR2)
+        assert await s.agent.ends() == 0
+        late = time.monotonic() + 2 * DEAD_MAN
+        await s.peer.until(lambda _: time.monotonic() > late, 20)
+        s.agent.start()
+        await s.agent.until(lambda status: {reason_in(status, V4), reason_in(status, V6)} == {"healthy"}, 40)
+        assert (len(s.peer.updates), len(s.peer.opened_at)) == (updates, opened)
+        s.agent.kill()
+        await s.withdrawn(DEAD_MAN + 10)
+
+    play(tmp_path, story, configuration(tmp_path, agent={"adopt_for": "30s"}))
 
 
 def test_a_second_agent_does_not_start(tmp_path: Path) -> None:
