@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from anycast_agent import last_good, store
-from anycast_agent.config import ConfigError, Loaded, load
+from anycast_agent.config import ConfigError, Loaded, Problem, load
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import SpeakerConfig
+from anycast_agent.speaker import trial
+from anycast_agent.speaker.exabgp import Paths, SpeakerError, render
+from anycast_agent.speaker.process import environment
 
 KEPT_AGAIN = 30.0
 """A record that could not be written is tried again after so long. Seconds."""
@@ -32,13 +36,34 @@ class Start:
 def start_from(path: Path) -> Start:
     """From the files; from what was in force last where they are broken. Raises ConfigError where there is neither."""
     try:
-        return Start(load(path))
+        loaded = load(path)
     except ConfigError as error:
-        found, notes = last_good.find(path)
-        problems = tuple(str(problem) for problem in error.problems)
-        if found is None:
-            raise ConfigError(error.problems, notes) from None
-        return Start(found.loaded, problems + notes, found.kept_at)
+        return _start_without(path, error)
+    if last_good.is_another(path, loaded.texts) and (why := _refused_by_exabgp(loaded)):
+        problem = Problem(str(path), 1, 1, f"ExaBGP would refuse this: {why}")
+        with contextlib.suppress(ConfigError):  # then there is nothing better
+            return _start_without(path, ConfigError([problem]))
+    return Start(loaded)
+
+
+def _start_without(path: Path, error: ConfigError) -> Start:
+    found, notes = last_good.find(path)
+    if found is None:
+        raise ConfigError(error.problems, notes) from None
+    return Start(found.loaded, tuple(str(problem) for problem in error.problems) + notes, found.kept_at)
+
+
+def _refused_by_exabgp(loaded: Loaded) -> str:
+    """Why ExaBGP would refuse it; empty where it would not, or that cannot be tried."""
+    paths = Paths(loaded.process.run_dir)
+    try:
+        text, _ = render(loaded.config.speaker, paths)
+        store.make_folder(paths.run_dir)
+        return asyncio.run(trial.refusal(text, paths.trial, environment(loaded.config.speaker)))
+    except SpeakerError as error:
+        return str(error)
+    except OSError:
+        return ""
 
 
 class Configurations:

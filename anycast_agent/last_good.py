@@ -58,15 +58,31 @@ def find(path: Path) -> tuple[LastGood | None, tuple[str, ...]]:
     return None, tuple(notes)
 
 
-def _read(record: Path, path: Path) -> LastGood:
+def is_another(path: Path, texts: Mapping[Path, str]) -> bool:
+    """Whether a record is there, and of other files than these."""
+    for folder in _state_dirs(path):
+        try:
+            kept, _ = _texts(folder / NAME, path)
+        except (OSError, ValueError):
+            continue
+        return kept != {file.absolute(): text for file, text in texts.items()}
+    return False
+
+
+def _texts(record: Path, path: Path) -> tuple[dict[Path, str], str]:
+    """What stood in the files, and since when the record has been there."""
     values = json.loads(store.read(record, MOST))
     try:
         texts = {Path(file): str(text) for file, text in values["files"].items()}
         if values["version"] != VERSION or next(iter(texts), None) != path.absolute():
             raise ValueError(f"not the configuration {path.absolute()}")
-        kept_at = str(values["kept_at"])
+        return texts, str(values["kept_at"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a record of ours: {type(error).__name__} {error}") from None
+
+
+def _read(record: Path, path: Path) -> LastGood:
+    texts, kept_at = _texts(record, path)
     try:
         return LastGood(load_texts(texts), kept_at)
     except ConfigError:  # perhaps for want of a file that it names
