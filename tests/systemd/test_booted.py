@@ -245,7 +245,7 @@ def test_start_reload_restart_and_stop(tmp_path: Path) -> None:
                 await asyncio.sleep(0.1)
         assert len(peer.updates) == updates
         assert len(peer.opened_at) == 1
-        await node.run("systemctl", "disable", "--now", "anycast-agent.service")
+        await node.run("systemctl", "disable", "--now", "anycast-agent", "anycast-speaker")
         await peer.until(lambda p: bool(p.closed_at))
         assert peer.updates[-1].withdrawn == (PREFIX,)  # by an UPDATE, and then only the session closed
         async with asyncio.timeout(20):

@@ -69,6 +69,14 @@ def test_what_hangs_is_killed_at_once() -> None:
         assert "\nWatchdogSignal=SIGKILL\n" in unit.read_text(), unit.name
 
 
+def test_the_speaker_outlives_the_agent() -> None:
+    """No dependency through which systemd ends it with the agent, be it after a crash: the sessions would go."""
+    text = "".join(unit.read_text() for unit in UNITS.glob("*.service"))
+    assert not re.search(
+        r"^(PropagatesStopTo|StopPropagatedFrom|PartOf|BindsTo|Requires|StopWhenUnneeded)=", text, re.M
+    )
+
+
 def test_no_unit_is_given_up() -> None:
     """However often a start fails: systemd's own limit would leave the node down after a fault that has passed.
 
