@@ -5,36 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Hashable
+from dataclasses import dataclass
 
 from anycast_agent.core import events as ev
 
 CAPACITY = 20_000
-"""Events that wait. Past it, observations are dropped and their source is asked in full; ends of actions, and what
-people and connections do, are few and always taken."""
+"""Events that wait. Past it, observations are dropped and their source is asked in full."""
 
-_SOURCES: dict[type, ev.Source] = {
-    ev.AddressSeen: ev.Source.KERNEL,
-    ev.LinkSeen: ev.Source.KERNEL,
-    ev.ReturnRoutesSeen: ev.Source.KERNEL,
-    ev.RouteFound: ev.Source.SPEAKER,
-    ev.SessionChanged: ev.Source.SPEAKER,
-    ev.RoutesSent: ev.Source.SPEAKER,
-    ev.RoutesDropped: ev.Source.SPEAKER,
-    ev.PathSeen: ev.Source.SPEAKER,
-    ev.PathGone: ev.Source.SPEAKER,
-}
+HARD_BOUND = 2
+"""So many times the capacity may wait of all kinds together. Past it, each event is dropped: an action whose end was
+dropped is overdue, a request whose event was dropped is not answered in time, and both sources are asked in full."""
 
 
-def _coalesces_by(event: ev.Event) -> Hashable | None:
-    """What a later event of its kind says better than an earlier one that still waits; None: nothing does."""
-    match event:
-        case ev.AddressSeen(address=what) | ev.LinkSeen(interface=what):
-            return type(event), what
-        case ev.SpeakerAnswered() | ev.ReturnRoutesSeen():
-            return (type(event),)
-        case ev.Warned(subject=what) | ev.SendQueueSeen(neighbor=what):
-            return type(event), what
-    return None
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """The place of the latest event of its kind about one thing."""
+
+    kind: type
+    about: Hashable
 
 
 class Inbox:
@@ -42,26 +30,38 @@ class Inbox:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
-        self._events: deque[ev.Event | Hashable] = deque()
-        self._latest: dict[Hashable, ev.Event] = {}
+        self._events: deque[ev.Event | _Key] = deque()
+        self._latest: dict[_Key, ev.Event] = {}
         self._lost: dict[ev.Source, int] = {}
         self._waiter: asyncio.Future[None] | None = None
         self.lost_total = 0
 
     def post(self, event: ev.Event) -> None:
-        """Never blocks. Past the capacity an observation is dropped, and its source will be asked in full."""
-        key = _coalesces_by(event)
-        if key is not None:
-            if key not in self._latest:
-                self._events.append(key)
-            self._latest[key] = event
-        elif len(self._events) >= self._capacity and (source := _SOURCES.get(type(event))) is not None:
-            self.lost_total += 1
-            self._lost[source] = self._lost.get(source, 0) + 1
-        else:
-            self._events.append(event)
+        """Never blocks."""
+        self._keep(event)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _keep(self, event: ev.Event) -> None:
+        key = _Key(type(event), event.coalesces_by()) if isinstance(event, ev.Latest) else None
+        if key is not None and key in self._latest:
+            self._latest[key] = event
+            return
+        if len(self._events) >= self._bound(event):
+            self._drop(event)
+        elif key is None:
+            self._events.append(event)
+        else:
+            self._events.append(key)
+            self._latest[key] = event
+
+    def _bound(self, event: ev.Event) -> int:
+        return self._capacity if isinstance(event, ev.Observation) else HARD_BOUND * self._capacity
+
+    def _drop(self, event: ev.Event) -> None:
+        self.lost_total += 1
+        for source in [event.SOURCE] if isinstance(event, ev.Observation) else list(ev.Source):
+            self._lost[source] = self._lost.get(source, 0) + 1
 
     @property
     def waits(self) -> bool:
@@ -73,7 +73,7 @@ class Inbox:
         taken: list[ev.Event] = []
         while self._events and len(taken) < most:
             entry = self._events.popleft()
-            taken.append(self._latest.pop(entry) if isinstance(entry, tuple) else entry)  # type: ignore[arg-type]
+            taken.append(self._latest.pop(entry) if isinstance(entry, _Key) else entry)
         if self._lost and not self._events:
             lost, self._lost = self._lost, {}
             taken += [ev.Lost(source, f"{count} events past the inbox's bound") for source, count in lost.items()]

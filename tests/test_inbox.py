@@ -25,6 +25,30 @@ def test_past_the_capacity_observations_go_and_their_source_is_asked() -> None:
     assert inbox.lost_total == 990
 
 
+def test_every_kind_of_event_is_bounded() -> None:
+    """Whatever comes too often: no more than twice the capacity waits, and both sources are asked in full."""
+    for event in (ev.ProbeFinished(1, Outcome.OK), ev.StopAsked("x"), ev.ConfigRejected(("y",)), ev.SpeakerLost("z")):
+        inbox = Inbox(capacity=10)
+        for _ in range(1000):
+            inbox.post(event)
+        taken = inbox.take()
+        assert taken[:20] == [event] * 20
+        assert {e.source for e in taken[20:] if isinstance(e, ev.Lost)} == set(ev.Source)
+        assert inbox.lost_total == 980
+
+
+def test_what_coalesces_is_bounded_by_its_names_too() -> None:
+    """A flood of names that nobody knows."""
+    inbox = Inbox(capacity=10)
+    for n in range(1000):
+        inbox.post(ev.Warned(f"s{n}", "x"))
+        inbox.post(ev.LinkSeen(f"eth{n}", True))
+    taken = inbox.take()
+    assert len([e for e in taken if not isinstance(e, ev.Lost)]) == 20
+    inbox.post(ev.Warned("s1", "again"))
+    assert inbox.take() == [ev.Warned("s1", "again")]
+
+
 def test_observations_of_the_same_thing_coalesce() -> None:
     """The last word on an address counts, in the place of the first."""
     inbox = Inbox()

@@ -5,10 +5,11 @@ An event that ends an action carries the action's id in ``action``. Each action 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import ClassVar
 
 from anycast_agent.core.model import (
     Address,
@@ -29,6 +30,22 @@ class Source(StrEnum):
 
     KERNEL = "kernel"
     SPEAKER = "speaker"
+
+
+class Observation:
+    """What somebody observed for us. Past the inbox's bound it is dropped, and its source is asked in full."""
+
+    __slots__ = ()
+    SOURCE: ClassVar[Source]
+
+
+class Latest:
+    """A later event says the same better: only the last one of a key waits in the inbox."""
+
+    __slots__ = ()
+
+    def coalesces_by(self) -> Hashable:
+        raise NotImplementedError
 
 
 # --- checks ---
@@ -61,23 +78,38 @@ class KernelSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class AddressSeen:
+class AddressSeen(Observation, Latest):
+    SOURCE = Source.KERNEL
+
     address: Address
     state: AddressState | None
     """None: it is not on the node."""
 
+    def coalesces_by(self) -> Hashable:
+        return self.address
+
 
 @dataclass(frozen=True, slots=True)
-class LinkSeen:
+class LinkSeen(Observation, Latest):
+    SOURCE = Source.KERNEL
+
     interface: str
     up: bool
 
+    def coalesces_by(self) -> Hashable:
+        return self.interface
+
 
 @dataclass(frozen=True, slots=True)
-class ReturnRoutesSeen:
+class ReturnRoutesSeen(Observation, Latest):
     """Something has changed; all of them are told, as in KernelSeen."""
 
+    SOURCE = Source.KERNEL
+
     return_routes: Mapping[Address, ReturnRoute]
+
+    def coalesces_by(self) -> Hashable:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +138,10 @@ class SpeakerConnected:
 
 
 @dataclass(frozen=True, slots=True)
-class RouteFound:
+class RouteFound(Observation):
     """The replay: a route in the pipe's ledger."""
+
+    SOURCE = Source.SPEAKER
 
     key: RouteKey
     attributes: Attributes | None
@@ -130,15 +164,20 @@ class SpeakerLost:
 
 
 @dataclass(frozen=True, slots=True)
-class SpeakerAnswered:
+class SpeakerAnswered(Latest):
     """The answer to a beat."""
 
     exabgp_age: float
     """Seconds since ExaBGP last answered the pipe."""
 
+    def coalesces_by(self) -> Hashable:
+        return None
+
 
 @dataclass(frozen=True, slots=True)
-class SessionChanged:
+class SessionChanged(Observation):
+    SOURCE = Source.SPEAKER
+
     neighbor: str
     state: SessionState
     why: str = ""
@@ -147,11 +186,14 @@ class SessionChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class SendQueueSeen:
+class SendQueueSeen(Latest):
     """How much was sent on a session, and not taken by the router yet."""
 
     neighbor: str
     octets: int
+
+    def coalesces_by(self) -> Hashable:
+        return self.neighbor
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +205,10 @@ class RoutesDone:
 
 
 @dataclass(frozen=True, slots=True)
-class RoutesSent:
+class RoutesSent(Observation):
     """ExaBGP reported an UPDATE that it wrote to the session."""
+
+    SOURCE = Source.SPEAKER
 
     neighbor: str
     announced: tuple[Prefix, ...] = ()
@@ -172,16 +216,20 @@ class RoutesSent:
 
 
 @dataclass(frozen=True, slots=True)
-class RoutesDropped:
+class RoutesDropped(Observation):
     """The pipe dropped routes by itself: the dead-man's switch, or adoption that ran out."""
+
+    SOURCE = Source.SPEAKER
 
     keys: tuple[RouteKey, ...]
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class PathSeen:
+class PathSeen(Observation):
     """A router sent us a path for one of our prefixes."""
+
+    SOURCE = Source.SPEAKER
 
     neighbor: str
     prefix: Prefix
@@ -191,7 +239,9 @@ class PathSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class PathGone:
+class PathGone(Observation):
+    SOURCE = Source.SPEAKER
+
     neighbor: str
     prefix: Prefix
     path_id: str
@@ -274,11 +324,14 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(Latest):
     """Something that a person should mend; ``text`` empty: it is mended."""
 
     subject: str
     text: str
+
+    def coalesces_by(self) -> Hashable:
+        return self.subject
 
 
 Event = (

@@ -291,6 +291,7 @@ class SpeakerConfig:
     router_id: Address | None = None
     dead_man: float = 5.0
     adopt_for: float = 30.0
+    keep_for: float = 86_400.0
     prefixes: frozenset[Prefix] = frozenset()
     """What the pipe passes on; it refuses any other."""
 
@@ -322,6 +323,8 @@ class Config:
     """Without a beat for so long, the pipe carries out the wills. Seconds."""
     adopt_for: float = 30.0
     """How long a route that an earlier run announced stays without a verdict of this one. Seconds."""
+    keep_for: float = 86_400.0
+    """How long a route whose will is to be kept stays without a heartbeat. Seconds."""
     stop_within: float = 20.0
     """Bound on a clean stop. Seconds."""
     seed: str = ""
@@ -334,7 +337,8 @@ class Config:
     @property
     def speaker(self) -> SpeakerConfig:
         """The slice that the speaker gets."""
-        return SpeakerConfig(self.neighbors, self.router_id, self.dead_man, self.adopt_for, self.prefixes)
+        clocks = (self.dead_man, self.adopt_for, self.keep_for)
+        return SpeakerConfig(self.neighbors, self.router_id, *clocks, self.prefixes)
 
     @property
     def kernel(self) -> KernelConfig:

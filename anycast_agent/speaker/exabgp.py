@@ -143,5 +143,11 @@ def _password(n: Neighbor) -> str:
 def settings(config: SpeakerConfig, owned: bool) -> str:
     """The pipe's own settings, as JSON."""
     allow = sorted(config.prefixes)
-    values = {"dead_man": config.dead_man, "adopt_for": config.adopt_for, "allow": allow, "owned": owned}
+    values = {
+        "dead_man": config.dead_man,
+        "adopt_for": config.adopt_for,
+        "keep_for": config.keep_for,
+        "allow": allow,
+        "owned": owned,
+    }
     return json.dumps(values)

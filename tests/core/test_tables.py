@@ -92,7 +92,7 @@ def test_a_verdict_of_up_comes_only_by_rise_and_one_of_down_only_by_fall() -> No
 
 
 def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("state_diagrams", ROOT / "scripts" / "state_diagrams.py")
+    spec = importlib.util.spec_from_file_location("generated_docs", ROOT / "scripts" / "generated_docs.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -101,8 +101,15 @@ def _script() -> ModuleType:
 
 
 def test_the_diagrams_in_the_docs_are_those_of_the_tables() -> None:
-    """After a table was changed: python scripts/state_diagrams.py"""
+    """After a table was changed: python scripts/generated_docs.py"""
     assert (ROOT / "docs" / "states.md").read_text() == _script().page()
+
+
+def test_the_table_of_the_ladder_in_the_docs_is_that_of_its_rows() -> None:
+    """After a row was changed: python scripts/generated_docs.py"""
+    text = (ROOT / "docs" / "design.md").read_text()
+    assert text == _script().design(text)
+    assert _script().ladder() in text
 
 
 @pytest.mark.parametrize(("table", "states", "events", "grid"), TABLES)

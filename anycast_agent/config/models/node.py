@@ -57,6 +57,10 @@ class AgentModel(Model):
     adopt_for: Duration = Field(
         30.0, description="How long a route of an earlier run stays announced while its checks have no verdict."
     )
+    keep_for: Duration = Field(
+        86_400.0,
+        description="How long the routes of a service with will: keep stay announced without a heartbeat of an agent.",
+    )
     stop_within: Duration = Field(20.0, description="A clean stop takes at most so long.")
     exec_slots: int = Field(
         32,

@@ -43,6 +43,8 @@ def _check_node(report: Report, root: RootModel) -> None:
         report.checked(("node", "site"), types.name, root.node.site)
     if not 0.5 <= root.agent.dead_man <= 600:
         report.problem(("agent", "dead_man"), "dead_man is 500ms to 10m")
+    if root.agent.keep_for < root.agent.dead_man:
+        report.problem(("agent", "keep_for"), "keep_for is shorter than dead_man: what is to be kept would go first")
 
 
 def _config(root: RootModel, neighbors: dict[str, core.Neighbor], services: dict[str, core.Service]) -> core.Config:
@@ -59,5 +61,6 @@ def _config(root: RootModel, neighbors: dict[str, core.Neighbor], services: dict
         way_back=core.WayBackRule(node.way_back),
         dead_man=agent.dead_man,
         adopt_for=agent.adopt_for,
+        keep_for=agent.keep_for,
         stop_within=agent.stop_within,
     )
