@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from anycast_agent import store
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import RouteKey, SessionState, SpeakerConfig, Will
-from anycast_agent.speaker import notifications, trial, unread
+from anycast_agent.core.model import SpeakerConfig
+from anycast_agent.speaker import trial, unread, wire
+from anycast_agent.speaker.connection import MAX_LINE, Connection
 from anycast_agent.speaker.exabgp import Paths, SpeakerError, render, settings
-from anycast_agent.speaker.pipe import codec
 from anycast_agent.speaker.process import Process, environment, give_folder, unprivileged_user
+from anycast_agent.speaker.translation import Translation
 from anycast_agent.users import User
 
-LINE_MOST = 8 << 20
-UNREAD_MOST = 8 << 20
-"""What a pipe that is frozen may leave unread before it is disconnected. Bytes."""
 CONNECT_EVERY = 0.02
 CONNECT_SLOWEST = 0.5
 STARTS_WITHIN = 10.0
@@ -63,23 +61,14 @@ class SpeakerClient:
         self._began = time.monotonic()
         self._process = Process(run_dir)
         self._config: SpeakerConfig | None = None
-        self._names: dict[str, str] = {}
-        self._addresses: dict[str, str] = {}
-        """By name: also of neighbors that are being removed, or have another name by now, until that is done."""
+        self._translation = Translation()
+        self._connection = Connection()
         self._configured = asyncio.Event()
-        self._connected = asyncio.Event()
-        self._writer: asyncio.StreamWriter | None = None
-        self._waiting: dict[int, Callable[[dict[str, Any]], None]] = {}
-        self._asked = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
         """Held until ExaBGP's pipe is there: whoever connects to it must not wait for this one."""
         self._starting = asyncio.Lock()
         self._beats = 0
-        self._known: set[str] = set()
-        self._up: set[str] = set()
-        self._ended: dict[str, str] = {}
-        """By neighbor: what a NOTIFICATION said of the end of its last session."""
         self._tried = ""
         """The last configuration that ExaBGP's parser took."""
 
@@ -102,8 +91,8 @@ class SpeakerClient:
         """Tell what routers have not taken yet."""
         while True:
             await asyncio.sleep(QUEUES_EVERY)
-            config = self._config
-            for neighbor in [n for n in config.neighbors.values() if n.name in self._up] if config is not None else ():
+            neighbors = self._config.neighbors.values() if self._config is not None else ()
+            for neighbor in [n for n in neighbors if n.name in self._translation.up]:
                 octets = await asyncio.to_thread(unread.octets, neighbor.address, neighbor.port)
                 if octets is not None:
                     self._post(ev.SendQueueSeen(neighbor.name, octets))
@@ -130,7 +119,7 @@ class SpeakerClient:
         pause, end = CONNECT_EVERY, asyncio.get_running_loop().time() + STARTS_WITHIN
         while not self._died():
             try:
-                reader, self._writer = await self._open()
+                reader, writer = await self._open()
             except OSError:
                 if self._owned and asyncio.get_running_loop().time() > end:
                     await self._process.kill()
@@ -138,146 +127,32 @@ class SpeakerClient:
                 await asyncio.sleep(pause)
                 pause = min(CONNECT_SLOWEST, 1.2 * pause)
                 continue
-            self._send(op="hello", versions=[1], agent=self._id, started=self._began)
+            self._connection.begin(writer, wire.Hello((wire.VERSION,), self._id, self._began))
             return reader
         return None
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._user is None:
-            return await asyncio.open_unix_connection(str(self._paths.socket), limit=LINE_MOST)
+            return await asyncio.open_unix_connection(str(self._paths.socket), limit=MAX_LINE)
         with store.socket_of(self._paths.socket, self._user.uid) as path:
-            reader, writer = await asyncio.open_unix_connection(path, limit=LINE_MOST)
+            reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
         if store.peer_of(writer.get_extra_info("socket")) != self._user.uid:
             writer.transport.abort()
             raise store.UntrustedError(f"{self._paths.socket} is not the pipe's: another user listens there")
         return reader, writer
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
-            message = json.loads(line)
-            handler = getattr(self, f"_on_{message.get('op')}", None)
-            if handler is not None:  # fields and operations are only ever added: what we do not know is not for us
-                handler(message)
+        async for message in self._connection.messages(reader):
+            if isinstance(message, wire.Replaced):
+                raise SpeakerError("a newer agent has taken over the speaker")
+            if isinstance(message, wire.Done) and message.error is not None:
+                raise SpeakerError(message.error)
+            for event in self._translation.events(message):
+                self._post(event)
 
     def _disconnected(self, why: str) -> None:
-        if self._writer is not None:
-            self._writer.transport.abort()
-            self._writer = None
-        was, waiting, self._waiting = self._connected.is_set(), self._waiting, {}
-        self._connected.clear()
-        for ended in waiting.values():
-            ended({"error": why})
-        if was:
+        if self._connection.end(why):
             self._post(ev.SpeakerLost(why))
-
-    def _send(self, **fields: object) -> bool:
-        if self._writer is None or self._writer.is_closing():
-            return False
-        self._writer.write(json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n")
-        if self._writer.transport.get_write_buffer_size() > UNREAD_MOST:
-            self._writer.transport.abort()  # ``run`` sees the end of it
-        return True
-
-    def _ask(self, ended: Callable[[dict[str, Any]], None], **fields: object) -> None:
-        """Send a request; ``ended`` is called once, with the answer or with an error."""
-        self._asked += 1
-        self._waiting[self._asked] = ended
-        if not self._connected.is_set() or not self._send(id=self._asked, **fields):
-            self._waiting.pop(self._asked)({"error": "the speaker is not connected"})
-
-    async def _answer(self, **fields: object) -> dict[str, Any]:
-        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._ask(lambda answer: None if future.done() else future.set_result(answer), **fields)
-        return await future
-
-    # --- what the pipe says ---
-
-    def _on_hello(self, message: dict[str, Any]) -> None:
-        self._connected.set()
-        self._post(ev.SpeakerConnected(str(message.get("pipe", ""))))
-
-    def _on_replaced(self, _: dict[str, Any]) -> None:
-        raise SpeakerError("a newer agent has taken over the speaker")
-
-    def _on_done(self, message: dict[str, Any]) -> None:
-        ended = self._waiting.pop(message.get("id") or 0, None)
-        if ended is not None:
-            ended(message)
-        elif message.get("error"):
-            raise SpeakerError(str(message["error"]))
-
-    def _on_route(self, m: dict[str, Any]) -> None:
-        key = RouteKey(self._name(m["neighbor"]), m["prefix"])
-        will = Will.KEEP if m["will"] == Will.KEEP else Will.WITHDRAW
-        self._post(ev.RouteFound(key, codec.parse_head(m["head"]), will, bool(m["sent"]), bool(m["confirmed"])))
-
-    def _on_synced(self, _: dict[str, Any]) -> None:
-        self._post(ev.SpeakerSynced())
-
-    def _on_session(self, m: dict[str, Any]) -> None:
-        states = {"up": SessionState.UP, "connected": SessionState.CONNECTED, "down": SessionState.DOWN}
-        name, state = self._name(m["neighbor"]), states.get(m["state"], SessionState.UNKNOWN)
-        own = m.get("own_address")  # an older pipe does not say
-        own = own if own is None or codec.is_address(str(own)) else ""
-        (self._up.add if state is SessionState.UP else self._up.discard)(name)
-        if state is SessionState.UP:
-            self._ended.pop(name, None)
-            self._post(ev.Warned(f"session {name}", ""))
-        why = self._why(name, str(m.get("why", ""))) if state is SessionState.DOWN else ""
-        self._post(ev.SessionChanged(name, state, why, None if own is None else str(own)))
-
-    def _why(self, name: str, why: str) -> str:
-        """Why the session is down, in words. What a NOTIFICATION said is kept until it is up again: what follows it are
-        attempts that fail for the same reason."""
-        found = notifications.in_reason(why)
-        if found is not None and (found[0] == "sent" or name not in self._ended):
-            self._end(name, found[0], found[1], "")
-        ended = self._ended.get(name, "")
-        if found is not None or not ended:
-            return ended or why
-        return f"{ended}; since then: {why}" if why else ended
-
-    def _end(self, name: str, direction: str, code: notifications.Code, text: str) -> None:
-        """A NOTIFICATION ended the session; a person is warned of an end that does not pass by itself."""
-        self._ended[name] = notifications.ended(direction, code, text)
-        remedy = notifications.remedy(code)
-        if remedy:
-            self._post(ev.Warned(f"session {name}", f"{self._ended[name]}; {remedy}"))
-
-    def _on_notification(self, m: dict[str, Any]) -> None:
-        if m["direction"] == "receive":
-            self._end(self._name(m["neighbor"]), "received", (m["code"], m["subcode"]), str(m.get("text", "")))
-
-    def _on_open(self, m: dict[str, Any]) -> None:
-        name = self._name(m["neighbor"])
-        neighbor = self._config.neighbors.get(name) if self._config is not None else None
-        offered = frozenset(str(family) for family in m["families"])
-        missing = [str(family) for family in neighbor.families if family not in offered] if neighbor else []
-        which = " and no ".join(missing)
-        text = f"the router takes no {which} routes on this session: activate that there, or leave it out of families"
-        if not m["capabilities"]:
-            text = "the router sent no capabilities (RFC 5492), and gets no routes: let it send them, or update it"
-        self._post(ev.Warned(f"families of {name}", text if missing else ""))
-
-    def _on_path(self, m: dict[str, Any]) -> None:
-        name, prefix, path_id = self._name(m["neighbor"]), m["prefix"], m["id"]
-        if m["as_path"] is None:
-            self._post(ev.PathGone(name, prefix, path_id))
-        else:
-            self._post(ev.PathSeen(name, prefix, path_id, tuple(m["as_path"]), tuple(m["large"])))
-
-    def _on_sent(self, m: dict[str, Any]) -> None:
-        self._post(ev.RoutesSent(self._name(m["neighbor"]), tuple(m["announced"]), tuple(m["withdrawn"])))
-
-    def _on_dropped(self, m: dict[str, Any]) -> None:
-        keys = tuple(RouteKey(self._name(neighbor), prefix) for neighbor, prefix in m["keys"])
-        self._post(ev.RoutesDropped(keys, str(m["why"])))
-
-    def _on_beat(self, m: dict[str, Any]) -> None:
-        self._post(ev.SpeakerAnswered(float(m["exabgp_age"])))
-
-    def _name(self, address: str) -> str:
-        return self._names.get(address, address)
 
     # --- actions ---
 
@@ -286,34 +161,18 @@ class SpeakerClient:
         match action:
             case act.Beat():
                 self._beats += 1
-                self._send(op="beat", n=self._beats)
+                self._connection.send(wire.Beat(self._beats))
             case act.Resync():
-                self._send(op="resync")
-            case act.PutRoutes():
-                address = self._address(action.neighbor)
-                head, prefixes = codec.head(action.attributes), list(action.prefixes)
-                self._ask(self._ends(action.id), op="put", neighbor=address, prefixes=prefixes, head=head,
-                          will=action.will)  # fmt: skip
-            case act.DropRoutes() | act.ConfirmRoutes():
-                keys = [[self._address(key.neighbor), key.prefix] for key in action.keys]
-                op = "drop" if isinstance(action, act.DropRoutes) else "confirm"
-                self._ask(self._ends(action.id), op=op, keys=keys)
-            case act.ExtendDeadMan():
-                self._ask(
-                    lambda m: self._post(ev.DeadManExtended(action.id, m.get("error"))),
-                    op="extend",
-                    seconds=action.seconds,
-                )
+                self._connection.send(wire.Resync())
             case act.ConfigureSpeaker():
                 self._begin(self._configure(action), action.id)
             case act.RestartSpeaker():
                 self._begin(self._restart(), action.id)
-
-    def _ends(self, action_id: int) -> Callable[[dict[str, Any]], None]:
-        return lambda message: self._post(ev.RoutesDone(action_id, message.get("error")))
-
-    def _address(self, name: str) -> str:
-        return self._addresses.get(name, name)
+            case _:
+                self._connection.ask(
+                    lambda number: self._translation.request(action, number),
+                    lambda done: self._post(self._translation.ended(action, done)),
+                )
 
     def _begin(self, work: Any, action_id: int) -> None:
         task = asyncio.create_task(self._configured_by(work, action_id))
@@ -335,8 +194,7 @@ class SpeakerClient:
 
     async def _configure(self, action: act.ConfigureSpeaker) -> None:
         self._config = action.config
-        self._names.update({n.address: n.name for n in action.config.neighbors.values()})
-        self._addresses.update({n.name: n.address for n in action.config.neighbors.values()})
+        self._translation.begin(action.config)
         if self._owned and not self._process.alive:
             self._process.attach()
         if not self._owned or self._process.alive:
@@ -347,30 +205,20 @@ class SpeakerClient:
             await self._start()
         self._configured.set()
         try:
-            await asyncio.wait_for(self._connected.wait(), STARTS_WITHIN)
+            await asyncio.wait_for(self._connection.agreed.wait(), STARTS_WITHIN)
         except TimeoutError:
             raise SpeakerError(self._absent()) from None
         try:
             await asyncio.wait_for(self._reload_until(revision), RELOAD_WITHIN)
         except TimeoutError:
             raise SpeakerError(f"ExaBGP has not taken the configuration within {RELOAD_WITHIN:g} s") from None
-        self._names = {n.address: n.name for n in action.config.neighbors.values()}
-        self._addresses = {n.name: n.address for n in action.config.neighbors.values()}
-        self._forget_neighbors()
+        for event in self._translation.taken():
+            self._post(event)
 
     async def _try_first(self, config: SpeakerConfig) -> None:
         """What an ExaBGP that runs would refuse does not replace what it has."""
         if why := await self.try_out(config):
             raise SpeakerError(why)
-
-    def _forget_neighbors(self) -> None:
-        """Of those that are no longer configured, nothing is warned of."""
-        for name in self._known - self._addresses.keys():
-            self._ended.pop(name, None)
-            self._up.discard(name)
-            for subject in (f"session {name}", f"families of {name}"):
-                self._post(ev.Warned(subject, ""))
-        self._known = set(self._addresses)
 
     async def try_out(self, config: SpeakerConfig) -> str:
         """Why ExaBGP would refuse the configuration; empty where it would not, or it would change nothing for it."""
@@ -422,20 +270,20 @@ class SpeakerClient:
         """Reload, and look whether it was; ExaBGP can lose the signal while a neighbor is down."""
         exabgp = False  # the pipe's own settings first: where ExaBGP has the revision already, nothing else is new
         while True:
-            answer = await self._answer(op="reload", exabgp=exabgp)
-            if not answer.get("error"):
+            answer = await self._connection.answer(partial(wire.Reload, exabgp=exabgp))
+            if answer.error is None:
                 answer = await self._has_within(revision, RELOAD_AGAIN if exabgp else 0.0)
-            if answer.get("error"):
-                raise SpeakerError(str(answer["error"]))
-            if answer["revisions"] == ([revision] if answer["neighbors"] else []):
+            if answer.error is not None:
+                raise SpeakerError(answer.error)
+            if answer.revisions == ((revision,) if answer.neighbors else ()):
                 return
             exabgp = True
 
-    async def _has_within(self, revision: str, seconds: float) -> dict[str, Any]:
+    async def _has_within(self, revision: str, seconds: float) -> wire.Done:
         end = asyncio.get_running_loop().time() + seconds
         while True:
-            answer = await self._answer(op="config")
-            reached = answer.get("error") or answer["revisions"] == [revision]
+            answer = await self._connection.answer(wire.AskRevision)
+            reached = answer.error is not None or answer.revisions == (revision,)
             if reached or asyncio.get_running_loop().time() >= end:
                 return answer
             await asyncio.sleep(0.02)
@@ -463,7 +311,7 @@ class SpeakerClient:
             self._disconnected("ExaBGP did not answer and was ended")
             self._start_one()
         try:
-            await asyncio.wait_for(self._connected.wait(), STARTS_WITHIN)
+            await asyncio.wait_for(self._connection.agreed.wait(), STARTS_WITHIN)
         except TimeoutError:
             raise SpeakerError(self._absent()) from None
 
@@ -472,9 +320,7 @@ class SpeakerClient:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._writer is not None:
-            with contextlib.suppress(OSError):
-                await asyncio.wait_for(self._writer.drain(), 1.0)
+        await self._connection.drain()
         self._disconnected("the agent has ended")
         if self._owned and not hand_over:
             await self._process.stop()
