@@ -50,7 +50,8 @@ def fault(world: World, kind: str) -> None:
         case "kernel_error":
             world.kernel_errors ^= {address}
         case "speaker_error":
-            world.speaker_errors ^= {BAD}
+            # A withdrawal that ExaBGP refuses is another matter: then the neighbor loses all routes, on purpose.
+            world.put_errors ^= {BAD}
 
 
 def story(faults: list[tuple[str, float]], calm: bool) -> World:

@@ -127,13 +127,15 @@ def test_a_withdrawal_is_shown_as_sent_only_where_one_was() -> None:
 def test_what_is_waited_for_is_shown_and_is_no_error() -> None:
     """The uplink has no address yet: the route says what it waits for, and is announced once that is there."""
     world = World()
-    world.own_addresses[LEAF1] = ""
+    world.own_addresses[LEAF1], world.sessions[LEAF1] = "", False
     world.start(config())
     world.run(40.0)
     assert "address on the session" in route(world).waits_for
     assert route(world).error == ""
     assert [c for _, c in world.changes if c.level == "error"] == []
     world.set_own_address(LEAF1, OWN)
+    world.until(lambda w: route(w).waits_for == "", 1.6)
+    world.set_session(LEAF1, up=True)
     world.until(lambda w: LEAF1 in w.announced(V4), 0.1)
     assert route(world).waits_for == ""
 
@@ -144,15 +146,30 @@ def test_a_refused_withdrawal_turns_readiness_red_and_is_told_once() -> None:
     world.start(config())
     world.until(lambda w: len(w.router) == 4, 10.0)
     world.speaker_errors.add(V4)
+    world.speaker.exabgp.refuses_clear = True
     world.outcomes["dns"] = Outcome.REFUSED
-    world.run(10.0)
+    waits = ("withdrawals that ExaBGP refuses (2)",)
+    world.until(lambda w: w.engine is not None and w.engine.snapshot(w.now).not_ready == waits, 3.0)
+    world.run(1.5)
     assert world.engine is not None
-    assert world.engine.snapshot(world.now).not_ready == ("withdrawals that ExaBGP refuses (2)",)
+    assert world.engine.snapshot(world.now).not_ready == waits
     assert len([c for _, c in world.changes if c.subject == "DropRoutes"]) <= 2
     world.speaker_errors.clear()
-    world.until(lambda w: not w.router, 2.0)
+    world.until(lambda w: not w.router, 1.0)
     world.run(0.1)
     assert world.engine.snapshot(world.now).ready
+
+
+def test_a_refused_withdrawal_ends_with_no_route_at_any_router() -> None:
+    """Whatever ExaBGP refuses: a lost session is better than a stale route."""
+    for refuses_clear in (False, True):
+        world = World()
+        world.start(config())
+        world.until(lambda w: len(w.router) == 4, 10.0)
+        world.speaker_errors.add(V4)
+        world.speaker.exabgp.refuses_clear = refuses_clear
+        world.outcomes["dns"] = Outcome.REFUSED
+        world.until(lambda w: not w.announced(V4), 8.0)
 
 
 def test_what_was_sent_before_is_not_shown_for_new_attributes() -> None:

@@ -37,14 +37,22 @@ class ExaBGP:
     peers: dict[str, Peer] = field(default_factory=dict)
     rib: dict[Key, str] = field(default_factory=dict)
     refuses: set[str] = field(default_factory=set)
+    refuses_puts: set[str] = field(default_factory=set)
+    """The prefixes whose announcements are answered ``error``."""
     refuses_clear: bool = False
+    resolves_self: bool = False
+    """What ``self`` stands for is not known any more after a reload."""
     silent: bool = False
     ended: bool = False
     hear: list[str] = field(default_factory=list)
     """Lines for the API process, to be taken by the test."""
     updates: list[tuple[str, str, str | None]] = field(default_factory=list)
     """(neighbor, prefix, head or None) as the routers saw them."""
+    own_addresses: dict[str, str] = field(default_factory=dict)
+    """This node's address on a session, where it is not ``own_address``."""
     _queue: list[str] = field(default_factory=list)
+    _due: list[tuple[str, str, str | None]] = field(default_factory=list)
+    """Changes that were answered, and are not sent yet."""
 
     def take(self) -> list[str]:
         lines, self.hear = self.hear, []
@@ -62,6 +70,19 @@ class ExaBGP:
         self.hear.append("done" if self._carry_out(line) else "error")
         return True
 
+    @property
+    def owes(self) -> bool:
+        """Whether something was told, and is not sent yet."""
+        return bool(self._due)
+
+    def send(self) -> bool:
+        """Send what was told and answered. False where there is nothing."""
+        due, self._due = self._due, []
+        for neighbor, prefix, head in due:
+            if neighbor in self.peers:
+                self._send_or_wait(neighbor, prefix, head)
+        return bool(due)
+
     def _carry_out(self, line: str) -> bool:
         words = line.split()
         if words[0] == "show":
@@ -76,7 +97,8 @@ class ExaBGP:
             return self._clear(neighbor)
         at = words.index("nlri") + 1
         head, prefixes = " ".join(words[3:at]), words[at:]
-        if self.refuses.intersection(prefixes):
+        refused = self.refuses | (self.refuses_puts if verb == "announce" else set())
+        if refused.intersection(prefixes) or ("next-hop self" in head and not self.resolves_self):
             return False
         for prefix in prefixes:
             self._change(neighbor, prefix, head if verb == "announce" else None)
@@ -106,6 +128,9 @@ class ExaBGP:
             self.rib.pop((neighbor, prefix), None)
         else:
             self.rib[neighbor, prefix] = head
+        self._due.append((neighbor, prefix, head))
+
+    def _send_or_wait(self, neighbor: str, prefix: str, head: str | None) -> None:
         peer = self.peers[neighbor]
         if peer.up:
             self._send(neighbor, prefix, head)
@@ -171,7 +196,8 @@ class ExaBGP:
             self._event(neighbor, type="update", direction="send", message={"eor": {"afi": afi, "safi": "unicast"}})
 
     def _event(self, neighbor: str, type: str, **said: object) -> None:  # noqa: A002
-        about = {"address": {"local": self.own_address, "peer": neighbor}, **said}
+        own = self.own_addresses.get(neighbor, self.own_address)
+        about = {"address": {"local": own, "peer": neighbor}, **said}
         self.hear.append(json.dumps({"exabgp": "5.0.0", "type": type, "neighbor": about}))
 
     # --- its end ---
@@ -181,6 +207,7 @@ class ExaBGP:
         self.ended = True
         self.rib.clear()
         self._queue.clear()
+        self._due.clear()
         for peer in self.peers.values():
             peer.up = False
             peer.router.clear()

@@ -33,12 +33,13 @@ from anycast_agent.core.model import (
     ReturnRoute,
     RouteKey,
     Service,
-    SessionState,
     Tier,
-    Will,
     address_of,
     family_of,
 )
+from anycast_agent.speaker import wire
+from anycast_agent.speaker.pipe.ledger import Entry
+from tests.support.speaker import SpeakerSide
 
 V4, V6 = "192.0.2.53/32", "2001:db8:53::53/128"
 LEAF1, LEAF2 = "leaf1", "leaf2"
@@ -89,20 +90,10 @@ def config(*services: Service, neighbors: tuple[str, ...] = (LEAF1, LEAF2), **ch
     return Config(
         node="edge1",
         site="ams",
-        neighbors={n: neighbor(n, i) for i, n in enumerate(neighbors, 1)},
+        neighbors={n: neighbor(n, int(n.removeprefix("leaf"))) for n in neighbors},
         services={s.name: s for s in services},
         **changes,
     )
-
-
-@dataclass
-class Entry:
-    """A route in the pipe's ledger."""
-
-    attributes: Attributes
-    will: Will
-    confirmed_by: int | None
-    unconfirmed_since: float | None = None
 
 
 @dataclass
@@ -128,20 +119,16 @@ class World:
     """Names as in ``outcomes``: a probe of these never ends."""
     kernel_errors: set[Address] = field(default_factory=set)
     speaker_errors: set[Prefix] = field(default_factory=set)
+    """ExaBGP answers ``error`` to whatever is said of these."""
+    put_errors: set[Prefix] = field(default_factory=set)
+    """ExaBGP answers ``error`` to the announcement of these."""
 
     silent: set[str] = field(default_factory=set)
     """What is no longer heard of: ``kernel`` (reports), ``sent`` (UPDATEs), ``configured``, ``extended``."""
 
-    ledger: dict[RouteKey, Entry] = field(default_factory=dict)
-    router: dict[RouteKey, Attributes] = field(default_factory=dict)
-    """What the routers have from us."""
     sessions: dict[str, bool] = field(default_factory=lambda: {LEAF1: True, LEAF2: True})
     own_addresses: dict[str, str] = field(default_factory=dict)
     """Where it is not ``OWN``; empty: not known yet."""
-    last_beat: float = 0.0
-    pipe_frozen: bool = False
-    connected: bool = False
-
     engine: Engine | None = None
     generation: int = 0
     actions: list[tuple[float, act.Action]] = field(default_factory=list)
@@ -157,6 +144,11 @@ class World:
         self._queue: list[tuple[float, int, int, Callable[[], None]]] = []
         self._number = itertools.count()
         self._told: set[Address] = set()
+        self.speaker = SpeakerSide(
+            self.post, lambda name: self.own_addresses.get(name, OWN), self.sessions, self.owns_speaker
+        )
+        self.speaker.silent = self.silent
+        self._seen: dict[RouteKey, Attributes] = {}
 
     # --- the life of an agent process ---
 
@@ -166,7 +158,7 @@ class World:
         self.exit = None
         self._told = set()
         self.engine = Engine(self.now, owns_speaker=self.owns_speaker)
-        self.dead_man, self.adopt_for = conf.dead_man, conf.adopt_for
+        self.dead_man = conf.dead_man
         self.offer(conf)
 
     def kill(self) -> None:
@@ -175,10 +167,10 @@ class World:
         self._disconnected()
 
     def _disconnected(self) -> None:
-        self.connected = False
-        for entry in self.ledger.values():
-            if entry.unconfirmed_since is None:
-                entry.unconfirmed_since = self.now
+        """The pipe sees it after all that was said before."""
+        connection = self.speaker.disconnect(self.now)
+        if connection is not None:
+            self.later(self.speaker_delay, lambda: self.speaker.left(connection, self.now), of_agent=False)
 
     def offer(self, conf: Config, force: bool = False, request: int | None = None) -> None:
         self.post(ev.ConfigOffered(conf, force, request))
@@ -238,37 +230,65 @@ class World:
         times = [self._queue[0][0]] if self._queue else []
         if self.engine is not None and (deadline := self.engine.deadline()) is not None:
             times.append(max(deadline, self.now))
-        if self.ledger:
-            times += [at for at in (self._dead_man_at(), self._adoption_at()) if at is not None]
+        if (at := self.speaker.deadline()) is not None:
+            times.append(max(at, self.now))
         return min(times) if times else None
 
-    # --- the pipe's two switches ---
-
-    def _dead_man_at(self) -> float | None:
-        due = any(e.will is Will.WITHDRAW for e in self.ledger.values())
-        return max(self.now, self.last_beat + self.dead_man) if due and not self.pipe_frozen else None
-
-    def _adoption_at(self) -> float | None:
-        since = [e.unconfirmed_since for e in self.ledger.values() if e.unconfirmed_since is not None]
-        return max(self.now, min(since) + self.adopt_for) if since and not self.pipe_frozen else None
+    # --- the speaker's side ---
 
     def _switches(self) -> None:
-        if self.pipe_frozen:
-            return
-        if self.now >= self.last_beat + self.dead_man:
-            self._drop_itself([k for k, e in self.ledger.items() if e.will is Will.WITHDRAW], "dead man")
-        late = [k for k, e in self.ledger.items()
-                if e.unconfirmed_since is not None and self.now >= e.unconfirmed_since + self.adopt_for]  # fmt: skip
-        self._drop_itself(late, "adoption ran out")
+        self.speaker.exabgp.refuses, self.speaker.exabgp.refuses_puts = self.speaker_errors, self.put_errors
+        at = self.speaker.deadline()
+        if at is not None and self.now >= at:
+            self.speaker.wake(self.now)
+            self._speaker_moved()
 
-    def _drop_itself(self, keys: list[RouteKey], why: str) -> None:
-        if not keys:
-            return
-        for key in keys:
-            del self.ledger[key]
-            self._send(key, None)
-        if self.connected:
-            self.post(ev.RoutesDropped(tuple(keys), why))
+    def _speaker_moved(self) -> None:
+        """Note what the routers saw; and what ExaBGP was told goes out to them a little later."""
+        router = self.speaker.router()
+        for key in [k for k in self._seen if k not in router]:
+            self.updates.append((self.now, "withdraw", key))
+        self.updates += [(self.now, "announce", k) for k, a in router.items() if self._seen.get(k) != a]
+        self._seen = router
+        if self.speaker.exabgp.owes:
+            self.later(0.001, self._send, of_agent=False)
+
+    def _send(self) -> None:
+        self.speaker.send(self.now)
+        self._speaker_moved()
+
+    @property
+    def router(self) -> dict[RouteKey, Attributes]:
+        """What the routers have from us."""
+        return self.speaker.router()
+
+    @property
+    def ledger(self) -> dict[RouteKey, Entry]:
+        """What the pipe has."""
+        return self.speaker.ledger()
+
+    @property
+    def connected(self) -> bool:
+        return self.speaker.connection is not None
+
+    @property
+    def last_beat(self) -> float:
+        """The last heartbeat; later, where the dead-man's switch waits longer for the next agent."""
+        ledger = self.speaker.switchboard._ledger
+        return max(ledger.last_beat, ledger.waits_until - self.dead_man)
+
+    @property
+    def pipe_frozen(self) -> bool:
+        return self.speaker.frozen
+
+    @pipe_frozen.setter
+    def pipe_frozen(self, frozen: bool) -> None:
+        self.speaker.frozen = frozen
+        self.later(0.0, self._thaw, of_agent=False)
+
+    def _thaw(self) -> None:
+        self.speaker.pump(self.now)
+        self._speaker_moved()
 
     # --- executing ---
 
@@ -283,19 +303,15 @@ class World:
             case act.Resync(source=ev.Source.KERNEL):
                 self.later(self.kernel_delay, self.report_kernel)
             case act.Resync():
-                self.later(self.speaker_delay, self.replay)
-            case act.PutRoutes() | act.DropRoutes() | act.ConfirmRoutes():
-                self.later(self.speaker_delay, lambda: self._routes(action))
+                self._tell_speaker(lambda connection: self.speaker.say(wire.Resync(), self.now, connection))
+            case act.PutRoutes() | act.DropRoutes() | act.ConfirmRoutes() | act.ExtendDeadMan():
+                self._tell_speaker(lambda connection: self.speaker.carry_out(action, self.now, connection))
             case act.ConfigureSpeaker():
                 self.later(self.speaker_delay, lambda: self._configure(action))
             case act.RestartSpeaker():
                 self.later(self.speaker_delay, lambda: self._restart(action))
             case act.Beat():
-                self._beat()
-            case act.ExtendDeadMan():
-                self.last_beat = self.now + action.seconds
-                if "extended" not in self.silent:
-                    self.post_later(ev.DeadManExtended(action.id))
+                self._tell_speaker(lambda connection: self.speaker.say(wire.Beat(1), self.now, connection))
             case act.Exit():
                 self.exit = action
                 if not action.hand_over and self.owns_speaker:
@@ -360,30 +376,26 @@ class World:
 
     # --- speaker ---
 
-    def connect(self) -> None:
-        self.connected = True
-        self.last_beat = self.now
-        self.post(ev.SpeakerConnected("pipe 1"))
-        self.replay()
+    def _tell_speaker(self, say: Callable[[int | None], None]) -> None:
+        """What was said on a connection is carried out, also where the agent has died meanwhile."""
+        connection = self.speaker.connection
 
-    def replay(self) -> None:
-        if not self.connected:
-            return
-        for key, entry in list(self.ledger.items()):
-            sent = self.router.get(key) == entry.attributes
-            confirmed = entry.confirmed_by == self.generation and entry.unconfirmed_since is None
-            self.post(ev.RouteFound(key, entry.attributes, entry.will, sent, confirmed))
-        for name in self.sessions:
-            self._tell_session(name)
-        self.post(ev.SpeakerSynced())
+        def arrive() -> None:
+            say(connection)
+            self._speaker_moved()
+
+        self.later(self.speaker_delay, arrive, of_agent=False)
+
+    def connect(self) -> None:
+        self.speaker.connect(self.generation, self.now)
+        self._speaker_moved()
 
     def speaker_dies(self) -> None:
         """kill -9 of ExaBGP: its sessions go, and the routers drop what they had of it."""
-        self.ledger.clear()
-        for key in list(self.router):
-            self._router(key, None)
-        if self.connected:
-            self.connected = False
+        was = self.connected
+        self.speaker.die()
+        self._speaker_moved()
+        if was:
             self.post(ev.SpeakerLost("ExaBGP has ended"))
 
     def lose_pipe(self) -> None:
@@ -391,97 +403,31 @@ class World:
         self._disconnected()
         self.post(ev.SpeakerLost("connection lost"))
 
-    def _beat(self) -> None:
-        if self.connected and not self.pipe_frozen:
-            self.last_beat = max(self.last_beat, self.now)
-            self.post_later(ev.SpeakerAnswered(0.0), self.speaker_delay)
-
     def _configure(self, action: act.ConfigureSpeaker) -> None:
+        self.speaker.configure(action.config, self.now)
         if not self.connected:
             self.connect()
-        for name in action.config.neighbors:
-            if name not in self.sessions:
-                self.sessions[name] = True
-                self._tell_session(name)
+        self.speaker.reload(self.now)
         for name in [n for n in self.sessions if n not in action.config.neighbors]:
-            self.set_session(name, up=False)
             del self.sessions[name]
+        self._speaker_moved()
         if "configured" not in self.silent:
             self.post(ev.SpeakerConfigured(action.id))
 
     def _restart(self, action: act.RestartSpeaker) -> None:
-        self.pipe_frozen = False
+        self.speaker.frozen = False
         self.speaker_dies()
         self.post(ev.SpeakerConfigured(action.id))
         self.later(0.1, self.connect)
 
-    def _tell_session(self, name: str) -> None:
-        state = SessionState.UP if self.sessions[name] else SessionState.DOWN
-        self.post(ev.SessionChanged(name, state, own_address=self.own_addresses.get(name, OWN)))
-
     def set_own_address(self, name: str, address: str) -> None:
-        """The kernel would now connect from this address; empty: it has no way."""
+        """The kernel would now connect from this address; empty: it has no way. The pipe sees it within a second."""
         self.own_addresses[name] = address
-        self._tell_session(name)
 
     def set_session(self, name: str, *, up: bool) -> None:
         self.sessions[name] = up
-        self._tell_session(name)
-        for key in [k for k in {**self.ledger, **self.router} if k.neighbor == name]:
-            if not up:
-                self._router(key, None)
-            elif key in self.ledger:
-                self._send(key, self.ledger[key].attributes)
-
-    def _routes(self, action: act.PutRoutes | act.DropRoutes | act.ConfirmRoutes) -> None:
-        if self.pipe_frozen:
-            return
-        if not self.connected:
-            self.post(ev.RoutesDone(action.id, "not connected"))
-            return
-        keys = (
-            [RouteKey(action.neighbor, p) for p in action.prefixes]
-            if isinstance(action, act.PutRoutes)
-            else action.keys
-        )
-        left_to_exabgp = isinstance(action, act.PutRoutes) and action.attributes.next_hop == SELF
-        if left_to_exabgp or self.speaker_errors.intersection(k.prefix for k in keys):
-            self.post(ev.RoutesDone(action.id, "ExaBGP said error"))
-            return
-        for key in keys:
-            if isinstance(action, act.PutRoutes):
-                self.ledger[key] = Entry(action.attributes, action.will, self.generation)
-            elif isinstance(action, act.DropRoutes):
-                self.ledger.pop(key, None)
-            elif key in self.ledger:
-                self.ledger[key].confirmed_by, self.ledger[key].unconfirmed_since = self.generation, None
-        self.post(ev.RoutesDone(action.id))
-        if not isinstance(action, act.ConfirmRoutes):
-            self.later(0.001, lambda: self._send_all(keys), of_agent=False)
-
-    def _send_all(self, keys: Any) -> None:
-        for key in keys:
-            entry = self.ledger.get(key)
-            self._send(key, entry.attributes if entry else None)
-
-    def _send(self, key: RouteKey, attributes: Attributes | None) -> None:
-        if not self.sessions.get(key.neighbor):
-            return
-        if self.router.get(key) == attributes:
-            return
-        self._router(key, attributes)
-        if self.connected and "sent" not in self.silent:
-            prefixes = (key.prefix,)
-            sent = ev.RoutesSent(key.neighbor, prefixes if attributes else (), () if attributes else prefixes)
-            self.post(sent)
-
-    def _router(self, key: RouteKey, attributes: Attributes | None) -> None:
-        if attributes is None:
-            if self.router.pop(key, None) is not None:
-                self.updates.append((self.now, "withdraw", key))
-        else:
-            self.router[key] = attributes
-            self.updates.append((self.now, "announce", key))
+        self.speaker.session(name, up=up, now=self.now)
+        self._speaker_moved()
 
     # --- asking ---
 

@@ -70,7 +70,7 @@ class Switchboard:
         self._ledger = Ledger(settings.dead_man, settings.adopt_for, now, settings.keep_for)
         self._rib = Rib(self._ledger, OwnAddresses(choose), lambda: self._now, self._say)
         self._neighbors = Neighbors(self._rib, settings.allow, self._tell)
-        self._asked_at = self._answered_at = now
+        self._asked_at = self._answered_at = self._woken_at = now
         self._learned = False
         self._replay_due = False
         self._proved = False
@@ -142,7 +142,7 @@ class Switchboard:
 
     def wake(self, now: float) -> None:
         """The time has come, or may have: carry out what is due."""
-        self._now = now
+        self._now = self._woken_at = now
         for neighbor in self._rib.flow.settled(now):
             self._rib.session_flows(neighbor)
         if self._learned:
@@ -162,7 +162,7 @@ class Switchboard:
     def deadline(self) -> float:
         """When ``wake`` is due at the latest (monotonic seconds)."""
         times = [self._ledger.deadline(), self._rib.refusals.deadline(), self._rib.flow.deadline()]
-        return min([self._now + ROUND_TRIP_EVERY / 2, *(at for at in times if at is not None)])
+        return min([self._woken_at + ROUND_TRIP_EVERY / 2, *(at for at in times if at is not None)])
 
     def take(self) -> list[Output]:
         """What is to be done, in order; each once."""

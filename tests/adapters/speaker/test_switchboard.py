@@ -75,6 +75,7 @@ class Bench:
             for output in outputs:
                 self._execute(output)
             worked = self.answers and self.exabgp.work()
+            worked = self.exabgp.send() or worked
             lines = self.exabgp.take()
             for line in lines:
                 self.switchboard.exabgp_said(line.encode(), self.now)
@@ -241,7 +242,7 @@ def test_a_withdrawal_of_the_dead_man_that_fails_is_repeated_until_it_is_taken()
 def test_a_withdrawal_names_no_self_and_depends_on_no_address() -> None:
     """With the known address, and with the unspecified one where none is known."""
     for own, hop in ((OWN, OWN), ("", "0.0.0.0")):
-        bench = Bench(exabgp=ExaBGP(own_address=""))
+        bench = Bench(exabgp=ExaBGP(own_address="", resolves_self=True))
         bench.switchboard = Switchboard(SETTINGS, lambda neighbor, own=own: own, "pipe", bench.now)  # type: ignore[misc]
         bench.switchboard.begin(bench.now)
         bench.settle()
