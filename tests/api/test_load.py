@@ -14,7 +14,7 @@ import pytest
 from anycast_agent.api.http import HEAD_MOST, OF_A_CLIENT_MOST, BadRequestError, Listener, Request, Response, parse
 from anycast_agent.api.http import _client as client_of
 from anycast_agent.api.turnstile import BURST, MAKING_MOST, SHARE, SLICE, BusyError, Prepared, Turnstile
-from tests.api.test_surfaces import said, serving, well
+from tests.api.surfaces import said, serving, well
 from tests.support.agent import HTTP_PORT, Scene, configuration, play
 from tests.support.netns import namespaces, needs_root, run_inside
 

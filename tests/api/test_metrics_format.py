@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from anycast_agent.core.model import Outcome
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.metrics import Metrics, labels, number
-from tests.api.test_surfaces import picture, well
+from tests.api.surfaces import picture, well
 from tests.support.world import LEAF1, World, config, service
 
 _SAMPLE = re.compile(r"([a-z_]+)(?:\{([^}]*)\})? (NaN|[+-]Inf|-?[0-9.e+-]+)")

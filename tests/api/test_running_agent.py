@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.test_surfaces import run
+from tests.api.surfaces import run
 from tests.support.agent import V4, V6, Agent, configuration, fill
 
 pytestmark = pytest.mark.timeout(90)

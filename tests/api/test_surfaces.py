@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -32,22 +31,11 @@ from anycast_agent.cli.live_verbs import Unreachable, ask, show_why
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressMode, Outcome, SessionState
 from anycast_agent.core.snapshot import Snapshot
-from anycast_agent.metrics import Metrics, Shell
+from anycast_agent.metrics import Metrics
+from tests.api.surfaces import picture, run, said, serving, well
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, config
 
 METRICS = Path(__file__).parents[2] / "docs" / "metrics.md"
-
-
-def well() -> World:
-    world = World()
-    world.start(config())
-    world.until(lambda w: w.announced(V4) == w.announced(V6) == {LEAF1, LEAF2}, 5)
-    return world
-
-
-def picture(world: World) -> Snapshot:
-    assert world.engine is not None
-    return world.engine.snapshot(world.now)
 
 
 def shown(world: World) -> dict[str, Any]:
@@ -87,17 +75,6 @@ class Controls:
     async def hand_over(self, extend: float | None) -> Answer:
         self.asked.append(("handover", extend))
         return Answer(True, ("handing over",))
-
-
-@contextlib.asynccontextmanager
-async def serving(world: World, **options: Any) -> AsyncIterator[tuple[aiohttp.ClientSession, Server]]:
-    server = Server("127.0.0.1", 0, lambda: picture(world), lambda: Shell(7, 0.5, 0.01, 0), **options)
-    await server.start()
-    try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
-            yield client, server
-    finally:
-        await server.close()
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------
@@ -172,15 +149,6 @@ async def test_a_domain_allows_every_name_below_it() -> None:
                              ("example.org", 403), ("example.org.evil.example", 403), ("edge1.example", 403)]:  # fmt: skip
             async with client.get("/livez", headers={"Host": name}) as response:
                 assert response.status == status, name
-
-
-async def said(server: Server, request: bytes) -> bytes:
-    """All that is answered to what is no client's request."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(request)
-    answer = await asyncio.wait_for(reader.read(), 10)
-    writer.close()
-    return answer
 
 
 async def test_malformed_requests_write_nothing_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -433,15 +401,6 @@ async def test_a_second_agent_does_not_take_the_socket(tmp_path: Path) -> None:
 
 
 # --- the command line ---------------------------------------------------------------------------------------
-
-
-async def run(*words: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "anycast_agent.cli.main", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
 
 
 async def test_the_live_verbs(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Outcome
-from tests.api.test_surfaces import serving, well
+from tests.api.surfaces import serving, well
 from tests.support.world import V4, V6, World
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

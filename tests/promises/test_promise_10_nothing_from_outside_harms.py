@@ -18,9 +18,9 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.engine import Engine
 from anycast_agent.core.model import AddressState, Attributes, Outcome, RouteKey, SessionState, Will
 from tests.conftest import examples
-from tests.core.test_totality import EVENTS, RARE
 from tests.support.agent import V4 as REAL_V4
 from tests.support.agent import Scene, play
+from tests.support.any_events import EVENTS, RARE
 from tests.support.netns import needs_root
 from tests.support.world import LEAF1, V4, World, config, service
 

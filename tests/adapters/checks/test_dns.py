@@ -19,8 +19,9 @@ from pydantic import ValidationError
 
 from anycast_agent.checks.dns import DnsParams
 from anycast_agent.core.model import Outcome
-from tests.adapters.checks.test_probes import Dns, prober
+from tests.adapters.checks.servers import Dns
 from tests.support.netns import ip, namespaces, needs_root, run_inside, veth
+from tests.support.probes import prober
 
 Reply = Callable[[dns.message.Message], dns.message.Message]
 

@@ -16,8 +16,9 @@ from anycast_agent.checks.http import HttpParams
 from anycast_agent.checks.sessions import HEADER_MOST, HEADERS_MOST
 from anycast_agent.checks.urls import as_written
 from anycast_agent.core.model import Outcome
-from tests.adapters.checks.test_probes import prober, tcp_server
+from tests.adapters.checks.servers import tcp_server
 from tests.support.netns import ip, namespaces, needs_root, run_inside, veth
+from tests.support.probes import prober
 
 
 @contextlib.asynccontextmanager

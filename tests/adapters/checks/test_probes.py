@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,37 +31,10 @@ from anycast_agent.checks.matching import Matcher
 from anycast_agent.checks.registry import has_own_target
 from anycast_agent.checks.tcp import TcpParams
 from anycast_agent.core.model import Outcome
+from tests.adapters.checks.servers import Dns, Handler, tcp_server
 from tests.support.certificates import Files, certificate
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
 from tests.support.probes import descriptors, prober
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def tcp_server(handler: Handler, **options: Any) -> AsyncIterator[int]:
-    """A raw server that does with a connection what the handler does; its port."""
-    tasks: set[asyncio.Task[Any]] = set()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            await handler(reader, writer)
-        except (OSError, asyncio.CancelledError):
-            pass
-        finally:
-            tasks.discard(task)
-            writer.close()
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, **options)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -313,21 +286,6 @@ async def test_tcp_outcomes() -> None:
 
 
 # --- dns ----------------------------------------------------------------------------------------------------
-
-
-class Dns(asyncio.DatagramProtocol):
-    """A name server over UDP whose answer a test makes up."""
-
-    def __init__(self, answer: Callable[[Any], bytes | None]) -> None:
-        self._answer = answer
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        self.asker = addr
-        if (wire := self._answer(dns.message.from_wire(data))) is not None:
-            self._transport.sendto(wire, addr)
 
 
 def well(query: Any) -> Any:

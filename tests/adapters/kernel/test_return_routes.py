@@ -16,7 +16,7 @@ from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Family, WayBackRule
 from anycast_agent.kernel import return_routes
-from tests.adapters.kernel.test_kernel import V4, V6, Watcher, config
+from tests.adapters.kernel.watcher import V4, V6, Watcher, config
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
 
 pytestmark = [needs_root, pytest.mark.root]

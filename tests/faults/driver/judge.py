@@ -31,6 +31,9 @@ WELL_WITHIN = 90.0
 OF_THE_MACHINE = {"speaker user"}
 """Warnings of where the tests run, and not of what happens: a Python in a directory that only root may enter."""
 
+METRICS = ("anycast_session_up", "anycast_route_sent", "anycast_prefix_announce", "anycast_way_back_usable")
+"""Those whose values are held against the world."""
+
 Status = dict[str, Any]
 
 
@@ -219,6 +222,9 @@ class Judge:
     def _of_metrics(self, page: bytes) -> Iterator[str]:
         """Each series against what it tells of."""
         text = page.partition(b"\r\n\r\n")[2].decode()
+        lacking = [name for name in METRICS if f"\n{name}{{" not in text]
+        if lacking:
+            yield f"metrics: there is no {', '.join(lacking)}"
         truth = self.stage.truth
         for family in text_string_to_metric_families(text):
             for sample in family.samples:

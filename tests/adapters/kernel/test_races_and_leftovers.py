@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressMode, AddressState, Family, WayBackRule
-from tests.adapters.kernel.test_kernel import OURS, THEIRS, V4, V6, Watcher, _ids, config, inside, shown
+from tests.adapters.kernel.watcher import OURS, THEIRS, V4, V6, Watcher, _ids, config, inside, shown
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
 
 pytestmark = [needs_root, pytest.mark.root]
@@ -642,7 +642,7 @@ _UNPRIVILEGED = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from tests.adapters.kernel.test_kernel import V4, OURS, Watcher, config
+from tests.adapters.kernel.watcher import V4, OURS, Watcher, config
 from anycast_agent.core.model import AddressMode, AddressState
 
 async def main():
