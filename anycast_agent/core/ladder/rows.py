@@ -28,20 +28,23 @@ class Row:
     ask: Callable[[Case, float], Finding | None]
 
 
+_NOTHING_KNOWN = Row(
+    Rung(7, "nothing known yet"), "an earlier run's route stays for a bounded time; nothing new", nothing_known.ask
+)
+
 LADDER: tuple[Row, ...] = (
     Row(Rung(1, "not wanted here"), "disabled or only observed: no", not_wanted.ask),
     Row(Rung(2, "stopping"), "no", stopping.ask),
     Row(Rung(3, "address on the node"), "missing or its interface down, and repair failed: no", address.ask),
     Row(Rung(4, "return route"), "none for the address: no", return_route.ask),
-    Row(Rung(7, "nothing known yet"), "an earlier run's route stays for a bounded time; nothing new",
-        nothing_known.ask),
+    _NOTHING_KNOWN,
     Row(Rung(9, "health"), "down, or stale beyond its bound: no", health.ask),
     Row(Rung(11, "hold-down"), "healthy again, but not for long enough: no", hold_down.ask),
     Row(Rung(12, "preference"), "full, or degraded while a shared check is down", preference.ask),
 )  # fmt: skip
 """From the top. A number stays with its row: 5, 6, 8 and 10 are kept for rows that are not built yet."""
 
-UNDECIDED = Decision(False, LADDER[4].rung, Reason.NOTHING_KNOWN, "not decided yet", "the first verdict")
+UNDECIDED = Decision(False, _NOTHING_KNOWN.rung, Reason.NOTHING_KNOWN, "not decided yet", "the first verdict")
 """What a prefix has before the ladder was asked the first time."""
 
 
