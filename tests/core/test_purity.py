@@ -27,6 +27,33 @@ IMPURE_BUILTINS = {"open", "print", "input", "exec", "eval", "__import__", "glob
 """``id`` and ``hash`` too: they differ from run to run."""
 
 
+PIPE = HOME.parent / "speaker" / "pipe"
+TEXT = {"json", "re", "struct"}
+"""Modules that only read and write text, for those who speak with ExaBGP and with the pipe."""
+
+
+def pipe_modules() -> dict[str, ast.Module]:
+    """The pure modules of the pipe, the wire and the translation: all but the shell, which has the sockets."""
+    files = [p for p in sorted(PIPE.rglob("*.py")) if p.name not in ("shell.py", "__main__.py", "__init__.py")]
+    files += [PIPE.parent / name for name in ("wire.py", "translation.py", "notifications.py")]
+    assert PIPE / "switchboard.py" in files
+    return {str(path.relative_to(HOME.parent)): ast.parse(path.read_text()) for path in files}
+
+
+@pytest.mark.parametrize("name", pipe_modules())
+def test_what_decides_in_the_pipe_imports_no_socket_clock_signal_or_loop(name: str) -> None:
+    """Only values, text, the core's words and its own pure neighbors: so that its tests hold the real one."""
+    tree = pipe_modules()[name]
+    found = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    found |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    ours = {str(m) for m in found if str(m).startswith("anycast_agent.")}
+    assert {str(m) for m in found} - ours <= VALUES | TEXT
+    assert all(m.startswith(("anycast_agent.core", "anycast_agent.speaker")) for m in ours)
+    assert not any(m.endswith(".shell") for m in ours)
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    assert not used & IMPURE_BUILTINS
+
+
 @functools.cache
 def modules() -> dict[str, ast.Module]:
     """Every module of the core by its full name, those in folders included."""
