@@ -59,17 +59,24 @@ def look(sources: Iterable[Address], rule: WayBackRule, loopback: Iterable[int])
 
 def concerns(message: bytes, rule: WayBackRule) -> bool:
     """Whether a route's message may change the answer. Where only the default counts, a full table's churn does not."""
-    route = routes.read(message)
-    if route.cloned:
-        return False
-    return rule is WayBackRule.ANY or any(route.covers(address) for address in _OUTSIDE_BYTES)
+    prefix = routes.prefix(message)
+    return prefix is not None and (rule is WayBackRule.ANY or prefix in _COVERING)
 
 
 def _packed(address: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
-_OUTSIDE_BYTES = [_packed(address) for groups in OUTSIDE.values() for group in groups for address in group]
+def _covering() -> Iterator[tuple[int, bytes]]:
+    """Every prefix, as (length, network), that holds a destination outside."""
+    for address in (address for groups in OUTSIDE.values() for group in groups for address in group):
+        packed = _packed(address)
+        bits = 8 * len(packed)
+        for length in range(1, bits + 1):
+            yield length, (int.from_bytes(packed) >> bits - length << bits - length).to_bytes(len(packed))
+
+
+_COVERING = frozenset([(0, b""), *_covering()])
 
 
 class _Kernel:

@@ -50,12 +50,6 @@ class Route:
         """Made for one destination, such as a path MTU, and no route of the table."""
         return bool(self.flags & RTM_F_CLONED)
 
-    def covers(self, address: bytes) -> bool:
-        unused = 8 * len(address) - self.length
-        return len(address) == len(self.destination) and (
-            int.from_bytes(address) >> unused == int.from_bytes(self.destination) >> unused
-        )
-
     def usable(self, nexthops: Callable[[], Objects], loopback: frozenset[int]) -> bool:
         """Whether one of its next hops, at least, can carry a packet off this node."""
         hops = self._hops(nexthops)
@@ -82,6 +76,20 @@ def read(message: bytes) -> Route:
     found = attributes(message, 16 + RTMSG.size)
     destination = found.get(_RTA_DST, bytes(16 if family == nl.AF_INET6 else 4))
     return Route(family, length, destination, _number(found.get(_RTA_TABLE, bytes([table]))), kind, flags, found)
+
+
+def prefix(message: bytes) -> tuple[int, bytes] | None:
+    """(length, network) of a route, and no more, for the sake of speed; None for a clone."""
+    _, length, _, _, _, _, _, _, flags = RTMSG.unpack_from(message, 16)
+    if flags & RTM_F_CLONED:
+        return None
+    offset = 16 + RTMSG.size
+    while length and offset + _RTA.size <= len(message):
+        size, kind = _RTA.unpack_from(message, offset)
+        if kind == _RTA_DST:
+            return length, message[offset + _RTA.size : offset + size]
+        offset += max(_RTA.size, (size + 3) & ~3)
+    return length, b""
 
 
 def nexthop_objects() -> Objects:
