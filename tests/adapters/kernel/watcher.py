@@ -12,7 +12,7 @@ from typing import Any
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import AddressState, Config, ReturnRoute, Service, WayBackRule
+from anycast_agent.core.model import AddressState, KernelConfig, ReturnRoute, WayBackRule, address_of
 from anycast_agent.kernel import Kernel
 from tests.support.netns import namespaces, run_inside
 from tests.support.until import until
@@ -23,16 +23,16 @@ V4, V6 = "192.0.2.53", "2001:db8:53::53"
 _ids = itertools.count(1)
 
 
-def config(*prefixes: str, **changes: Any) -> Config:
+def config(*prefixes: str, **changes: Any) -> KernelConfig:
     prefixes = prefixes or (f"{V4}/32", f"{V6}/128")
     changes.setdefault("way_back", WayBackRule.OFF)
-    return Config("edge1", "ams", {}, {"dns": Service("dns", prefixes, ())}, **changes)
+    return KernelConfig(addresses=frozenset(address_of(prefix) for prefix in prefixes), **changes)
 
 
 class Watcher:
     """A running adapter, and what it posted."""
 
-    def __init__(self, state_dir: Path, conf: Config, **options: Any) -> None:
+    def __init__(self, state_dir: Path, conf: KernelConfig, **options: Any) -> None:
         self.posted: list[ev.Event] = []
         self.kernel = Kernel(self.posted.append, state_dir, **options)
         self._conf = conf
@@ -90,7 +90,7 @@ class Watcher:
 OURS, THEIRS = AddressState("lo", ours=True), AddressState("lo", ours=False)
 
 
-def inside(tmp_path: Path, conf: Config, work: Callable[[Watcher, str], Awaitable[None]], **options: Any) -> None:
+def inside(tmp_path: Path, conf: KernelConfig, work: Callable[[Watcher, str], Awaitable[None]], **options: Any) -> None:
     with namespaces("k") as (name,):
 
         async def body() -> None:
