@@ -11,8 +11,7 @@ import pytest
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressState, WayBackRule
-from tests.adapters.kernel.test_kernel_more import batch, here, ip_in
-from tests.adapters.kernel.watcher import OURS, THEIRS, V4, V6, Watcher, config, inside, shown
+from tests.adapters.kernel.watcher import OURS, THEIRS, V4, V6, Watcher, batch, config, here, inside, ip_in, shown
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
 
 pytestmark = [needs_root, pytest.mark.root]

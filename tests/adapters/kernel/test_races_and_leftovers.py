@@ -19,21 +19,10 @@ from hypothesis import strategies as st
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressMode, AddressState, Family, WayBackRule
-from tests.adapters.kernel.watcher import OURS, THEIRS, V4, V6, Watcher, _ids, config, inside, shown
+from tests.adapters.kernel.watcher import OURS, THEIRS, V4, V6, Watcher, _ids, batch, config, here, inside, ip_in, shown
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
 
 pytestmark = [needs_root, pytest.mark.root]
-
-
-async def ip_in(name: str, *words: str) -> None:
-    await asyncio.to_thread(ip, "-n", name, *words)
-
-
-def batch(name: str, lines: list[str], check: bool = True) -> None:
-    done = subprocess.run(
-        ["ip", "-n", name, "-force", "-batch", "-"], input="\n".join(lines).encode(), capture_output=True
-    )
-    assert not check or done.returncode == 0, done.stderr
 
 
 @asynccontextmanager
@@ -51,12 +40,6 @@ async def storm(name: str, lines: list[str]) -> AsyncIterator[None]:
     finally:
         over.set()
         await raging
-
-
-def here(name: str, device: str = "lo") -> list[tuple[str, int]]:
-    """(address, length) of what is on an interface, as iproute2 says."""
-    text = subprocess.run(["ip", "-n", name, "-j", "addr", "show", device], check=True, capture_output=True).stdout
-    return [(i["local"], i["prefixlen"]) for link in json.loads(text) for i in link.get("addr_info", ())]
 
 
 # --- full reports ---
@@ -691,8 +674,8 @@ def test_two_thousand_addresses_at_once(tmp_path: Path, marks: bool) -> None:
 
     async def work(watcher: Watcher, name: str) -> None:
         for kind, state in ((act.AddAddresses, OURS), (act.RemoveAddresses, None)):
-            for batch in batches:
-                assert not (await watcher.ask(kind(next(_ids), batch, "lo"))).errors
+            for some in batches:
+                assert not (await watcher.ask(kind(next(_ids), some, "lo"))).errors
             for address in addresses:
                 assert watcher.last(address) == state
 

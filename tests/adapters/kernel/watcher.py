@@ -14,7 +14,7 @@ from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressState, KernelConfig, ReturnRoute, WayBackRule, address_of
 from anycast_agent.kernel import Kernel
-from tests.support.netns import namespaces, run_inside
+from tests.support.netns import ip, namespaces, run_inside
 from tests.support.until import until
 
 V4, V6 = "192.0.2.53", "2001:db8:53::53"
@@ -105,3 +105,20 @@ def shown(name: str, address: str) -> dict[str, Any]:
     text = subprocess.run(["ip", "-n", name, "-j", "addr", "show", "lo"], check=True, capture_output=True).stdout
     infos = [i for link in json.loads(text) for i in link.get("addr_info", ())]
     return next((i for i in infos if i["local"] == address), {})
+
+
+async def ip_in(name: str, *words: str) -> None:
+    await asyncio.to_thread(ip, "-n", name, *words)
+
+
+def batch(name: str, lines: list[str], check: bool = True) -> None:
+    done = subprocess.run(
+        ["ip", "-n", name, "-force", "-batch", "-"], input="\n".join(lines).encode(), capture_output=True
+    )
+    assert not check or done.returncode == 0, done.stderr
+
+
+def here(name: str, device: str = "lo") -> list[tuple[str, int]]:
+    """(address, length) of what is on an interface, as iproute2 says."""
+    text = subprocess.run(["ip", "-n", name, "-j", "addr", "show", device], check=True, capture_output=True).stdout
+    return [(i["local"], i["prefixlen"]) for link in json.loads(text) for i in link.get("addr_info", ())]
