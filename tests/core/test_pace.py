@@ -142,7 +142,7 @@ def test_the_fast_interval_takes_only_what_the_others_leave() -> None:
     runs = [(at, a.key) for at, a in world.actions[before:] if isinstance(a, RunProbe)]
     for name in NAMES[50:100]:
         asked = [at for at, key in runs if key == CheckKey(name, "answers")]
-        assert max(b - a for a, b in itertools.pairwise(asked)) < 1.5, name
+        assert max(b - a for a, b in itertools.pairwise(asked)) < 1.2, name
     of_failing = sum(key.service in NAMES[:50] for _, key in runs)
     of_well = len(runs) - of_failing
     assert of_failing > 1.05 * of_well, "what is left is used"

@@ -191,8 +191,10 @@ class Probing(Part):
 
     def plan(self, now: float) -> Iterable[Action]:
         """The probes whose turn it is."""
+        if self._stopped or not self._queue:
+            return
         cap = self.pace.cap(now)
-        while self._queue and len(self._in_flight) < cap and not self._stopped:
+        while self._queue and len(self._in_flight) < cap:
             state = self.states.get(heapq.heappop(self._queue)[2])
             if state is None or not state.queued:
                 continue  # of a configuration that has gone
@@ -202,7 +204,7 @@ class Probing(Part):
                 state.waiting = True
             else:
                 yield self._begin(state, now)
-        if self._queue and not self._stopped:
+        if self._queue:
             self._timers.set(CapGrows(), now + STEP)
 
     def _cap_grows(self, timer: CapGrows, now: float) -> None:
