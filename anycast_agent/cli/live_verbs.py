@@ -251,7 +251,7 @@ def show_why(w: Why) -> list[str]:
         lines += ["", *_explained(explained)]
     lines += [""] * bool(w.well or w.off)
     if w.well:
-        lines.append(f"{w.well} announced at their best, at every neighbor")
+        lines.append(f"{w.well} announced at {'its' if w.well == 1 else 'their'} best, at every neighbor")
     if w.off:
         lines.append(f"{w.off} not wanted here: disabled, or only observed")
     return lines

@@ -9,6 +9,7 @@ import html
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -387,6 +388,7 @@ def test_why_explains_a_prefix_a_service_or_all_that_is_not_well() -> None:
         "2 announced at their best, at every neighbor",
         "1 not wanted here: disabled, or only observed",
     ]
+    assert show_why(replace(node, well=1))[-2] == "1 announced at its best, at every neighbor"
     with pytest.raises(LookupError, match="no prefix and no service 'wbe' is configured here"):
         why("wbe")
 
