@@ -1,6 +1,7 @@
-"""ExaBGP's process: ``python -m anycast_agent.speaker.launch FILE LOCK``; or, to try a file, ``validate FILE``.
+"""ExaBGP's process: ``python -m anycast_agent.speaker.launch FILE [LOCK]``; or, to try a file, ``validate FILE``.
 
 LOCK is the number of an open file. ExaBGP holds it for as long as it runs, so that there is one for a run directory.
+Our own speaker always names it. An ExaBGP that stands for a router in a test has no run directory, and needs none.
 
 ExaBGP looks up its own fully qualified name while it is imported, for a capability that we do not use. On a node whose
 resolver does not answer, that took ten seconds; and the resolver may be the very service that waits to be announced.
@@ -44,7 +45,7 @@ def _hold(lock: int) -> None:
 
 
 def main() -> None:
-    if sys.argv[1] != "validate":
+    if sys.argv[1] != "validate" and len(sys.argv) > 2:
         _hold(int(sys.argv.pop()))
     # What `ps`, `top` and `pgrep` call it. ExaBGP runs without that, too: in a container /proc may be read-only; and it
     # is not ours where Python has capabilities of its own (setcap), for port 179.

@@ -73,6 +73,13 @@ def test_exabgp_starts_where_its_process_cannot_be_named(tmp_path: Path) -> None
     assert "is not an exabgp config file" in done.stderr, done
 
 
+def test_an_exabgp_without_a_run_directory_needs_no_lock(tmp_path: Path) -> None:
+    """One that stands for a router is started with its file alone."""
+    words = [sys.executable, "-m", "anycast_agent.speaker.launch", str(tmp_path / "missing.conf")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert "is not an exabgp config file" in done.stderr, done
+
+
 @pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
 def test_a_router_that_does_not_answer_is_tried_anew_soon(host: str, family: int) -> None:
     """A connection tries from the address that was chosen first, which may be wrong: it is not left for two minutes."""
