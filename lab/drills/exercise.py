@@ -22,6 +22,9 @@ from lab.drills.scene import Expected, Scene
 from lab.net.lab import Lab
 from lab.net.topology import Topology
 
+ASKED = 1.0
+"""Who answers is judged by the requests of so long, after the tables were as expected. Seconds."""
+
 
 class Exercise(Document):
     title: str = Field(max_length=100)
@@ -77,7 +80,7 @@ async def check(lab: Lab, scene: Scene, exercise: Exercise) -> list[Expectation]
     if exercise.steady:
         steps.append({"steady": within})
     if exercise.answered_by:
-        steps.append({"wait": "1s"})
+        steps.append({"wait": f"{ASKED:g}s"})
     found: list[Expectation] = []
     if steps:
         drill = Drill.model_validate(
@@ -86,7 +89,7 @@ async def check(lab: Lab, scene: Scene, exercise: Exercise) -> list[Expectation]
         conductor = Conductor(lab, scene, "check", drill, lambda *_: None, steady_first=False)  # something may be wrong
         story = await conductor.run()
         found += story.met
-        found += [answered_by(one, story) for one in exercise.answered_by]
+        found += [answered_by(one, story, story.end - ASKED) for one in exercise.answered_by]
         if story.problem:
             found.append(Expectation("the check runs", False, story.problem))
     return [*found, *(one for says in exercise.says for one in ask(lab, says))]

@@ -248,10 +248,12 @@ def _lost_since_fault(loss: Loss, case: Case, windows: Sequence[Window]) -> tupl
 # --- who answers, and when all is well again ---
 
 
-def answered_by(expect: AnsweredBy, story: Story) -> Expectation:
+def answered_by(expect: AnsweredBy, story: Story, begin: float | None = None) -> Expectation:
+    """``begin``: judged from then on, monotonic; by default from the last fault and the tables it leads to."""
     fault = max((m.at for m in story.marks if m.kind == "fault"), default=story.begin)
     until = min((m.at for m in story.marks if m.kind == "recovery" and m.at > fault), default=story.end)
     since = max((at for at in story.settled if fault <= at < until), default=fault) + expect.after
+    since = since if begin is None else begin
     who = Counter(r.who or "nobody" for r in story.requests if since <= r.sent < until and matches(expect, r))
     met = set(who) == set(expect.only)
     found = ", ".join(f"{name} {count}" for name, count in sorted(who.items())) or "nothing was asked then"
