@@ -304,7 +304,7 @@ def _read(line: bytes, parsers: Mapping[str, Callable[[Fields], M]]) -> M | Unkn
         return parser(found)
     except KeyError as missing:
         raise MalformedError(f"{op}: {missing} is missing", number) from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:  # JSON's whole numbers have no end, and floats have
         raise MalformedError(f"{op}: {error}"[:200], number) from None
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from anycast_agent.core import events as ev
 from anycast_agent.core.actions import Action, Beat, Resync
 from anycast_agent.core.life import Link
+from anycast_agent.core.model import RouteKey, Will
 from anycast_agent.core.news import ConfigTaken, ReplayBegan, ReplayEnded, ReplayNeeded, SpeakerCame, SpeakerGone
 from anycast_agent.core.parts.speaker import REPLAY_WITHIN, BeatDue, ReplayDue, SilenceEnds, Speaker
 from tests.support.parts import PartBench
-from tests.support.world import config
+from tests.support.world import LEAF1, V4, config
+
+FOUND = ev.RouteFound(RouteKey(LEAF1, V4), None, Will.WITHDRAW, True, True)
 
 
 class Bench(PartBench):
@@ -124,6 +127,61 @@ def test_a_replay_that_does_not_end_is_asked_for_again() -> None:
         bench.post(ev.SpeakerAnswered(0.0))
         assert len(bench.actions(Resync)) == 1
     assert bench.speaker.state is Link.SYNCING
+
+
+def test_a_replay_that_was_given_up_halfway_does_not_end_the_next_one() -> None:
+    """Its end comes late, and without what it had named before: a route that it named would be taken for withdrawn."""
+    bench = Bench(dead_man=15.0)
+    bench.connect(synced=False)
+    bench.post(FOUND)
+    bench.now += REPLAY_WITHIN
+    assert len(bench.actions(Resync)) == 1
+    bench.news.clear()
+    bench.post(ev.SpeakerSynced())
+    assert bench.news == [ReplayBegan()], "that was the end of the first one"
+    assert len(bench.actions(Resync)) == 1
+    bench.post(FOUND, ev.SpeakerSynced())
+    assert bench.news[-1] == ReplayEnded()
+    assert bench.speaker.state is Link.SYNCED
+
+
+def test_a_replay_that_goes_on_is_not_given_up() -> None:
+    """Many routes take their time; one that came after its end says nothing of another."""
+    bench = Bench(dead_man=60.0)
+    bench.connect(synced=False)
+    for _ in range(5):
+        bench.now += 0.9 * REPLAY_WITHIN
+        bench.post(FOUND)
+        assert bench.actions(Resync) == []
+    bench.post(ev.SpeakerSynced())
+    assert bench.speaker.state is Link.SYNCED
+    bench.post(FOUND)
+    assert bench.timers.get(ReplayDue()) is None
+
+
+def test_a_replay_that_is_late_as_a_whole_is_believed() -> None:
+    """It named nothing before it was given up: what is named since then is all of it."""
+    bench = Bench(dead_man=15.0)
+    bench.connect(synced=False)
+    bench.now += REPLAY_WITHIN
+    bench.plan()
+    bench.post(FOUND, ev.SpeakerSynced())
+    assert bench.news[-1] == ReplayEnded()
+
+
+def test_a_wedged_speaker_is_not_asked_and_asked_in_full_once_it_answers() -> None:
+    """A pipe that is frozen for an hour would answer each question with all of its routes when it thaws."""
+    bench = Bench()
+    bench.connect()
+    bench.now += 5.0
+    bench.plan()
+    assert bench.speaker.state is Link.WEDGED
+    for _ in range(100):
+        bench.post(ReplayNeeded("an action did not end"), ev.Lost(ev.Source.SPEAKER, "x"))
+        assert bench.actions(Resync) == []
+        bench.now += REPLAY_WITHIN
+    bench.post(ev.SpeakerAnswered(0.0))
+    assert len(bench.actions(Resync)) == 1
 
 
 def test_nobody_is_asked_where_nobody_is_there() -> None:

@@ -156,6 +156,18 @@ def test_a_wedged_speaker_is_restarted_and_the_new_one_gets_its_time() -> None:
     assert bench.setup.restarts == 2
 
 
+def test_a_restart_that_failed_is_tried_again_when_it_may_be() -> None:
+    """By a clock of its own: no heartbeat or probe has to come first."""
+    bench = Bench(configured=True)
+    bench.wedge = Wedge("no answer for 5 s", 5.0)
+    for wait in (1.0, 2.0):
+        bench.end(bench.one(), "no pipe within 10 s")
+        assert bench.turn() == []
+        assert bench.timers.deadline() == bench.now + wait
+        bench.now += wait
+    assert isinstance(bench.one(), RestartSpeaker)
+
+
 def test_a_restart_that_failed_is_not_complained_of_once_the_speaker_is_there() -> None:
     """It came later than it was waited for; it has the configuration, so nothing else would take the words back."""
     bench = Bench(configured=True)

@@ -15,7 +15,7 @@ from anycast_agent.core.part import Binding, Part, on
 from anycast_agent.core.timers import Timers
 
 REPLAY_WITHIN = 5.0
-"""A replay that has not ended by then is asked for again. Seconds."""
+"""A replay that names no route for so long, and has not ended, is asked for again. Seconds."""
 
 DEAD_MAN = 5.0
 """The dead-man's time before a configuration says another. Seconds."""
@@ -55,10 +55,13 @@ class Speaker(Part):
         """A replay is under way."""
         self._replay_again = False
         """Something was lost during the replay: it is not to be believed."""
+        self._named = False
+        """The replay has named a route."""
 
     def handlers(self) -> Iterable[Binding]:
         return (
             on(ev.SpeakerConnected, self._connected),
+            on(ev.RouteFound, self._route_found),
             on(ev.SpeakerSynced, self._synced),
             on(ev.SpeakerLost, self._lost),
             on(ev.SpeakerAnswered, self._answered),
@@ -150,7 +153,7 @@ class Speaker(Part):
     # --- replays ---
 
     def _begin_replay(self, now: float) -> None:
-        self.replaying, self._replay_again = True, False
+        self.replaying, self._replay_again, self._named = True, False, False
         self._timers.set(ReplayDue(), now + REPLAY_WITHIN)
         self._board.post(ReplayBegan(), now)
 
@@ -171,9 +174,18 @@ class Speaker(Part):
             self._board.post(ReplayEnded(), now)
             self._board.touch_all()
 
+    def _route_found(self, event: ev.RouteFound, now: float) -> None:
+        """A replay that goes on has its time anew, however many routes there are."""
+        if self.replaying:
+            self._named = True
+            self._timers.set(ReplayDue(), now + REPLAY_WITHIN)
+
     def _replay_due(self, timer: ReplayDue, now: float) -> None:
+        """One that stopped halfway ends later, in the middle of the next: that end is not to be believed."""
+        halfway = self._named
         self._end_replay()
         self._resync("the replay did not end in time", now)
+        self._replay_again = self.replaying and halfway
 
     def _events_lost(self, event: ev.Lost, now: float) -> None:
         if event.source is ev.Source.SPEAKER:
@@ -183,8 +195,11 @@ class Speaker(Part):
         self._resync(news.why, now)
 
     def _resync(self, why: str, now: float) -> None:
-        """Ask for a replay. One is under way at a time: another waits until that has ended."""
-        if self.state is Link.ABSENT:
+        """Ask for a replay. One is under way at a time: another waits until that has ended.
+
+        One that is wedged is asked once it answers: until then it would only gather questions.
+        """
+        if self.state in (Link.ABSENT, Link.WEDGED):
             return
         self._apply(LinkEvent.RESYNC, now)
         if self.replaying:

@@ -157,7 +157,10 @@ class SpeakerSetup(Part):
         if self._ending or self._open is not None:
             return ()
         wedge = self._wedged()
-        if wedge is not None and now >= self._not_before:
+        if wedge is not None:
+            if now < self._not_before:
+                self._timers.set(ConfigureDue(), self._not_before)
+                return ()
             self.restarts += 1
             self._grace = wedge.silence
             return (self._begin(RestartSpeaker(self._opened.new_id(), wedge.why), now),)
