@@ -109,7 +109,7 @@ class Parts:
 
     def removable(self, address: Address, now: float) -> float | None:
         """An address goes after each of its routes' withdrawals was sent, or the session is down, and the linger."""
-        if self.life.state in (Life.STARTING, Life.HANDING_OVER):
+        if self.life.state is Life.STARTING:
             return None
         prefix = prefix_of(address)
         at = self.routes.table.withdrawn_at(prefix, now)

@@ -8,7 +8,7 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.actions import AddAddresses, RemoveAddresses, Resync, WatchKernel
 from anycast_agent.core.changes import Told
 from anycast_agent.core.model import AddressMode, AddressState, prefix_of
-from anycast_agent.core.news import ConfigTaken
+from anycast_agent.core.news import ConfigTaken, Ending
 from anycast_agent.core.opened import Overdue
 from anycast_agent.core.parts.addresses import (
     ASK_EVERY,
@@ -23,7 +23,7 @@ from anycast_agent.core.parts.addresses import (
     RepairOver,
 )
 from tests.support.parts import PartBench
-from tests.support.world import V4, config, service
+from tests.support.world import V4, V6, config, service
 
 A, B = "192.0.2.53", "192.0.2.80"
 OURS, THEIRS = AddressState("lo", ours=True), AddressState("lo", ours=False)
@@ -173,7 +173,10 @@ def test_a_fight_over_an_address_waits_and_is_forgotten_once_it_is_stable() -> N
     assert gaps == [0.0, 0.0, 0.5, 1.0, 2.0, 4.0]
     bench.now += 10.0
     bench.seen(A, None)
-    assert len(bench.turn()) == 1
+    (add,) = bench.turn()
+    bench.end(add, "busy")
+    assert bench.turn() == []
+    assert bench.timers.get(AddressTurn(A)) == bench.now + 0.5, "what fails next begins to wait anew"
 
 
 def test_an_unknown_kernel_counts_for_a_while_and_is_asked_again() -> None:
@@ -314,3 +317,25 @@ def test_a_lost_address_that_waits_too_long_is_no_repair_any_more() -> None:
     assert bench.timers.get(RepairOver(A)) == bench.now + REPAIR_WITHIN
     bench.now += REPAIR_WITHIN
     assert not bench.repairing()
+
+
+def test_the_kernel_adapter_is_told_of_what_concerns_it_and_of_nothing_else() -> None:
+    """At a reload: another address or interface does, another check does not."""
+    bench = Bench()
+    bench.post(ConfigTaken(config(service("dns", (V4,), checks=())), None))
+    assert bench.plan() == []
+    for changed in (config(service("dns", (V4, V6))), config(service("dns", (V4, V6)), interface="lo2")):
+        bench.post(ConfigTaken(changed, None))
+        assert bench.plan() == [WatchKernel(changed.kernel)]
+
+
+def test_an_agent_that_hands_over_touches_no_address() -> None:
+    """Not even one that is lost meanwhile: the next agent puts it back."""
+    bench = Bench()
+    bench.report({A: OURS, B: OURS})
+    assert [a.addresses for a in bench.turn()] == [(B,)]
+    bench = Bench()
+    bench.post(Ending("upgrade", stop=False))
+    bench.report({B: OURS})
+    bench.seen(A, None)
+    assert bench.turn() == []

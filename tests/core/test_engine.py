@@ -237,3 +237,32 @@ def test_an_overdue_action_on_addresses_touches_its_own_alone() -> None:
     assert not world.engine.parts.addresses.known, "no full report came either"
     world.kernel_delay = 0.001
     world.until(lambda w: len(w.router) == 6, 80)
+
+
+def test_a_reload_is_answered_at_once_where_no_speaker_is_there_to_take_it() -> None:
+    """Whoever asked does not wait for a speaker that may not come for hours."""
+    engine = Engine(100.0)
+    engine.handle(ev.ConfigOffered(config(), request=7), 100.0)
+    assert act.Reply(7, True, ("reloaded",)) in engine.settle(100.0).actions
+
+
+def test_an_address_of_an_earlier_run_that_nobody_knows_goes_without_a_linger() -> None:
+    """Its linger is not known any more, and no route of it is there to outlast."""
+    world = started()
+    began = world.now
+    world.set_address("192.0.2.99", AddressState("lo", ours=True))
+    world.until(lambda w: "192.0.2.99" not in w.addresses, 5)
+    assert world.now - began < 0.9
+
+
+def test_what_had_a_verdict_is_not_kept_as_an_earlier_runs_any_more() -> None:
+    """Adopted, then healthy, then nothing known: that is staleness, and the rest of adopt_for does not count."""
+    world = World()
+    world.start(config(adopt_for=60.0))
+    world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 5)
+    world.kill()
+    world.start(config(adopt_for=60.0))
+    world.run(5.0)
+    assert world.reason(V4) == "healthy"
+    world.outcomes["dns"] = Outcome.NOT_RUN
+    world.until(lambda w: not w.announced(V4), 10)

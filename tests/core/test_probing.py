@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.events import StopAsked
 from anycast_agent.core.model import AddressMode, Config, Outcome
-from anycast_agent.core.parts.probing import PROBE_GRACE, SPREAD_PER_CHECK, ProbeDue
+from anycast_agent.core.parts.probing import PROBE_GRACE, SPREAD_PER_CHECK, ProbeDue, VerdictStale
 from tests.conftest import examples
 from tests.support.world import V4, V6, World, check, config, service
 
@@ -241,3 +241,32 @@ def test_a_check_knows_the_prefixes_whose_health_it_is_part_of(prefix: str) -> N
     assert tuple(world.engine.parts.probing.prefixes_of(CheckKey("dns", "answers", prefix))) == (
         (prefix,) if prefix else both
     )
+
+
+def test_a_check_that_changed_begins_anew_with_what_is_written_now() -> None:
+    """Its history was of something else."""
+    world = started(one())
+    world.run(5.0)
+    world.offer(one(interval=0.25, fast_interval=0.25, rise=9))
+    world.run(0.1)
+    assert world.engine is not None
+    (shown,) = world.engine.snapshot(world.now).services["dns"].checks
+    assert (shown.verdict, shown.interval) == ("unknown", 0.25)
+
+
+def test_a_check_that_was_taken_out_wakes_nobody() -> None:
+    """Neither its next probe nor its verdict."""
+    world = started(one())
+    world.run(5.0)
+    world.offer(config(service("dns", (V4,), checks=()), address_mode=AddressMode.UNMANAGED), force=True)
+    world.run(0.1)
+    assert world.engine is not None
+    key = CheckKey("dns", "answers")
+    assert [world.engine.timers.get(timer) for timer in (ProbeDue(key), VerdictStale(key))] == [None, None]
+
+
+def test_jitter_is_another_one_at_each_run() -> None:
+    """Two nodes that fell into step do not stay in step."""
+    world = started(one(jitter=0.5))
+    world.run(30.0)
+    assert len({round(gap, 6) for gap in gaps(world)[5:]}) > 10

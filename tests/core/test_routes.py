@@ -333,6 +333,18 @@ def test_an_action_that_outlives_the_connection_is_not_believed() -> None:
     assert isinstance(bench.one(), PutRoutes)
 
 
+def test_a_replay_is_believed_of_a_route_that_is_only_confirmed() -> None:
+    """A confirmation puts nothing and drops nothing: what the replay says is there is there."""
+    bench = Bench(found())
+    bench.want(KEY, PLAIN)
+    confirm = bench.one()
+    assert isinstance(confirm, ConfirmRoutes)
+    bench.replay()
+    assert not bench.state().there
+    bench.end(confirm)
+    assert isinstance(bench.one(), PutRoutes)
+
+
 def test_a_put_that_ends_after_a_replay_that_was_asked_for_is_believed() -> None:
     """The connection stood all the time: the answer is the later word."""
     bench = Bench()

@@ -10,6 +10,7 @@ import dataclasses
 import pytest
 
 from anycast_agent.core import events as ev
+from anycast_agent.core.actions import ConfigureSpeaker
 from anycast_agent.core.engine import Engine
 from anycast_agent.core.model import Outcome, Reason
 from anycast_agent.core.snapshot import Snapshot
@@ -118,3 +119,22 @@ def test_counts_are_counts() -> None:
     assert sum(check.runs.values()) * world.probe_delay == pytest.approx(check.duration_sum)
     assert (prefix.address_repairs, prefix.changes) == (1, 3)
     assert next(n for n in shown.neighbors if n.name == LEAF1).flaps == 1
+
+
+def test_what_was_refused_is_shown_until_a_configuration_is_taken() -> None:
+    """The last word about the configuration, not the last error."""
+    world = running()
+    world.post(ev.ConfigRejected(("no such file",)))
+    assert snapshot(world).config.errors == ("no such file",)
+    assert snapshot(world).config.failed_at == world.now
+    world.offer(config(service("dns"), service("www", (WWW,))))
+    assert (snapshot(world).config.errors, snapshot(world).config.failed_at) == ((), None)
+
+
+def test_a_configuration_that_exabgp_does_not_take_is_a_warning() -> None:
+    """It says why, and goes when it is taken."""
+    engine = Engine(100.0)
+    engine.handle(ev.ConfigOffered(config()), 100.0)
+    (action,) = [a for a in engine.settle(100.0).actions if isinstance(a, ConfigureSpeaker)]
+    engine.handle(ev.SpeakerConfigured(action.id, "ExaBGP would refuse this"), 100.0)
+    assert engine.snapshot(100.0).warnings["speaker configuration"] == "ExaBGP would refuse this"

@@ -208,3 +208,21 @@ def test_after_a_time_in_which_this_process_did_not_run_silence_counts_anew() ->
     bench.now += 60.0
     bench.speaker.excuse(bench.now)
     assert bench.timers.get(SilenceEnds()) == bench.now + 5.0
+
+
+def test_a_first_connection_replaces_nothing() -> None:
+    """Nobody hears of the end of one that never was."""
+    bench = Bench()
+    bench.post(ev.SpeakerConnected("pipe 1"))
+    assert bench.news == [ReplayBegan(), SpeakerCame()]
+
+
+def test_since_is_when_the_state_was_entered() -> None:
+    """A stop goes by it: so long after the end of the link the dead man has fired. A second end is none."""
+    bench = Bench()
+    bench.connect()
+    bench.post(ev.SpeakerLost("broke"))
+    lost = bench.now
+    bench.now += 3.0
+    bench.post(ev.SpeakerLost("broke again"))
+    assert bench.speaker.since == lost

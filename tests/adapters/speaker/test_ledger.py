@@ -227,3 +227,13 @@ def test_what_was_withdrawn_is_not_announced_by_what_waited() -> None:
     assert wire.lines == ["1.0", "3.0", "2.0"]
     assert wire.ended[one] is not None
     assert wire.ended[other] is None
+
+
+def test_a_job_ends_with_the_answer_to_its_last_command() -> None:
+    """And not when the next command goes out: what follows from the end is said before anything else."""
+    wire = Wire()
+    number = wire.add(1, urgent=False)
+    wire.exchange.next_line()
+    wire.exchange.answered(None)
+    assert wire.ended == {number: None}
+    assert len(wire.exchange) == 0
