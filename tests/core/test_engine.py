@@ -246,23 +246,30 @@ def test_a_reload_is_answered_at_once_where_no_speaker_is_there_to_take_it() -> 
     assert act.Reply(7, True, ("reloaded",)) in engine.settle(100.0).actions
 
 
-def test_an_address_of_an_earlier_run_that_nobody_knows_goes_without_a_linger() -> None:
-    """Its linger is not known any more, and no route of it is there to outlast."""
-    world = started()
-    began = world.now
-    world.set_address("192.0.2.99", AddressState("lo", ours=True))
-    world.until(lambda w: "192.0.2.99" not in w.addresses, 5)
-    assert world.now - began < 0.9
+def test_what_an_earlier_run_left_of_an_unknown_service_goes_without_a_linger() -> None:
+    """Its linger is not known any more: the address goes as soon as the withdrawals were sent."""
+    world, www = World(), "192.0.2.80/32"
+    world.start(config(service("dns"), service("www", (www,))))
+    world.until(lambda w: w.announced(www) == {LEAF1, LEAF2}, 5)
+    world.kill()
+    world.start(config(service("dns")))
+    world.until(lambda w: not w.announced(www), 5)
+    assert world.until(lambda w: not w.address_there(www), 5) < 0.5
 
 
-def test_what_had_a_verdict_is_not_kept_as_an_earlier_runs_any_more() -> None:
-    """Adopted, then healthy, then nothing known: that is staleness, and the rest of adopt_for does not count."""
+def test_a_verdict_ends_an_adoption_also_where_it_is_forgotten_again() -> None:
+    """Adopted and found down; the withdrawal waits for a pipe that stands still, and a reload brings another check:
+    without a verdict, the route is not adopted once more."""
     world = World()
     world.start(config(adopt_for=60.0))
     world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 5)
     world.kill()
+    world.outcomes["dns"] = Outcome.BAD_STATUS
     world.start(config(adopt_for=60.0))
-    world.run(5.0)
-    assert world.reason(V4) == "healthy"
-    world.outcomes["dns"] = Outcome.NOT_RUN
-    world.until(lambda w: not w.announced(V4), 10)
+    world.until(lambda w: w.reason(V4) == "adopted", 5, step=0.001)
+    world.pipe_frozen = True
+    world.until(lambda w: w.reason(V4) == "health_down", 5, step=0.001)
+    world.hangs = {"dns"}
+    world.offer(config(service("dns", checks=(check(rise=4),)), adopt_for=60.0), force=True)
+    world.run(0.05)
+    assert world.reason(V4) == "nothing_known"

@@ -345,6 +345,32 @@ def test_a_replay_is_believed_of_a_route_that_is_only_confirmed() -> None:
     assert isinstance(bench.one(), PutRoutes)
 
 
+def test_an_action_that_begins_by_the_clock_is_shown() -> None:
+    """A put that failed is tried again: nothing else about its prefix has changed, and it is pending again."""
+    bench, service_of = Bench(), {KEY.prefix: "dns"}
+    bench.want(KEY, PLAIN)
+    bench.end(bench.one(), "busy")
+    bench.replay()
+    assert bench.turn() == []
+    bench.board.take_shown(service_of)
+    bench.now += RETRY_FIRST
+    assert bench.board.take_shown(service_of) == set()
+    bench.one()
+    assert bench.board.take_shown(service_of) == {"dns"}
+
+
+def test_with_the_speaker_goes_what_is_known_to_be_sent() -> None:
+    """Its sessions may have gone with it; and of what was never sent, nothing was."""
+    bench, other = Bench(), RouteKey("leaf2", KEY.prefix)
+    bench.announce(KEY)
+    bench.announce(other)
+    bench.want(other, None)
+    bench.end(bench.one())
+    bench.sent(other, False)
+    bench.post(SpeakerGone("broke"))
+    assert [bench.state(key).carried() for key in (KEY, other)] == [None, False]
+
+
 def test_a_put_that_ends_after_a_replay_that_was_asked_for_is_believed() -> None:
     """The connection stood all the time: the answer is the later word."""
     bench = Bench()

@@ -237,3 +237,21 @@ def test_a_job_ends_with_the_answer_to_its_last_command() -> None:
     wire.exchange.answered(None)
     assert wire.ended == {number: None}
     assert len(wire.exchange) == 0
+
+
+def test_the_clocks_say_when_they_ring() -> None:
+    """The dead man once, at its time; a wait that was extended beyond keep_for holds for what is to be kept too."""
+    ledger = Ledger(DEAD_MAN, ADOPT_FOR, 100.0, keep_for=10.0)
+    ledger.hello("one", 100.0)
+    assert ledger.deadline() is None
+    ledger.put(KEYS[:1], HEAD, "withdraw", "one")
+    assert ledger.deadline() == 105.0
+    assert ledger.overdue(105.0)[0] == KEYS[:1]
+    ledger.leaving(KEYS[:1])
+    assert ledger.deadline() is None
+    ledger.drop(KEYS[:1])
+    ledger.beat(106.0)
+    ledger.put(KEYS[:1], HEAD, KEEP, "one")
+    ledger.extend(60.0, 106.0)
+    assert ledger.overdue(140.0)[0] == []
+    assert ledger.overdue(166.0)[0] == KEYS[:1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
@@ -418,6 +418,144 @@ def test_the_age_of_exabgp_is_told_with_each_heartbeat() -> None:
     answer = bench.of(wire.BeatAnswer)[-1]
     assert isinstance(answer, wire.BeatAnswer)
     assert answer.exabgp_age > 2.5
+
+
+def test_a_wake_puts_off_the_next_and_nothing_else_does() -> None:
+    """An ExaBGP or agent that talks without a pause does not keep the clocks from being looked at."""
+    bench = with_agent()
+    bench.run(2.0)
+    bench.switchboard.wake(bench.now)
+    due = bench.switchboard.deadline()
+    assert due > bench.now
+    bench.now += 0.2
+    bench.beat()
+    bench.switchboard.exabgp_said(b"{}", bench.now)
+    assert bench.switchboard.deadline() == due
+
+
+# --- what else ends, and how ---
+
+
+def test_the_same_agent_on_a_new_connection_still_stands_behind_its_routes() -> None:
+    """Its connection broke, and it is back within the dead man's time: nothing has to be confirmed."""
+    bench = with_agent()
+    bench.put(P)
+    bench.switchboard.agent_left(1, bench.now)
+    bench.run(2.0)
+    bench.hello(2, "one")
+    (route,) = bench.of(wire.Route, 2)
+    assert isinstance(route, wire.Route)
+    assert route.confirmed
+    bench.live(SETTINGS.adopt_for + 5.0, agent=2)
+    assert set(bench.routers) == {(A, P)}
+
+
+def test_a_hello_is_no_heartbeat() -> None:
+    """An agent that says hello over and over, and never more, keeps nothing."""
+    bench = with_agent()
+    bench.put(P)
+    for n in range(2, 6):
+        bench.run(1.0)
+        bench.hello(n, f"agent {n}")
+    bench.run(SETTINGS.dead_man - 4.0 + 0.1)
+    assert bench.routers == {}
+
+
+def test_an_extended_wait_is_kept_to_its_end_and_not_longer() -> None:
+    """Also where it is longer than what an earlier agent's routes may stay unconfirmed."""
+    bench = with_agent()
+    bench.put(P)
+    bench.say(1, wire.Extend(99, 60.0))
+    bench.switchboard.agent_left(1, bench.now)
+    bench.run(59.0)
+    assert set(bench.routers) == {(A, P)}
+    bench.run(1.5)
+    assert bench.routers == {}
+
+
+def test_the_clock_of_a_route_to_be_kept_stands_still_while_nobody_is_there() -> None:
+    """An agent came, did not confirm it and left: the next one has what is left of the time."""
+    bench = with_agent()
+    bench.put(P, will="keep")
+    bench.switchboard.agent_left(1, bench.now)
+    bench.hello(2, "two")
+    bench.live(10, agent=2)
+    bench.switchboard.agent_left(2, bench.now)
+    bench.run(5 * SETTINGS.adopt_for)
+    assert set(bench.routers) == {(A, P)}
+    bench.hello(3, "three")
+    bench.live(SETTINGS.adopt_for - 11.0, agent=3)
+    assert set(bench.routers) == {(A, P)}
+    bench.live(2, agent=3)
+    assert bench.routers == {}
+
+
+def test_a_route_to_be_kept_is_withdrawn_once_however_long_exabgp_takes() -> None:
+    """The clock does not ring for it again while its withdrawal waits."""
+    bench = with_agent()
+    bench.put(P, will="keep")
+    bench.run(SETTINGS.keep_for - 1.0)
+    bench.answers = False
+    bench.run(5.0)
+    bench.answers = True
+    bench.settle()
+    assert bench.routers == {}
+    assert len([text for text in bench.said if "withdrawing" in text]) == 1
+
+
+def test_what_a_dead_agent_still_asked_for_is_not_begun() -> None:
+    """It is connected and silent, and its put waits behind another: nobody would ever withdraw that route."""
+    bench = with_agent()
+    bench.answers = False
+    bench.put(P)
+    late = bench.put(Q)
+    bench.run(SETTINGS.dead_man + 1.0)
+    bench.answers = True
+    bench.settle()
+    bench.run(1.0)
+    assert bench.routers == {}
+    assert bench.done(late).error is not None
+
+
+def test_a_replay_waits_for_the_command_that_is_with_exabgp() -> None:
+    """It is not known yet what comes of it."""
+    bench = with_agent()
+    bench.answers = False
+    bench.put(P)
+    before = len(bench.of(wire.Synced))
+    bench.say(1, wire.Resync())
+    assert len(bench.of(wire.Synced)) == before
+    bench.answers = True
+    bench.settle()
+    assert len(bench.of(wire.Synced)) == before + 1
+    assert [r.prefix for r in bench.of(wire.Route) if isinstance(r, wire.Route)] == [P]
+
+
+# --- reloads ---
+
+
+def test_a_reload_brings_the_clocks_and_the_prefixes() -> None:
+    """The dead man's time counts from now on, and paths of a prefix that is new are told."""
+    bench = with_agent()
+    new = "192.0.2.99/32"
+    bench.put(P)
+    changed = replace(SETTINGS, dead_man=1.0, allow=SETTINGS.allow | {new})
+    bench.switchboard.settings_read(1, wire.Reload(50), changed, bench.now)
+    bench.switchboard._neighbors.received(codec.ReceivedPath(A, new, "0.0.0.1", (65101,)))
+    bench.settle()
+    assert [path.prefix for path in bench.of(wire.Path) if isinstance(path, wire.Path)] == [new]
+    bench.run(1.2)
+    assert bench.routers == {}
+
+
+def test_an_exabgp_that_reloads_has_given_up_nobody() -> None:
+    """It has fewer peers, as it was told: how many it should have is asked anew."""
+    bench = with_agent()
+    bench.live(2)
+    bench.say(1, wire.Reload(50, exabgp=True))
+    del bench.exabgp.peers[B]
+    bench.live(8)
+    assert bench.signals == [Kind.RELOAD]
 
 
 # --- stories ---
