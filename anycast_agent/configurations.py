@@ -125,11 +125,11 @@ class Configurations:
 
     # --- the record ---
 
-    def keep(self, taken: Mapping[str, str], now: float) -> None:
-        """Write the record, if need be, of what the speaker has taken, too: from that an agent can start."""
-        if taken and taken != self._kept and self._keeping is None and now >= self._keep_at:
+    def keep(self, in_force: Mapping[str, str], now: float) -> None:
+        """Write the record, if need be, of what the speaker has put in force, too: from that an agent can start."""
+        if in_force and in_force != self._kept and self._keeping is None and now >= self._keep_at:
             self._keep_at = now + KEPT_AGAIN
-            self._keeping = asyncio.create_task(self._keep(taken))
+            self._keeping = asyncio.create_task(self._keep(in_force))
 
     async def _keep(self, files: Mapping[str, str]) -> None:
         error = ""
@@ -148,8 +148,8 @@ class Configurations:
         if self._keeping is not None:
             await asyncio.wait([self._keeping], timeout=1.0)
 
-    def is_kept(self, taken: Mapping[str, str]) -> bool:
-        return bool(taken) and taken == self._kept
+    def is_kept(self, in_force: Mapping[str, str]) -> bool:
+        return bool(in_force) and in_force == self._kept
 
     async def refusal(self) -> tuple[str, ...]:
         """Why the next agent would not start from the files as they are now; empty where it would."""

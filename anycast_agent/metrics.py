@@ -133,14 +133,16 @@ def _configuration(s: Snapshot, wall: float) -> Iterator[str]:
     yield _alone(last, not s.config.errors)
     loaded = s.config.loaded_at
     at = None if loaded is None else round(wall - (s.at - loaded), 1)
-    meaning = "When the configuration in force was taken; NaN before the first."
+    meaning = "When the configuration in force was accepted; NaN before the first."
     yield _alone(_gauge("config_last_reload_success_timestamp_seconds", meaning), at)
 
 
 def _kernel(s: Snapshot) -> Iterator[str]:
     yield _alone(_gauge("kernel_known", "Whether addresses, links and routes are known."), s.kernel_known)
-    back = _gauge("way_back_usable", "Whether every anycast address has a usable return route; NaN while nobody knows.")
-    yield _each(back, "family", ((family.value, s.way_back.get(family)) for family in IpFamily))
+    back = _gauge(
+        "return_route_usable", "Whether every anycast address has a usable return route; NaN while nobody knows."
+    )
+    yield _each(back, "family", ((family.value, s.return_route.get(family)) for family in IpFamily))
 
 
 def _speaker(s: Snapshot) -> Iterator[str]:
@@ -210,10 +212,10 @@ PREFIX: tuple[_Of[PrefixSnapshot], ...] = (
     _value(_counter("address_repairs", "How often its address was put back."), lambda p: p.address_repairs),
 )
 ROUTE: tuple[_Of[RouteSnapshot], ...] = (
-    _value(_gauge("route_wanted", "Whether the route is wanted at the neighbor."), lambda r: r.wanted is not None),
+    _value(_gauge("route_desired", "Whether the route is desired at the neighbor."), lambda r: r.desired is not None),
     _value(
-        _gauge("route_taken", "Whether ExaBGP has taken it (done); NaN while nobody knows."),
-        lambda r: r.taken is not None if r.taken_known else None,
+        _gauge("route_acknowledged", "Whether ExaBGP has acknowledged it (done); NaN while nobody knows."),
+        lambda r: r.acknowledged is not None if r.acknowledged_known else None,
     ),
     _value(
         _gauge("route_sent", "Whether the UPDATE was written to an established session; NaN while nobody knows."),

@@ -222,7 +222,7 @@ class Runner:
             self._turns += 1
             self._turn_seconds += time.monotonic() - began
             self._turn_at = began
-            self._files.keep(self._standing.taken, began)
+            self._files.keep(self._standing.in_force, began)
             self._tell_systemd(began)
 
     def _measure(self, now: float) -> None:
@@ -303,7 +303,7 @@ class Runner:
         """The files in force as they were read, whatever stands in them by now, and the routes that are announced."""
         shown = self.snapshot()
         routes = [(p.prefix, r) for s in shown.services.values() for p in s.prefixes for r in p.routes]
-        announced = tuple(Announced(r.neighbor, prefix) for prefix, r in routes if r.taken is not None)
+        announced = tuple(Announced(r.neighbor, prefix) for prefix, r in routes if r.acknowledged is not None)
         return InForce(dict(shown.config.files), announced)
 
     def shell(self) -> Shell:
@@ -368,7 +368,7 @@ class Runner:
     async def _hand_over_by_signal(self) -> None:
         """systemd starts the next agent whatever we say: with broken files, from the record of what is in force."""
         refused = await self._files.refusal()
-        if refused and not self._files.is_kept(self._standing.taken):
+        if refused and not self._files.is_kept(self._standing.in_force):
             text = f"not handed over: the next agent could not start: {refused[0]}"
             self._inbox.post(ev.Warned("hand-over", text))
             return

@@ -31,8 +31,8 @@ class Headline:
 def of_prefix(p: PrefixSnapshot, neighbors: Neighbors) -> Headline:
     if not p.decision.announce:
         return _unwanted(p)
-    wanted = [r for r in p.routes if r.wanted is not None]
-    missing = [r for r in wanted if r.on_wire is not True]
+    desired = [r for r in p.routes if r.desired is not None]
+    missing = [r for r in desired if r.on_wire is not True]
     how = _HOW[p.decision.tier or Tier.FULL]
     why = _listed([_missing(r) for r in missing]) or "no neighbor is configured for it"
     remedy = _listed([_remedy(r, neighbors) for r in missing])
@@ -46,7 +46,7 @@ def of_prefix(p: PrefixSnapshot, neighbors: Neighbors) -> Headline:
         return Headline(State.ANNOUNCED, Mood.OK, "announced", "nothing: it is announced at its best")
     text = "announced" if full else f"announced, {p.decision.tier}"
     if missing:
-        text += f", at {len(wanted) - len(missing)} of {len(wanted)} neighbors: {why}"
+        text += f", at {len(desired) - len(missing)} of {len(desired)} neighbors: {why}"
     return Headline(State.ANNOUNCED, Mood.WARN, text, remedy)
 
 
@@ -61,7 +61,7 @@ def _unwanted(p: PrefixSnapshot) -> Headline:
 
 
 def _missing(r: RouteSnapshot) -> str:
-    """Why a route that is wanted is not known to be on the wire."""
+    """Why a desired route is not known to be on the wire."""
     match r.session:
         case SessionState.DOWN:
             return f"{r.neighbor} is down"

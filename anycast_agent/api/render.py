@@ -118,11 +118,11 @@ class Drawing:
             neighbor=r.neighbor,
             session=r.session,
             on_wire=Known(r.on_wire),
-            wanted=_attributes(r.wanted),
-            wanted_age=_age(at, r.wanted_since),
-            taken=_attributes(r.taken),
-            taken_known=r.taken_known,
-            taken_age=_age(at, r.taken_at),
+            desired=_attributes(r.desired),
+            desired_age=_age(at, r.desired_since),
+            acknowledged=_attributes(r.acknowledged),
+            acknowledged_known=r.acknowledged_known,
+            acknowledged_age=_age(at, r.acknowledged_at),
             sent=Known(r.sent),
             sent_age=_age(at, r.sent_at),
             withdrawal_sent_age=_age(at, r.withdrawal_sent_at),
@@ -165,7 +165,7 @@ class Drawing:
                 for n in s.neighbors
             ),
             kernel=shapes.Kernel(
-                s.kernel_known, _age(at, s.kernel_at), dict(s.links), {str(k): v for k, v in s.way_back.items()}
+                s.kernel_known, _age(at, s.kernel_at), dict(s.links), {str(k): v for k, v in s.return_route.items()}
             ),
             configuration=self._configuration(),
             warnings=dict(s.warnings),

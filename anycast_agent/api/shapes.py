@@ -1,6 +1,7 @@
 """What is shown, as values: the page, JSON and the command line are made from these, and from nothing else.
 
-Every instant is an age in seconds. Wanted, taken, sent, echoed and the session are five facts, each with its own age.
+Every instant is an age in seconds. Desired, acknowledged, sent, echoed and the session are five
+facts, each with its own age.
 The headline is the wire: what was sent on an established session, not what the ladder would like.
 
 What is not known is ``Known.UNKNOWN``: "unknown" in words, ``null`` in JSON, ``NaN`` in the metrics.
@@ -30,7 +31,7 @@ class Known(Enum):
 
 
 class State(StrEnum):
-    """A prefix in two words: what is wanted, and what is on the wire."""
+    """A prefix in two words: what is desired, and what is on the wire."""
 
     ANNOUNCED = "announced"
     NO_ROUTER = "on no router"
@@ -70,11 +71,11 @@ class Route:
     neighbor: str
     session: str
     on_wire: Known
-    wanted: Attributes | None
-    wanted_age: float | None
-    taken: Attributes | None
-    taken_known: bool
-    taken_age: float | None
+    desired: Attributes | None
+    desired_age: float | None
+    acknowledged: Attributes | None
+    acknowledged_known: bool
+    acknowledged_age: float | None
     sent: Known
     sent_age: float | None
     withdrawal_sent_age: float | None
@@ -185,7 +186,7 @@ class Kernel:
     known: bool
     report_age: float | None
     links: Mapping[str, bool]
-    way_back: Mapping[str, bool]
+    return_route: Mapping[str, bool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,16 @@ def sent(route: Route) -> str:
     return route.on_wire.say("sent", "not sent", "sent")
 
 
-def taken(route: Route) -> str:
+def acknowledged(route: Route) -> str:
     """Of ExaBGP's answer: it is with the speaker, or not, or unknown."""
-    known = Known(route.taken is not None) if route.taken_known else Known.UNKNOWN
-    return known.say("taken", "not taken", "taken")
+    known = Known(route.acknowledged is not None) if route.acknowledged_known else Known.UNKNOWN
+    return known.say("acknowledged", "not acknowledged", "acknowledged")
 
 
 def facts(route: Route, sent_ago: str = "") -> list[str]:
-    """Wanted, taken, sent, echoed: each by its own name, the session apart."""
+    """Desired, acknowledged, sent, echoed: each by its own name, the session apart."""
     said = sent(route)
-    found = ["wanted" if route.wanted is not None else "not wanted", taken(route)]
+    found = ["desired" if route.desired is not None else "not desired", acknowledged(route)]
     found.append(said + sent_ago if said in ("sent", "withdrawal sent") else said)
     found += ["echoed"] * route.echoed + ["adopted"] * route.adopted
     return found + [f"waits for {route.waits_for}"] * bool(route.waits_for)

@@ -302,7 +302,7 @@ class _Demo:
         dns = f"port: {ports['dns']}" + ("" if self._isolated else ", server: 127.0.0.1")
         addresses = "manage" if self._isolated else "unmanaged"
         return (
-            f"node: {{name: demo, site: here, addresses: {addresses}, way_back: off}}\n"
+            f"node: {{name: demo, site: here, addresses: {addresses}, return_route: off}}\n"
             f"agent: {{run_dir: {self._dir}/run, state_dir: {self._dir}/state, "
             f"control_socket: {self._dir}/control.sock, stop_within: 5s}}\n"
             "bgp:\n  local_as: 65101\n  router_id: 198.51.100.1\n  neighbors:\n"

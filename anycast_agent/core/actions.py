@@ -71,7 +71,7 @@ class DropRoutes:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmRoutes:
-    """What was found is what is wanted: the pipe stops its adoption clock. Ends in RoutesDone."""
+    """The route that was found is the desired one: the pipe stops its adoption clock. Ends in RoutesDone."""
 
     id: int
     keys: tuple[RouteKey, ...]
@@ -104,7 +104,7 @@ class ExtendDeadMan:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """Proof that deciding works. Answered by SpeakerAnswered; has no id."""
 
 
@@ -153,4 +153,4 @@ EndingAction = (
 )
 """Each of these has an ``id``, and ends in exactly one event."""
 
-Action = EndingAction | Beat | Resync | WatchKernel | Reply | Exit
+Action = EndingAction | Heartbeat | Resync | WatchKernel | Reply | Exit

@@ -24,8 +24,8 @@ class Standing:
     """What readiness waits for."""
     refused: tuple[str, ...]
     """Why the last reload was refused; empty after one that was not."""
-    taken: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """The files in force, by path, once the speaker has taken what they say; empty before."""
+    in_force: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """The files in force, by path, once the speaker has accepted what they say; empty before."""
     dead_man: float = 0.0
     """Without a heartbeat for so long, the pipe carries out the wills. Seconds."""
 

@@ -165,7 +165,7 @@ class SpeakerLost:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerAnswered(Latest):
-    """The answer to a beat."""
+    """The answer to a heartbeat."""
 
     exabgp_age: float
     """Seconds since ExaBGP last answered the pipe."""

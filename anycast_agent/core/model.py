@@ -181,7 +181,7 @@ class AddressMode(StrEnum):
     """Not looked at: gates 3 and 4 say nothing."""
 
 
-class WayBackRule(StrEnum):
+class ReturnRouteRule(StrEnum):
     """Which return route an anycast address needs."""
 
     DEFAULT = "default"
@@ -302,7 +302,7 @@ class KernelConfig:
 
     interface: str = "lo"
     address_mode: AddressMode = AddressMode.MANAGE
-    way_back: WayBackRule = WayBackRule.DEFAULT
+    return_route: ReturnRouteRule = ReturnRouteRule.DEFAULT
     addresses: frozenset[Address] = frozenset()
 
 
@@ -318,9 +318,9 @@ class Config:
     local_as: int = 0
     interface: str = "lo"
     address_mode: AddressMode = AddressMode.MANAGE
-    way_back: WayBackRule = WayBackRule.DEFAULT
+    return_route: ReturnRouteRule = ReturnRouteRule.DEFAULT
     dead_man: float = 5.0
-    """Without a beat for so long, the pipe carries out the wills. Seconds."""
+    """Without a heartbeat for so long, the pipe carries out the wills. Seconds."""
     adopt_for: float = 30.0
     """How long a route that an earlier run announced stays without a verdict of this one. Seconds."""
     keep_for: float = 86_400.0
@@ -344,7 +344,7 @@ class Config:
     def kernel(self) -> KernelConfig:
         """The slice that the kernel adapter gets."""
         addresses = frozenset(address_of(p) for p in self.prefixes)
-        return KernelConfig(self.interface, self.address_mode, self.way_back, addresses)
+        return KernelConfig(self.interface, self.address_mode, self.return_route, addresses)
 
 
 # --- observed -----------------------------------------------------------------------------------------------
@@ -390,8 +390,8 @@ class Reason(StrEnum):
     ADDRESS_MISSING = "address_missing"
     ADDRESS_NOT_USABLE = "address_not_usable"
     INTERFACE_DOWN = "interface_down"
-    WAY_BACK_UNKNOWN = "way_back_unknown"
-    NO_WAY_BACK = "no_way_back"
+    RETURN_ROUTE_UNKNOWN = "return_route_unknown"
+    NO_RETURN_ROUTE = "no_return_route"
     NOTHING_KNOWN = "nothing_known"
     ADOPTED = "adopted"
     HEALTH_DOWN = "health_down"

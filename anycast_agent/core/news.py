@@ -8,7 +8,7 @@ from anycast_agent.core.model import Config, SessionState, SpeakerConfig
 
 
 @dataclass(frozen=True, slots=True)
-class ConfigTaken:
+class ConfigApplied:
     """A configuration is in force from now on."""
 
     config: Config

@@ -25,7 +25,7 @@ from anycast_agent.core.model import (
     Verdict,
     address_of,
 )
-from anycast_agent.core.news import ConfigTaken, Ending, ReplayEnded
+from anycast_agent.core.news import ConfigApplied, Ending, ReplayEnded
 from anycast_agent.core.part import Binding, Part, Touched, on
 from anycast_agent.core.parts.addresses import Addresses
 from anycast_agent.core.parts.probing import Probing
@@ -96,7 +96,7 @@ class Prefixes(Part):
 
     def handlers(self) -> Iterable[Binding]:
         return (
-            on(ConfigTaken, self._config_taken),
+            on(ConfigApplied, self._config_applied),
             on(Ending, self._agent_ends),
             on(ReplayEnded, self._replay_ended),
             on(PrefixTurn, self._turn),
@@ -114,7 +114,7 @@ class Prefixes(Part):
 
     # --- configuration ---
 
-    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+    def _config_applied(self, news: ConfigApplied, now: float) -> None:
         config, self._config = news.config, news.config
         configured = {p: s for s in config.services.values() for p in s.prefixes}
         for prefix in [p for p in self.states if p not in configured]:

@@ -19,7 +19,7 @@ class ConfigRecord:
     errors: tuple[str, ...] = ()
     failed_at: float | None = None
     reply_to: int | None = None
-    """Who waits for the speaker to have taken the configuration."""
+    """Who waits for the speaker to accept the configuration."""
 
 
 def withdrawn_by(config: Config, announced: Iterable[RouteKey]) -> list[RouteKey]:

@@ -67,15 +67,15 @@ class PaceSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class RouteSnapshot:
-    """A route to one neighbor. Wanted, taken, sent and echoed are four facts, never shown for one another."""
+    """A route to one neighbor. Desired, acknowledged, sent and echoed are four facts, never shown for one another."""
 
     neighbor: str
-    wanted: Attributes | None
-    wanted_since: float
-    taken: Attributes | None
-    taken_known: bool
+    desired: Attributes | None
+    desired_since: float
+    acknowledged: Attributes | None
+    acknowledged_known: bool
     """False: the speaker is not connected, and what it holds is not known."""
-    taken_at: float | None
+    acknowledged_at: float | None
     sent: bool | None
     """The last UPDATE reported: True announced, False withdrawn, None not known."""
     sent_at: float | None
@@ -99,7 +99,7 @@ class RouteSnapshot:
             return True
         if self.sent is False or self.session in (SessionState.DOWN, SessionState.CONNECTED):
             return False
-        never = self.taken_known and self.taken is None and self.sent_at is None and not self.pending
+        never = self.acknowledged_known and self.acknowledged is None and self.sent_at is None and not self.pending
         return False if never else None
 
 
@@ -196,7 +196,7 @@ class Snapshot:
     kernel_known: bool
     kernel_at: float | None
     links: Mapping[str, bool]
-    way_back: Mapping[Family, bool]
+    return_route: Mapping[Family, bool]
     config: ConfigSnapshot
     warnings: Mapping[str, str]
     adapter_failures: Mapping[str, int]

@@ -66,8 +66,8 @@ class Parts:
         """How the agent stands, for whoever supervises it."""
         found = self.configuration
         dead_man = found.config.dead_man if found.config is not None else 0.0
-        taken = {} if self.setup.pending else found.files
-        return Standing(self.life.state, self.life.ready, self.not_ready(), found.errors, taken, dead_man)
+        in_force = {} if self.setup.pending else found.files
+        return Standing(self.life.state, self.life.ready, self.not_ready(), found.errors, in_force, dead_man)
 
     # --- what one part asks of several others ---
 

@@ -21,7 +21,7 @@ from anycast_agent.core.model import (
     Family,
     KernelConfig,
     ReturnRoute,
-    WayBackRule,
+    ReturnRouteRule,
     family_of,
 )
 from anycast_agent.kernel import netlink as nl
@@ -181,7 +181,7 @@ class Kernel:
             elif kind in (nl.RTM_NEWLINK, nl.RTM_DELLINK):
                 if message[16] == socket.AF_UNSPEC:  # others tell of a bridge's ports
                     self._changed((nl.seen_link(nl.parse(message)), kind == nl.RTM_NEWLINK))
-            elif kind not in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE) or return_routes.concerns(message, config.way_back):
+            elif kind not in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE) or return_routes.concerns(message, config.return_route):
                 self._ask(report=False)
 
     def _changed(self, change: Change) -> None:
@@ -311,13 +311,13 @@ class Kernel:
         """
         config, asked = self._config, self._unasked
         self._unasked = set()
-        if config is None or config.way_back is WayBackRule.OFF:
+        if config is None or config.return_route is ReturnRouteRule.OFF:
             return dict.fromkeys(self._wanted, ReturnRoute(usable=True))
         there = [address for address in asked if self._view.state(address) is not None]
         loopback = [index for index in self._view.links if self._view.is_loopback(index)]
         loop = asyncio.get_running_loop()
         began = loop.time()
-        answers = await asyncio.to_thread(return_routes.look, there, config.way_back, loopback)
+        answers = await asyncio.to_thread(return_routes.look, there, config.return_route, loopback)
         self._rest_until = loop.time() + min(ROUTES_REST, (ROUTES_SHARE - 1) * (loop.time() - began))
         self._drain()  # it may have gone while it was asked for
         fresh = {a: answer for a, answer in answers.items() if self._view.state(a) is not None}

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cache
 from ipaddress import ip_network
 
-from anycast_agent.core.model import Address, Family, ReturnRoute, WayBackRule, family_of
+from anycast_agent.core.model import Address, Family, ReturnRoute, ReturnRouteRule, family_of
 from anycast_agent.kernel import netlink as nl
 from anycast_agent.kernel import routes
 
@@ -45,22 +45,22 @@ _REFUSALS = {
 }
 
 
-def look(sources: Iterable[Address], rule: WayBackRule, loopback: Iterable[int]) -> dict[Address, ReturnRoute]:
+def look(sources: Iterable[Address], rule: ReturnRouteRule, loopback: Iterable[int]) -> dict[Address, ReturnRoute]:
     """The return route of each address that is on the node.
 
     ``loopback``: the interfaces that lead nowhere. Blocks: call it in a thread. OSError.
     """
     with nl.dump_socket() as sock:
         kernel = _Kernel(sock, frozenset(loopback))
-        if rule is WayBackRule.ANY:
+        if rule is ReturnRouteRule.ANY:
             return _any(kernel, sources)
         return {source: _default(kernel, source) for source in sources}
 
 
-def concerns(message: bytes, rule: WayBackRule) -> bool:
+def concerns(message: bytes, rule: ReturnRouteRule) -> bool:
     """Whether a route's message may change the answer. Where only the default counts, a full table's churn does not."""
     prefix = routes.prefix(message)
-    return prefix is not None and (rule is WayBackRule.ANY or prefix in _COVERING)
+    return prefix is not None and (rule is ReturnRouteRule.ANY or prefix in _COVERING)
 
 
 def _packed(address: str) -> bytes:

@@ -42,7 +42,7 @@ SpeakerAction = (
     | act.ConfigureSpeaker
     | act.RestartSpeaker
     | act.ExtendDeadMan
-    | act.Beat
+    | act.Heartbeat
     | act.Resync
 )
 
@@ -68,7 +68,7 @@ class SpeakerClient:
         self._changing = asyncio.Lock()
         """Held until ExaBGP's pipe is there: whoever connects to it must not wait for this one."""
         self._starting = asyncio.Lock()
-        self._beats = 0
+        self._heartbeats = 0
         self._tried = ""
         """The last configuration that ExaBGP's parser took."""
 
@@ -159,9 +159,9 @@ class SpeakerClient:
     def execute(self, action: SpeakerAction) -> None:
         """Begin an action; returns at once."""
         match action:
-            case act.Beat():
-                self._beats += 1
-                self._connection.send(wire.Beat(self._beats))
+            case act.Heartbeat():
+                self._heartbeats += 1
+                self._connection.send(wire.Heartbeat(self._heartbeats))
             case act.Resync():
                 self._connection.send(wire.Resync())
             case act.ConfigureSpeaker():
@@ -211,8 +211,8 @@ class SpeakerClient:
         try:
             await asyncio.wait_for(self._reload_until(revision), RELOAD_WITHIN)
         except TimeoutError:
-            raise SpeakerError(f"ExaBGP has not taken the configuration within {RELOAD_WITHIN:g} s") from None
-        for event in self._translation.taken():
+            raise SpeakerError(f"ExaBGP has not accepted the configuration within {RELOAD_WITHIN:g} s") from None
+        for event in self._translation.configured():
             self._post(event)
 
     async def _try_first(self, config: SpeakerConfig) -> None:

@@ -40,7 +40,7 @@ class Translation:
         self._names.update({n.address: n.name for n in config.neighbors.values()})
         self._addresses.update({n.name: n.address for n in config.neighbors.values()})
 
-    def taken(self) -> list[ev.Event]:
+    def configured(self) -> list[ev.Event]:
         """ExaBGP has it. Of a neighbor that is no longer configured, nothing is warned of."""
         self._names = {n.address: n.name for n in self._config.neighbors.values()}
         self._addresses = {n.name: n.address for n in self._config.neighbors.values()}
@@ -109,7 +109,7 @@ class Translation:
             case wire.Dropped():
                 keys = tuple(RouteKey(self._name(neighbor), prefix) for neighbor, prefix in message.keys)
                 yield ev.RoutesDropped(keys, message.why)
-            case wire.BeatAnswer():
+            case wire.HeartbeatAnswer():
                 yield ev.SpeakerAnswered(message.exabgp_age)
             case wire.Notification(direction="receive"):
                 code = (message.code, message.subcode)

@@ -76,8 +76,8 @@ class Confirm:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """A heartbeat. Answered by BeatAnswer."""
+class Heartbeat:
+    """A heartbeat. Answered by HeartbeatAnswer."""
 
     n: int
 
@@ -110,7 +110,7 @@ class Resync:
     """Name every route, session and path again."""
 
 
-FromAgent = Hello | Put | Drop | Confirm | Beat | Extend | Reload | AskRevision | Resync
+FromAgent = Hello | Put | Drop | Confirm | Heartbeat | Extend | Reload | AskRevision | Resync
 Request = Put | Drop | Confirm | Extend | Reload | AskRevision
 """Each has an ``id``, and is answered by exactly one Done."""
 
@@ -215,7 +215,7 @@ class Notification:
 
 
 @dataclass(frozen=True, slots=True)
-class BeatAnswer:
+class HeartbeatAnswer:
     n: int
     exabgp_age: float
     """Seconds since ExaBGP last answered, where it owes an answer."""
@@ -227,7 +227,7 @@ class Replaced:
 
 
 ToAgent = (
-    Welcome | Route | Session | Open | Path | Synced | Done | Sent | Dropped | Notification | BeatAnswer | Replaced
+    Welcome | Route | Session | Open | Path | Synced | Done | Sent | Dropped | Notification | HeartbeatAnswer | Replaced
 )
 
 
@@ -249,7 +249,7 @@ _OPS: Mapping[type[Message], str] = {
     Put: "put",
     Drop: "drop",
     Confirm: "confirm",
-    Beat: "beat",
+    Heartbeat: "beat",
     Extend: "extend",
     Reload: "reload",
     AskRevision: "config",
@@ -264,7 +264,7 @@ _OPS: Mapping[type[Message], str] = {
     Sent: "sent",
     Dropped: "dropped",
     Notification: "notification",
-    BeatAnswer: "beat",
+    HeartbeatAnswer: "beat",
     Replaced: "replaced",
 }
 
@@ -402,7 +402,7 @@ _FROM_AGENT: Mapping[str, Callable[[Fields], FromAgent]] = {
     "put": _put,
     "drop": lambda m: Drop(_integer(m, "id"), _keys(m, "keys")),
     "confirm": lambda m: Confirm(_integer(m, "id"), _keys(m, "keys")),
-    "beat": lambda m: Beat(_integer(m, "n")),
+    "beat": lambda m: Heartbeat(_integer(m, "n")),
     "extend": lambda m: Extend(_integer(m, "id"), _number(m, "seconds")),
     "reload": lambda m: Reload(_integer(m, "id"), bool(m.get("exabgp", False))),
     "config": lambda m: AskRevision(_integer(m, "id")),
@@ -420,6 +420,6 @@ _TO_AGENT: Mapping[str, Callable[[Fields], ToAgent]] = {
     "sent": lambda m: Sent(_text(m, "neighbor"), _texts(m, "announced", ()), _texts(m, "withdrawn", ())),
     "dropped": lambda m: Dropped(_keys(m, "keys"), _text(m, "why", "")),
     "notification": _notification,
-    "beat": lambda m: BeatAnswer(_integer(m, "n"), _number(m, "exabgp_age")),
+    "beat": lambda m: HeartbeatAnswer(_integer(m, "n"), _number(m, "exabgp_age")),
     "replaced": lambda m: Replaced(),
 }

@@ -81,16 +81,16 @@ class Controls:
 
 
 def test_taken_sent_and_session_are_never_shown_for_one_another() -> None:
-    """A session that goes down takes ``sent`` with it, and leaves wanted and taken as they are."""
+    """A session that goes down takes ``sent`` with it, and leaves desired and acknowledged as they are."""
     world = well()
     world.set_session(LEAF1, up=False)
     routes = routes_of(world)
-    assert [routes[LEAF1][k] is not None for k in ("wanted", "taken")] == [True, True]
+    assert [routes[LEAF1][k] is not None for k in ("desired", "acknowledged")] == [True, True]
     assert (routes[LEAF1]["sent"], routes[LEAF1]["session"]) == (False, "down")
     assert (routes[LEAF2]["sent"], routes[LEAF2]["session"]) == (True, "up")
     world.lose_pipe()
     routes = routes_of(world)
-    assert (routes[LEAF2]["taken_known"], routes[LEAF2]["sent"]) == (False, None)
+    assert (routes[LEAF2]["acknowledged_known"], routes[LEAF2]["sent"]) == (False, None)
 
 
 def test_why_says_rung_reason_evidence_age_and_remedy() -> None:
@@ -242,7 +242,7 @@ def value(found: dict[str, Any], name: str, **labels: str) -> float:
 
 
 def test_series_are_there_from_the_start_and_tell_the_facts_apart() -> None:
-    """Before the first probe each series exists; then wanted, taken and sent are three of them."""
+    """Before the first probe each series exists; then desired, acknowledged and sent are three of them."""
     world = World()
     world.start(config())
     found = families(world)
@@ -254,7 +254,8 @@ def test_series_are_there_from_the_start_and_tell_the_facts_apart() -> None:
     world.set_session(LEAF1, up=False)
     found = families(world)
     facts = [
-        value(found, f"anycast_route_{f}", prefix=V4, neighbor=LEAF1) for f in ("wanted", "taken", "sent", "echoed")
+        value(found, f"anycast_route_{f}", prefix=V4, neighbor=LEAF1)
+        for f in ("desired", "acknowledged", "sent", "echoed")
     ]
     assert facts == [1, 1, 0, 0]
     assert value(found, "anycast_session_up", neighbor=LEAF1) == 0

@@ -41,7 +41,7 @@ async def test_the_page_shows_every_prefix_with_its_reason(tmp_path: Path) -> No
         assert V4 in text
         assert V6 in text
         assert "healthy" in text
-        assert "wanted, taken, sent" in text
+        assert "desired, acknowledged, sent" in text
         world.outcomes["dns"] = Outcome.REFUSED
         world.until(lambda w: not w.router, 10)
         text = await seen(tmp_path / "b", f"http://127.0.0.1:{server.port}/")

@@ -83,11 +83,11 @@ def test_yaml_is_1_2(tmp_path: Path) -> None:
     """``off`` is a word, not a boolean; 65000:1 is a community, not a number to the base of 60."""
     values = tmp_path / "agent.yaml"
     values.write_text(
-        "node: {name: edge1, way_back: off}\n"
+        "node: {name: edge1, return_route: off}\n"
         "bgp: {local_as: 65101, router_id: 198.51.100.1, neighbors: {l: {address: 198.51.100.0, remote_as: 1}}}\n"
         "services: {s: {prefixes: [192.0.2.1/32], checks: {c: {type: tcp, port: 1}},"
         " attributes: {communities: [65000:1]}}}\n"
     )
     config = load(values).config
-    assert config.way_back == "off"
+    assert config.return_route == "off"
     assert config.services["s"].attributes[Tier.FULL][RouteKey("l", "192.0.2.1/32")].communities == ("65000:1",)

@@ -8,7 +8,7 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.actions import AddAddresses, RemoveAddresses, Resync, WatchKernel
 from anycast_agent.core.changes import Told
 from anycast_agent.core.model import AddressMode, AddressState, prefix_of
-from anycast_agent.core.news import ConfigTaken, Ending
+from anycast_agent.core.news import ConfigApplied, Ending
 from anycast_agent.core.opened import Overdue
 from anycast_agent.core.parts.addresses import (
     ASK_EVERY,
@@ -38,7 +38,7 @@ class Bench(PartBench):
         self.removable: float | None = 0.0
         self.addresses = Addresses(self.board, self.timers, self.opened, lambda address, now: self.removable)
         self.install(self.addresses)
-        self.post(ConfigTaken(config(service("dns", (V4,)), address_mode=mode), None))
+        self.post(ConfigApplied(config(service("dns", (V4,)), address_mode=mode), None))
         assert [type(a) for a in self.plan()] == [WatchKernel]
 
     def report(self, there: dict[str, AddressState] | None = None, links: dict[str, bool] = LINKS) -> None:
@@ -248,7 +248,7 @@ def test_a_report_touches_what_is_news(
 def test_an_error_is_told_by_what_was_done_and_where() -> None:
     """Adding and removing each in its own words, and one line for all that failed alike."""
     bench = Bench()
-    bench.post(ConfigTaken(config(service("dns", (V4, "192.0.2.54/32"))), None))
+    bench.post(ConfigApplied(config(service("dns", (V4, "192.0.2.54/32"))), None))
     bench.report({B: OURS})
     for _ in range(2):
         (action,) = bench.turn()
@@ -269,7 +269,7 @@ def test_many_addresses_are_added_a_batch_at_a_time() -> None:
     """One action is open at most, so each has its whole time; the next one begins when it has ended."""
     bench = Bench()
     addresses = many(2 * BATCH + 10)
-    bench.post(ConfigTaken(config(service("dns", tuple(f"{a}/32" for a in addresses))), None))
+    bench.post(ConfigApplied(config(service("dns", tuple(f"{a}/32" for a in addresses))), None))
     bench.report()
     done: list[str] = []
     for size in (BATCH, BATCH, 10):
@@ -322,10 +322,10 @@ def test_a_lost_address_that_waits_too_long_is_no_repair_any_more() -> None:
 def test_the_kernel_adapter_is_told_of_what_concerns_it_and_of_nothing_else() -> None:
     """At a reload: another address or interface does, another check does not."""
     bench = Bench()
-    bench.post(ConfigTaken(config(service("dns", (V4,), checks=())), None))
+    bench.post(ConfigApplied(config(service("dns", (V4,), checks=())), None))
     assert bench.plan() == []
     for changed in (config(service("dns", (V4, V6))), config(service("dns", (V4, V6)), interface="lo2")):
-        bench.post(ConfigTaken(changed, None))
+        bench.post(ConfigApplied(changed, None))
         assert bench.plan() == [WatchKernel(changed.kernel)]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import RouteKey, SessionState
-from anycast_agent.core.news import ConfigTaken, SessionMoved, SpeakerGone
+from anycast_agent.core.news import ConfigApplied, SessionMoved, SpeakerGone
 from anycast_agent.core.parts.echoes import MAX_PATHS, Echoes
 from tests.support.parts import PartBench
 from tests.support.world import LEAF1, LEAF2, V4, V6, config, service
@@ -20,7 +20,7 @@ class Bench(PartBench):
         super().__init__()
         self.echoes = Echoes(self.board)
         self.install(self.echoes)
-        self.post(ConfigTaken(config(), None))
+        self.post(ConfigApplied(config(), None))
 
     def see(self, key: RouteKey, path: str = "0.0.0.1", *, by: int = AS) -> None:
         self.post(ev.PathSeen(key.neighbor, key.prefix, path, (65101, by), ()))
@@ -69,5 +69,5 @@ def test_what_is_no_longer_configured_has_no_echo() -> None:
     bench = Bench()
     for key in (KEY, OTHER, RouteKey(LEAF1, V6)):
         bench.see(key)
-    bench.post(ConfigTaken(config(service("dns", (V4,)), neighbors=(LEAF1,)), None))
+    bench.post(ConfigApplied(config(service("dns", (V4,)), neighbors=(LEAF1,)), None))
     assert set(bench.echoes.states) == {KEY}

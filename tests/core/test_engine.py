@@ -99,7 +99,7 @@ def test_the_wire_is_right_again_after_the_speaker_died() -> None:
 
 
 def test_a_frozen_pipe_is_noticed_and_its_speaker_restarted() -> None:
-    """No answers to beats: wedged, ended, started again, announced again."""
+    """No answers to heartbeats: wedged, ended, started again, announced again."""
     world = started()
     world.pipe_frozen = True
     world.until(lambda w: any(isinstance(a, act.RestartSpeaker) for _, a in w.actions), 10)
@@ -168,7 +168,7 @@ def test_with_verify_an_address_that_has_gone_withdraws_at_once_and_nothing_is_t
 
 def test_a_node_of_one_family_only() -> None:
     """No IPv4 at all: neither its addresses nor its way back are missed."""
-    world = World(way_back={Family.IPV4: False, Family.IPV6: True})
+    world = World(return_route={Family.IPV4: False, Family.IPV6: True})
     world.start(config(service("dns", (V6,))))
     world.until(lambda w: w.announced(V6) == {LEAF1, LEAF2}, 5)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycast_agent.core.actions import Beat, ExtendDeadMan, RestartSpeaker
+from anycast_agent.core.actions import ExtendDeadMan, Heartbeat, RestartSpeaker
 from anycast_agent.core.backoff import NEVER, Backoff
 from anycast_agent.core.board import Board, Standing
 from anycast_agent.core.changes import Told
@@ -60,7 +60,7 @@ def test_every_handler_of_a_kind_is_called_in_the_order_in_which_it_was_bound() 
     board.bind([on(Rang, lambda e, now: heard.append(f"a{e.number}@{now:g}"))])
     board.bind([on(StopAsked, lambda e, now: heard.append(e.why)), on(Rang, lambda e, now: heard.append("b"))])
     board.post(Rang(1), 5.0)
-    board.post(Beat(), 5.0)
+    board.post(Heartbeat(), 5.0)
     assert heard == ["a1@5", "b"]
     assert board.kinds == {Rang, StopAsked}
 
@@ -97,10 +97,10 @@ def test_where_everything_is_touched_every_service_is_shown() -> None:
 def test_the_output_of_a_turn_is_taken_once() -> None:
     """Actions and changes in the order in which they came."""
     board = Board()
-    board.act(Beat())
+    board.act(Heartbeat())
     board.tell(Told("a", "b"))
     output = board.take_output(STANDING)
-    assert (output.actions, output.changes, output.standing) == ((Beat(),), (Told("a", "b"),), STANDING)
+    assert (output.actions, output.changes, output.standing) == ((Heartbeat(),), (Told("a", "b"),), STANDING)
     assert board.take_output(STANDING).actions == ()
 
 

@@ -66,8 +66,8 @@ DENIED: list[tuple[str, dict[str, Any], int, Reason]] = [
     ("no address", {"address": {"state": None}}, 3, Reason.ADDRESS_MISSING),
     ("tentative", {"address": {"state": AddressState("lo", True, usable=False)}}, 3, Reason.ADDRESS_NOT_USABLE),
     ("link down", {"address": {"link_up": False}}, 3, Reason.INTERFACE_DOWN),
-    ("return route unknown", {"return_route": {"usable": None}}, 4, Reason.WAY_BACK_UNKNOWN),
-    ("no return route", {"return_route": {"usable": False}}, 4, Reason.NO_WAY_BACK),
+    ("return route unknown", {"return_route": {"usable": None}}, 4, Reason.RETURN_ROUTE_UNKNOWN),
+    ("no return route", {"return_route": {"usable": False}}, 4, Reason.NO_RETURN_ROUTE),
     (
         "nothing known",
         with_health(((CHECK, UNKNOWN),), Health(Verdict.UNKNOWN)),
@@ -210,7 +210,7 @@ EXAMPLES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"return_route": {"usable": False, "evidence": "there is no route to 203.0.113.7"}},
         "no usable return route: there is no route to 203.0.113.7, from 192.0.2.53",
-        "give the node a route for replies from 192.0.2.53 (ip route get shows what it has), or set node.way_back",
+        "give the node a route for replies from 192.0.2.53 (ip route get shows what it has), or set node.return_route",
     ),
     (
         with_health(((CHECK, UNKNOWN),), Health(Verdict.UNKNOWN)),

@@ -8,7 +8,7 @@ import pytest
 
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import SessionState
-from anycast_agent.core.news import ConfigTaken, OwnAddress, SessionMoved, SpeakerGone, SpeakerTook
+from anycast_agent.core.news import ConfigApplied, OwnAddress, SessionMoved, SpeakerGone, SpeakerTook
 from anycast_agent.core.parts.sessions import MAX_SESSIONS, UNHEARD_AFTER, Sessions
 from tests.support.parts import PartBench
 from tests.support.world import LEAF1, LEAF2, World, config, neighbor, service
@@ -19,7 +19,7 @@ class Bench(PartBench):
         super().__init__(SessionMoved, OwnAddress)
         self.sessions = Sessions(self.board, self.timers)
         self.install(self.sessions)
-        self.post(ConfigTaken(config(), None))
+        self.post(ConfigApplied(config(), None))
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from anycast_agent.core import events as ev
-from anycast_agent.core.actions import Action, Beat, Resync
+from anycast_agent.core.actions import Action, Heartbeat, Resync
 from anycast_agent.core.life import Link
 from anycast_agent.core.model import RouteKey, Will
-from anycast_agent.core.news import ConfigTaken, ReplayBegan, ReplayEnded, ReplayNeeded, SpeakerCame, SpeakerGone
-from anycast_agent.core.parts.speaker import REPLAY_WITHIN, BeatDue, ReplayDue, SilenceEnds, Speaker
+from anycast_agent.core.news import ConfigApplied, ReplayBegan, ReplayEnded, ReplayNeeded, SpeakerCame, SpeakerGone
+from anycast_agent.core.parts.speaker import REPLAY_WITHIN, HeartbeatDue, ReplayDue, SilenceEnds, Speaker
 from tests.support.parts import PartBench
 from tests.support.world import LEAF1, V4, config
 
@@ -20,7 +20,7 @@ class Bench(PartBench):
         self.handing_over = False
         self.speaker = Speaker(self.board, self.timers, lambda: self.handing_over, self.now)
         self.install(self.speaker)
-        self.post(ConfigTaken(config(dead_man=dead_man), None))
+        self.post(ConfigApplied(config(dead_man=dead_man), None))
 
     def connect(self, *, synced: bool = True) -> None:
         self.post(ev.SpeakerConnected("pipe 1"), *[ev.SpeakerSynced()] * synced)
@@ -35,8 +35,8 @@ def test_heartbeats_come_five_times_within_the_dead_mans_time_and_each_second_at
     for dead_man, interval in ((1.0, 0.2), (5.0, 1.0), (30.0, 1.0)):
         bench = Bench(dead_man)
         bench.connect()
-        assert bench.actions(Beat) == [Beat()]
-        assert bench.timers.get(BeatDue()) == bench.now + interval
+        assert bench.actions(Heartbeat) == [Heartbeat()]
+        assert bench.timers.get(HeartbeatDue()) == bench.now + interval
 
 
 def test_an_agent_that_hands_over_sends_no_heartbeat() -> None:
@@ -44,7 +44,7 @@ def test_an_agent_that_hands_over_sends_no_heartbeat() -> None:
     bench = Bench()
     bench.connect()
     bench.handing_over = True
-    assert bench.actions(Beat) == []
+    assert bench.actions(Heartbeat) == []
 
 
 def test_silence_counts_from_the_last_answer_with_exabgp_behind_it() -> None:
@@ -87,7 +87,7 @@ def test_what_is_not_connected_has_no_heartbeat_and_no_silence() -> None:
     bench.post(ev.SpeakerAnswered(0.0))
     assert bench.speaker.answered_at == bench.now, "that of the connection that was"
     assert bench.speaker.state is Link.ABSENT
-    assert [bench.timers.get(k) for k in (BeatDue(), SilenceEnds(), ReplayDue())] == [None] * 3
+    assert [bench.timers.get(k) for k in (HeartbeatDue(), SilenceEnds(), ReplayDue())] == [None] * 3
 
 
 def test_a_new_connection_replaces_the_old_one() -> None:

@@ -9,7 +9,7 @@ import pytest
 from anycast_agent.core import events as ev
 from anycast_agent.core.actions import ConfigureSpeaker, RestartSpeaker
 from anycast_agent.core.model import Config, RouteKey
-from anycast_agent.core.news import ConfigTaken, Ending, SpeakerCame, SpeakerSetUp, SpeakerTook
+from anycast_agent.core.news import ConfigApplied, Ending, SpeakerCame, SpeakerSetUp, SpeakerTook
 from anycast_agent.core.parts.speaker_setup import SETTLE_BEFORE_REMOVAL, ConfigureDue, SpeakerSetup, Wedge
 from tests.support.parts import PartBench
 from tests.support.world import LEAF1, LEAF2, V4, config, neighbor, service
@@ -30,7 +30,7 @@ class Bench(PartBench):
             self.news.clear()
 
     def want(self, conf: Config) -> None:
-        self.post(ConfigTaken(conf, None))
+        self.post(ConfigApplied(conf, None))
 
     def turn(self) -> list[ConfigureSpeaker | RestartSpeaker]:
         return [a for a in self.plan() if isinstance(a, ConfigureSpeaker | RestartSpeaker)]
@@ -181,7 +181,7 @@ def test_a_restart_that_failed_is_not_complained_of_once_the_speaker_is_there() 
 def test_a_configuration_that_was_refused_is_complained_of_until_it_is_taken() -> None:
     """A new connection to the pipe says nothing of it."""
     bench = Bench()
-    bench.end(bench.one(), "ExaBGP has not taken the configuration")
+    bench.end(bench.one(), "ExaBGP has not accepted the configuration")
     bench.post(SpeakerCame())
     assert bench.setup.error
 

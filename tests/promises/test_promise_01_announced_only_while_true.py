@@ -43,9 +43,9 @@ def _link_down(world: World) -> None:
     world.post(ev.LinkSeen("lo", False))
 
 
-def _no_way_back(world: World) -> None:
+def _no_return_route(world: World) -> None:
     for family in Family:
-        world.set_way_back(family, usable=False)
+        world.set_return_route(family, usable=False)
 
 
 def _address_lost(world: World) -> None:
@@ -67,7 +67,7 @@ CAUSES: list[tuple[Callable[[World], None], str, float]] = [
     (_address_lost, "address_missing", 0.1),
     (_duplicate, "address_not_usable", 0.1),
     (_link_down, "interface_down", 0.1),
-    (_no_way_back, "no_way_back", 0.1),
+    (_no_return_route, "no_return_route", 0.1),
 ]
 
 

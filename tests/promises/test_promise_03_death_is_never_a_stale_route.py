@@ -84,7 +84,7 @@ def test_a_restart_within_the_dead_mans_time_changes_nothing_on_the_wire(gap: fl
     world.run(when)
     before = list(world.updates)
     world.kill()
-    world.run(min(gap, world.last_beat + world.dead_man - world.now - 0.05))
+    world.run(min(gap, world.last_heartbeat + world.dead_man - world.now - 0.05))
     world.start(config())
     world.run(60.0)
     assert world.updates == before

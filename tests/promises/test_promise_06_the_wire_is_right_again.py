@@ -114,7 +114,7 @@ def test_the_wire_is_right_again_after(name: str) -> None:
     assert is_right(world)
     at = len(world.actions)
     world.run(5.0)
-    assert {type(a) for _, a in world.actions[at:]} == {act.RunProbe, act.Beat}
+    assert {type(a) for _, a in world.actions[at:]} == {act.RunProbe, act.Heartbeat}
 
 
 def test_events_that_are_lost_during_a_replay_are_asked_for_again() -> None:
@@ -128,14 +128,14 @@ def test_events_that_are_lost_during_a_replay_are_asked_for_again() -> None:
     world.post(ev.SpeakerSynced())
     assert world.engine.parts.speaker.state == "syncing"
     world.run(1.0)
-    kinds = [type(a) for _, a in world.actions[at:] if not isinstance(a, act.RunProbe | act.Beat)]
+    kinds = [type(a) for _, a in world.actions[at:] if not isinstance(a, act.RunProbe | act.Heartbeat)]
     assert kinds == [act.Resync, act.Resync]
     assert world.updates[before:] == []
     assert world.engine.parts.speaker.state == "synced"
 
 
 def test_a_replay_that_never_ends_is_asked_for_again() -> None:
-    """Its end was lost; the pipe answers beats, so that nothing else would notice."""
+    """Its end was lost; the pipe answers heartbeats, so that nothing else would notice."""
     world = announced()
     assert world.engine is not None
     world.engine.handle(ev.Lost(ev.Source.SPEAKER, "inbox"), world.now)

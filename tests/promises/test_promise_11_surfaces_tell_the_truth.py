@@ -57,14 +57,14 @@ def test_wanted_taken_sent_and_echoed_are_four_facts() -> None:
     world.start(config())
     world.until(lambda w: bool(prefix(w).routes) and bool(route(w).pending), 5)
     first = route(world)
-    assert (first.taken, first.sent, first.echoed, first.pending) == (None, None, False, "put")
-    assert first.wanted == as_sent(Attributes())
-    assert first.taken_at is not None, "that it is not there was heard from the replay"
-    world.until(lambda w: route(w).taken is not None, 5)
+    assert (first.acknowledged, first.sent, first.echoed, first.pending) == (None, None, False, "put")
+    assert first.desired == as_sent(Attributes())
+    assert first.acknowledged_at is not None, "that it is not there was heard from the replay"
+    world.until(lambda w: route(w).acknowledged is not None, 5)
     second = route(world)
     assert (second.sent, second.echoed, second.pending) == (None, False, "")
-    assert second.taken_at is not None
-    assert second.taken_at > first.taken_at
+    assert second.acknowledged_at is not None
+    assert second.acknowledged_at > first.acknowledged_at
     world.post(ev.RoutesSent(LEAF1, (V4,)))
     third = route(world)
     assert (third.sent, third.sent_at, third.echoed) == (True, world.now, False)
@@ -86,7 +86,7 @@ def test_announced_is_not_shown_on_a_session_that_is_down() -> None:
     assert route(world).sent is True
     world.set_session(LEAF1, up=False)
     shown = route(world)
-    assert (shown.taken, shown.sent, shown.sent_at, shown.session) == (
+    assert (shown.acknowledged, shown.sent, shown.sent_at, shown.session) == (
         as_sent(Attributes()), False, world.now, SessionState.DOWN,
     )  # fmt: skip
     world.set_session(LEAF1, up=True)
@@ -98,11 +98,11 @@ def test_what_was_known_of_a_speaker_that_is_away_is_shown_as_no_longer_known() 
     world = started()
     world.lose_pipe()
     shown = route(world)
-    assert (shown.taken_known, shown.sent, shown.session) == (False, None, SessionState.UNKNOWN)
+    assert (shown.acknowledged_known, shown.sent, shown.session) == (False, None, SessionState.UNKNOWN)
     assert snapshot(world).speaker.state == "absent"
     assert snapshot(world).not_ready == ("speaker",)
     world.connect()
-    assert (route(world).taken_known, route(world).sent, route(world).session) == (True, True, SessionState.UP)
+    assert (route(world).acknowledged_known, route(world).sent, route(world).session) == (True, True, SessionState.UP)
 
 
 def test_a_withdrawal_is_shown_as_sent_only_where_one_was() -> None:
@@ -179,9 +179,9 @@ def test_what_was_sent_before_is_not_shown_for_new_attributes() -> None:
     world.speaker_delay = 1.0
     world.offer(config(service("dns", attributes=Attributes(med=9))))
     shown = route(world)
-    assert (shown.wanted, shown.taken, shown.sent) == (as_sent(Attributes(med=9)), as_sent(Attributes()), None)
+    assert (shown.desired, shown.acknowledged, shown.sent) == (as_sent(Attributes(med=9)), as_sent(Attributes()), None)
     world.run(1.5)
-    assert (route(world).taken, route(world).sent) == (as_sent(Attributes(med=9)), True)
+    assert (route(world).acknowledged, route(world).sent) == (as_sent(Attributes(med=9)), True)
 
 
 def test_what_is_adopted_says_so_and_shows_what_was_found() -> None:
@@ -192,7 +192,7 @@ def test_what_is_adopted_says_so_and_shows_what_was_found() -> None:
     world.start(config(service("dns", attributes=Attributes(med=9))))
     world.run(1.0)
     shown = route(world)
-    assert (shown.adopted, shown.wanted, shown.taken) == (True, as_sent(Attributes()), as_sent(Attributes()))
+    assert (shown.adopted, shown.desired, shown.acknowledged) == (True, as_sent(Attributes()), as_sent(Attributes()))
     assert prefix(world).decision.reason == "adopted"
     world.hangs.clear()
 
@@ -301,11 +301,11 @@ def test_unknown_is_said_as_unknown_on_every_surface() -> None:
     assert (state, on_wire) == ("unknown", None)
     assert math.isnan(gauge)
     assert text.startswith("healthy; unknown whether a router has it: the session to leaf1 is unknown")
-    assert "  route     leaf1: wanted, taken unknown, sent unknown; session unknown" in why
+    assert "  route     leaf1: desired, acknowledged unknown, sent unknown; session unknown" in why
     status = json.loads("".join(render.status_json(snapshot(world))))
     assert status["headline"] == "0 of 2 prefixes announced (2 unknown), 0 of 2 sessions up (2 unknown)"
     families = {f.name: f for f in text_string_to_metric_families(Metrics(lambda: snapshot(world)).text())}
-    for name in ("route_taken", "route_sent", "session_up"):
+    for name in ("route_acknowledged", "route_sent", "session_up"):
         assert all(math.isnan(s.value) for s in families[f"anycast_{name}"].samples), name
     world.connect()
     assert everywhere(world)[:3] == ("announced", True, 1.0)
@@ -334,7 +334,7 @@ def test_what_never_was_announced_is_known_not_to_be() -> None:
     world.run(5.0)
     state, on_wire, gauge, _, why = everywhere(world)
     assert (state, on_wire, gauge) == ("not announced", False, 0.0)
-    assert "leaf1: not wanted, not taken, not sent; session up" in why
+    assert "leaf1: not desired, not acknowledged, not sent; session up" in why
 
 
 def test_what_was_not_there_is_not_unknown_for_good_after_the_speaker_was_away() -> None:

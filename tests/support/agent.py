@@ -114,7 +114,7 @@ def configuration(folder: Path, **changes: Any) -> dict[str, Any]:
         }
     }
     return {
-        "node": {"name": "edge1", "site": "ams", "way_back": "off", **changes.get("node", {})},
+        "node": {"name": "edge1", "site": "ams", "return_route": "off", **changes.get("node", {})},
         "agent": {
             "run_dir": str(folder / "run"),
             "state_dir": str(folder / "state"),

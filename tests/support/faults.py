@@ -78,7 +78,7 @@ class Faults:
             "address_taken": self._address_taken,
             "kernel_error": self._kernel_error,
             "link": self._link,
-            "way_back": self._way_back,
+            "return_route": self._return_route,
             "session": self._session,
             "pipe_lost": lambda a, b: self._pipe_lost(),
             "pipe_frozen": lambda a, b: self._pipe_frozen(),
@@ -130,9 +130,9 @@ class Faults:
         self.world.links["lo"] = up = not self.world.links["lo"]
         self.world.post(ev.LinkSeen("lo", up))
 
-    def _way_back(self, a: int, b: int) -> None:
+    def _return_route(self, a: int, b: int) -> None:
         family = (Family.IPV4, Family.IPV6)[a % 2]
-        self.world.set_way_back(family, not self.world.way_back[family])
+        self.world.set_return_route(family, not self.world.return_route[family])
 
     def _kernel_failed(self) -> None:
         self.world.post(ev.AdapterFailed("kernel", "OSError: no buffer space"))
@@ -196,7 +196,7 @@ class Faults:
             if not world.sessions[name]:
                 world.set_session(name, up=True)
         world.links["lo"] = True
-        world.way_back.update(dict.fromkeys(Family, True))
+        world.return_route.update(dict.fromkeys(Family, True))
         for address, state in list(world.addresses.items()):
             if not state.ours:
                 world.set_address(address, None)
@@ -259,7 +259,7 @@ class Watch:
         self.parted_since = (self.parted_since or world.now) if parted else None
         for key in world.router:
             if parted and not world.pipe_frozen and self.parted_since is not None:
-                limit = max(world.last_beat, self.parted_since) + world.dead_man + 1.0
+                limit = max(world.last_heartbeat, self.parted_since) + world.dead_man + 1.0
                 assert world.now <= limit, f"{key} outlives the agent"
             if world.pipe_frozen or parted or key.prefix in world.speaker_errors or self._deserved(world, key):
                 self.bad_since.pop(key, None)
@@ -277,7 +277,7 @@ class Watch:
             return True  # what was found is left alone; the pipe's clock bounds for how long
         if state is None or address is None or not address.usable or not world.links["lo"]:
             return False
-        if not world.way_back[family_of(key.prefix)] or key not in state.offers.get(Tier.FULL, {}):
+        if not world.return_route[family_of(key.prefix)] or key not in state.offers.get(Tier.FULL, {}):
             return False
         if state.decision.tier is Tier.ADOPTED:
             since = self.adopted_since.setdefault(key.prefix, world.now)
@@ -306,8 +306,10 @@ def the_snapshot_is_true(world: World, engine: Engine) -> None:
                     assert route.sent == (key in world.router), f"{key}: sent is shown as {route.sent}"
                 if route.on_wire is not None:
                     assert route.on_wire == (key in world.router), f"{key}: on the wire is shown as {route.on_wire}"
-                if route.taken_known and not route.pending:
-                    assert (route.taken is not None) == (key in world.ledger), f"{key}: taken is shown wrong"
+                if route.acknowledged_known and not route.pending:
+                    assert (route.acknowledged is not None) == (key in world.ledger), (
+                        f"{key}: acknowledged is shown wrong"
+                    )
 
 
 def timeless(one: Any) -> Any:

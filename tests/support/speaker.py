@@ -134,7 +134,7 @@ class SpeakerSide:
         """ExaBGP and the pipe take the configuration."""
         self.say(wire.Reload(next(self._numbers), exabgp=True), now)
         self.say(wire.AskRevision(next(self._numbers)), now)
-        for event in self._translation.taken():
+        for event in self._translation.configured():
             self._post(event)
 
     def _configure_exabgp(self) -> None:

@@ -112,7 +112,7 @@ class World:
 
     addresses: dict[Address, AddressState] = field(default_factory=dict)
     links: dict[str, bool] = field(default_factory=lambda: {"lo": True})
-    way_back: dict[Family, bool] = field(default_factory=lambda: {Family.IPV4: True, Family.IPV6: True})
+    return_route: dict[Family, bool] = field(default_factory=lambda: {Family.IPV4: True, Family.IPV6: True})
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     """Outcome by ``service``, ``service/check`` or ``service/check@address``; OK where none is given."""
     hangs: set[str] = field(default_factory=set)
@@ -272,10 +272,10 @@ class World:
         return self.speaker.connection is not None
 
     @property
-    def last_beat(self) -> float:
+    def last_heartbeat(self) -> float:
         """The last heartbeat; later, where the dead-man's switch waits longer for the next agent."""
         ledger = self.speaker.switchboard._ledger
-        return max(ledger.last_beat, ledger.waits_until - self.dead_man)
+        return max(ledger.last_heartbeat, ledger.waits_until - self.dead_man)
 
     @property
     def pipe_frozen(self) -> bool:
@@ -310,8 +310,8 @@ class World:
                 self.later(self.speaker_delay, lambda: self._configure(action))
             case act.RestartSpeaker():
                 self.later(self.speaker_delay, lambda: self._restart(action))
-            case act.Beat():
-                self._tell_speaker(lambda connection: self.speaker.say(wire.Beat(1), self.now, connection))
+            case act.Heartbeat():
+                self._tell_speaker(lambda connection: self.speaker.say(wire.Heartbeat(1), self.now, connection))
             case act.Exit():
                 self.exit = action
                 if not action.hand_over and self.owns_speaker:
@@ -367,11 +367,11 @@ class World:
     def return_routes(self) -> dict[Address, ReturnRoute]:
         """Of an address that is not on the node the kernel has none to tell."""
         self._told |= self.addresses.keys()  # and what was told of it stands while it is gone
-        return {a: ReturnRoute(self.way_back[family_of(a)], "as told") for a in self._told}
+        return {a: ReturnRoute(self.return_route[family_of(a)], "as told") for a in self._told}
 
-    def set_way_back(self, family: Family, usable: bool) -> None:
+    def set_return_route(self, family: Family, usable: bool) -> None:
         """A route of the family comes or goes."""
-        self.way_back[family] = usable
+        self.return_route[family] = usable
         self.post(ev.ReturnRoutesSeen(self.return_routes()))
 
     # --- speaker ---

@@ -28,7 +28,7 @@ class NodeModel(Model):
         description="manage: the agent adds and removes the anycast addresses; verify: another program does, and the "
         "agent checks that they are there; unmanaged: the agent does not look at them.",
     )
-    way_back: Literal["default", "any", "off"] = Field(
+    return_route: Literal["default", "any", "off"] = Field(
         "default",
         description="The return route that replies from an anycast address need: a usable one to what is outside, a "
         "usable one to anything off this node, or none is asked for. The kernel says, with its policy rules; it is "

@@ -58,7 +58,7 @@ def _config(root: RootModel, neighbors: dict[str, core.Neighbor], services: dict
         local_as=root.bgp.local_as,
         interface=node.interface,
         address_mode=core.AddressMode(node.addresses),
-        way_back=core.WayBackRule(node.way_back),
+        return_route=core.ReturnRouteRule(node.return_route),
         dead_man=agent.dead_man,
         adopt_for=agent.adopt_for,
         keep_for=agent.keep_for,

@@ -13,8 +13,8 @@ def ask(case: Case, now: float) -> Finding | None:
         return None
     if fact.usable is None:
         evidence = f"the return route of {case.host} is not known"
-        return deny(Reason.WAY_BACK_UNKNOWN, evidence, "the agent asks again by itself; see its log")
+        return deny(Reason.RETURN_ROUTE_UNKNOWN, evidence, "the agent asks again by itself; see its log")
     remedy = (
-        f"give the node a route for replies from {case.host} (ip route get shows what it has), or set node.way_back"
+        f"give the node a route for replies from {case.host} (ip route get shows what it has), or set node.return_route"
     )
-    return deny(Reason.NO_WAY_BACK, f"no usable return route: {fact.evidence}, from {case.host}", remedy)
+    return deny(Reason.NO_RETURN_ROUTE, f"no usable return route: {fact.evidence}, from {case.host}", remedy)

@@ -20,7 +20,7 @@ from anycast_agent.core.model import (
     address_of,
     prefix_of,
 )
-from anycast_agent.core.news import ConfigTaken, Ending
+from anycast_agent.core.news import ConfigApplied, Ending
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.part import Binding, Part, Touched, on
 from anycast_agent.core.timers import Timers
@@ -126,7 +126,7 @@ class Addresses(Part):
 
     def handlers(self) -> Iterable[Binding]:
         return (
-            on(ConfigTaken, self._config_taken),
+            on(ConfigApplied, self._config_applied),
             on(Ending, self._agent_ends),
             on(ev.KernelSeen, self._kernel_seen),
             on(ev.AddressSeen, self._address_seen),
@@ -152,7 +152,7 @@ class Addresses(Part):
 
     # --- desired ---
 
-    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+    def _config_applied(self, news: ConfigApplied, now: float) -> None:
         before, self._config = self._config, news.config.kernel
         self._desire(self._config.addresses if self.mode is AddressMode.MANAGE else frozenset())
         if before != self._config:

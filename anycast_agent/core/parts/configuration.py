@@ -9,7 +9,7 @@ from anycast_agent.core.actions import Reply
 from anycast_agent.core.board import Board
 from anycast_agent.core.changes import Level, Told
 from anycast_agent.core.model import Config, RouteKey
-from anycast_agent.core.news import ConfigTaken, Ending, SpeakerSetUp
+from anycast_agent.core.news import ConfigApplied, Ending, SpeakerSetUp
 from anycast_agent.core.part import Binding, Part, on
 from anycast_agent.core.reload import refusal
 
@@ -55,7 +55,7 @@ class Configuration(Part):
             return
         old, self.config, self.files, self.loaded_at = self.config, event.config, event.files, now
         self.errors, self.failed_at = (), None
-        self._board.post(ConfigTaken(event.config, old), now)
+        self._board.post(ConfigApplied(event.config, old), now)
         self._board.touch_all()
         if old is not None:
             self.reloads_ok += 1
@@ -92,5 +92,5 @@ class Configuration(Part):
     def _answer(self, error: str | None) -> None:
         request, self._waiting = self._waiting, None
         if request is not None:
-            line = RELOADED if error is None else f"{RELOADED}, but the speaker has not taken it: {error}"
+            line = RELOADED if error is None else f"{RELOADED}, but the speaker has not accepted it: {error}"
             self._board.act(Reply(request, error is None, (line,)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from anycast_agent.core import events as ev
 from anycast_agent.core.board import Board
 from anycast_agent.core.model import RouteKey, SessionState
-from anycast_agent.core.news import ConfigTaken, SessionMoved, SpeakerGone
+from anycast_agent.core.news import ConfigApplied, SessionMoved, SpeakerGone
 from anycast_agent.core.part import Binding, Part, on
 
 MAX_PATHS = 64
@@ -31,7 +31,7 @@ class Echoes(Part):
 
     def handlers(self) -> Iterable[Binding]:
         return (
-            on(ConfigTaken, self._config_taken),
+            on(ConfigApplied, self._config_applied),
             on(ev.PathSeen, self._path_seen),
             on(ev.PathGone, self._path_gone),
             on(SessionMoved, self._session_moved),
@@ -41,7 +41,7 @@ class Echoes(Part):
     def of(self, key: RouteKey) -> Echo:
         return self.states.get(key) or Echo()
 
-    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+    def _config_applied(self, news: ConfigApplied, now: float) -> None:
         self._local_as = {n.name: n.local_as for n in news.config.neighbors.values()}
         self._prefixes = news.config.prefixes
         for key in [k for k in self.states if k.neighbor not in self._local_as or k.prefix not in self._prefixes]:

@@ -11,7 +11,7 @@ from anycast_agent.core.actions import Action, Exit, ExtendDeadMan, Reply
 from anycast_agent.core.board import Board
 from anycast_agent.core.changes import Level, Told
 from anycast_agent.core.life import LIFE_TABLE, Life, LifeEvent
-from anycast_agent.core.news import ConfigTaken, Ending
+from anycast_agent.core.news import ConfigApplied, Ending
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.part import Binding, Part, on
 from anycast_agent.core.timers import Timers
@@ -78,7 +78,7 @@ class LifeCycle(Part):
             on(ev.StopAsked, self._stop_asked),
             on(ev.HandOverAsked, self._hand_over_asked),
             on(ev.DeadManExtended, self._extended),
-            on(ConfigTaken, self._config_taken),
+            on(ConfigApplied, self._config_applied),
             on(StopOver, self._stop_over),
             on(StopTurn, self._stop_turn),
         )
@@ -99,7 +99,7 @@ class LifeCycle(Part):
         self._board.tell(Told("agent", f"{state}" + (f": {why}" if why else "")))
         return True
 
-    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+    def _config_applied(self, news: ConfigApplied, now: float) -> None:
         self._stop_within = news.config.stop_within
         longer = news.config.adopt_for > news.config.dead_man
         self._departure = news.config.adopt_for if longer else None

@@ -14,7 +14,7 @@ from anycast_agent.core.board import Board
 from anycast_agent.core.changes import Told, VerdictChanged
 from anycast_agent.core.health import CheckHealth, Phase
 from anycast_agent.core.model import Check, Config, Outcome, Prefix, Weight, weight_of
-from anycast_agent.core.news import ConfigTaken, Ending
+from anycast_agent.core.news import ConfigApplied, Ending
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.pace import CALM, KEPT_FOR, LATE_SHARE, STEP, Pace
 from anycast_agent.core.part import Binding, Part, Touched, on
@@ -107,7 +107,7 @@ class Probing(Part):
 
     def handlers(self) -> Iterable[Binding]:
         return (
-            on(ConfigTaken, self._config_taken),
+            on(ConfigApplied, self._config_applied),
             on(Ending, self._agent_ends),
             on(ev.ProbeFinished, self._finished),
             on(ev.LoopWasLate, self._loop_was_late),
@@ -128,7 +128,7 @@ class Probing(Part):
     def _agent_ends(self, news: Ending, now: float) -> None:
         self._stopped = True
 
-    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+    def _config_applied(self, news: ConfigApplied, now: float) -> None:
         self._configure(news.config, now)
 
     def _configure(self, config: Config, now: float) -> None:

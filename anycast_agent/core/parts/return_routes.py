@@ -9,7 +9,7 @@ from anycast_agent.core.board import Board
 from anycast_agent.core.changes import Level, Told, first_of
 from anycast_agent.core.ladder.case import ReturnRouteFact
 from anycast_agent.core.model import Address, AddressMode, Family, Prefix, ReturnRoute, address_of, family_of, prefix_of
-from anycast_agent.core.news import ConfigTaken
+from anycast_agent.core.news import ConfigApplied
 from anycast_agent.core.part import Binding, Part, on
 
 
@@ -24,7 +24,7 @@ class ReturnRoutes(Part):
         return (
             on(ev.KernelSeen, self._kernel_seen),
             on(ev.ReturnRoutesSeen, self._seen),
-            on(ConfigTaken, self._config_taken),
+            on(ConfigApplied, self._config_applied),
         )
 
     def fact(self, prefix: Prefix) -> ReturnRouteFact:
@@ -43,7 +43,7 @@ class ReturnRoutes(Part):
             found[family] = found.get(family, True) and route.usable
         return found
 
-    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+    def _config_applied(self, news: ConfigApplied, now: float) -> None:
         self._watched = news.config.address_mode is not AddressMode.UNMANAGED
 
     def _kernel_seen(self, event: ev.KernelSeen, now: float) -> None:

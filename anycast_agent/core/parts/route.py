@@ -182,11 +182,11 @@ class RouteState:
             )
 
     def acknowledge(self, held: Held, now: float) -> None:
-        """ExaBGP has taken a put."""
+        """ExaBGP has acknowledged a put."""
         self.acknowledged = Known(held, now)
 
     def drop(self, now: float) -> None:
-        """ExaBGP has taken a withdrawal."""
+        """ExaBGP has acknowledged a withdrawal."""
         self.acknowledged = Known(None, now)
 
     def confirm(self) -> None:

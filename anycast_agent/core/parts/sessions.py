@@ -9,7 +9,7 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.board import Board
 from anycast_agent.core.changes import SessionChange
 from anycast_agent.core.model import Neighbor, SessionState
-from anycast_agent.core.news import ConfigTaken, OwnAddress, SessionMoved, SpeakerGone, SpeakerTook
+from anycast_agent.core.news import ConfigApplied, OwnAddress, SessionMoved, SpeakerGone, SpeakerTook
 from anycast_agent.core.part import Binding, Part, on
 from anycast_agent.core.timers import Timers
 
@@ -68,7 +68,7 @@ class Sessions(Part):
             on(ev.SessionChanged, self._changed),
             on(ev.SendQueueSeen, self._queue_seen),
             on(Unheard, self._unheard),
-            on(ConfigTaken, self._config_taken),
+            on(ConfigApplied, self._config_applied),
             on(SpeakerTook, self._speaker_took),
             on(SpeakerGone, self._speaker_gone),
         )
@@ -129,7 +129,7 @@ class Sessions(Part):
 
     # --- the others' news ---
 
-    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+    def _config_applied(self, news: ConfigApplied, now: float) -> None:
         for name in news.config.neighbors:
             self.states.setdefault(name, Session(since=now))
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from anycast_agent.core import events as ev
-from anycast_agent.core.actions import Beat, Resync
+from anycast_agent.core.actions import Heartbeat, Resync
 from anycast_agent.core.board import Board
 from anycast_agent.core.changes import Level, Told
 from anycast_agent.core.life import LINK_TABLE, Link, LinkEvent
-from anycast_agent.core.news import ConfigTaken, ReplayBegan, ReplayEnded, ReplayNeeded, SpeakerCame, SpeakerGone
+from anycast_agent.core.news import ConfigApplied, ReplayBegan, ReplayEnded, ReplayNeeded, SpeakerCame, SpeakerGone
 from anycast_agent.core.part import Binding, Part, on
 from anycast_agent.core.timers import Timers
 
@@ -24,7 +24,7 @@ MIN_SILENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class BeatDue:
+class HeartbeatDue:
     """Timer key."""
 
 
@@ -67,9 +67,9 @@ class Speaker(Part):
             on(ev.SpeakerAnswered, self._answered),
             on(ev.AdapterFailed, self._adapter_failed),
             on(ev.Lost, self._events_lost),
-            on(ConfigTaken, self._config_taken),
+            on(ConfigApplied, self._config_applied),
             on(ReplayNeeded, self._replay_needed),
-            on(BeatDue, self._beat_due),
+            on(HeartbeatDue, self._heartbeat_due),
             on(SilenceEnds, self._silence_ends),
             on(ReplayDue, self._replay_due),
         )
@@ -101,7 +101,7 @@ class Speaker(Part):
         if self.state is not Link.ABSENT:
             self._gone("replaced by a new connection", now)
         self.pipe, self.why, self.answered_at, self.exabgp_age = event.pipe, "", now, None
-        self._timers.set(BeatDue(), now)
+        self._timers.set(HeartbeatDue(), now)
         self._timers.set(SilenceEnds(), now + self.silence)
         self._begin_replay(now)
         self._apply(LinkEvent.CONNECTED, now)
@@ -116,22 +116,22 @@ class Speaker(Part):
 
     def _gone(self, why: str, now: float) -> None:
         self.why, self.replaying = why, False
-        for key in (ReplayDue(), BeatDue(), SilenceEnds()):
+        for key in (ReplayDue(), HeartbeatDue(), SilenceEnds()):
             self._timers.cancel(key)
         self._apply(LinkEvent.LOST, now)
         self._board.post(SpeakerGone(why), now)
         self._board.touch_all()
 
-    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+    def _config_applied(self, news: ConfigApplied, now: float) -> None:
         self._dead_man = news.config.dead_man
 
     # --- heartbeats ---
 
-    def _beat_due(self, timer: BeatDue, now: float) -> None:
+    def _heartbeat_due(self, timer: HeartbeatDue, now: float) -> None:
         # Once the wait for the next agent was extended, a heartbeat would only shorten it again.
         if self.state is not Link.ABSENT and not self._handing_over():
-            self._timers.set(BeatDue(), now + min(1.0, self._dead_man / 5))
-            self._board.act(Beat())
+            self._timers.set(HeartbeatDue(), now + min(1.0, self._dead_man / 5))
+            self._board.act(Heartbeat())
 
     def _answered(self, event: ev.SpeakerAnswered, now: float) -> None:
         if self.state is Link.ABSENT:

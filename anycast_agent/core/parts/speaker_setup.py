@@ -11,7 +11,7 @@ from anycast_agent.core.backoff import Backoff
 from anycast_agent.core.board import Board
 from anycast_agent.core.changes import Level, Told
 from anycast_agent.core.model import RouteKey, SpeakerConfig
-from anycast_agent.core.news import ConfigTaken, Ending, SpeakerCame, SpeakerSetUp, SpeakerTook
+from anycast_agent.core.news import ConfigApplied, Ending, SpeakerCame, SpeakerSetUp, SpeakerTook
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.part import Binding, Part, on
 from anycast_agent.core.timers import Timers
@@ -75,7 +75,7 @@ class SpeakerSetup(Part):
     def handlers(self) -> Iterable[Binding]:
         return (
             on(ev.SpeakerConfigured, self._configured),
-            on(ConfigTaken, self._config_taken),
+            on(ConfigApplied, self._config_applied),
             on(SpeakerCame, self._speaker_came),
             on(Ending, self._agent_ends),
             on(ConfigureDue, self._configure_due),
@@ -92,7 +92,7 @@ class SpeakerSetup(Part):
 
     # --- desired ---
 
-    def _config_taken(self, news: ConfigTaken, now: float) -> None:
+    def _config_applied(self, news: ConfigApplied, now: float) -> None:
         self._desired, self._desired_since = news.config.speaker, now
         self._differs = self._has != self._desired
         self._backoff.reset()

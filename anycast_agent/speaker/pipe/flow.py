@@ -37,7 +37,7 @@ class Flow:
         """Told while the session flowed, and not reported as sent yet: the head of each."""
 
     def told(self, routes: Iterable[Announced]) -> None:
-        """ExaBGP has taken a command about these routes."""
+        """ExaBGP has acknowledged a command about these routes."""
         for neighbor, prefix, head in routes:
             if neighbor in self._flowing:
                 self._unsent[neighbor, prefix] = head

@@ -42,7 +42,7 @@ class Ledger:
         self.entries: dict[Key, Entry] = {}
         self.agent = ""
         self.connected = False
-        self.last_beat = now
+        self.last_heartbeat = now
         self.waits_until = now
         """An agent that hands over may ask for more time than the dead-man's switch has."""
         self.fired = False
@@ -61,8 +61,8 @@ class Ledger:
                 entry.unconfirmed_since = None
             elif entry.agent != agent and (entry.unconfirmed_since is None or entry.unconfirmed_since > now):
                 entry.unconfirmed_since = now - entry.unconfirmed_for
-        if self.waits_until > now:  # whom the switch waited for has come, and has as long as ever for its first beat
-            self.waits_until = self.last_beat = now
+        if self.waits_until > now:  # the awaited agent has come: its first heartbeat has the usual time
+            self.waits_until = self.last_heartbeat = now
 
     def gone(self, now: float) -> None:
         """The agent has gone, for whatever cause. A route that is to be kept has its clock run by the next agent."""
@@ -74,8 +74,8 @@ class Ledger:
             elif entry.unconfirmed_since is None:
                 entry.unconfirmed_since = max(now, self.waits_until)
 
-    def beat(self, now: float) -> None:
-        self.last_beat, self.fired = now, False
+    def heartbeat(self, now: float) -> None:
+        self.last_heartbeat, self.fired = now, False
 
     def extend(self, seconds: float, now: float) -> None:
         self.waits_until = now + seconds
@@ -155,7 +155,7 @@ class Ledger:
             self.fired = True
             keys = [key for key, entry in self.entries.items() if entry.will != KEEP]
             if keys:
-                return keys, f"no heartbeat of the agent for {now - self.last_beat:.1f} s"
+                return keys, f"no heartbeat of the agent for {now - self.last_heartbeat:.1f} s"
         if now >= self._kept_until():
             kept = [key for key, entry in self.entries.items() if entry.will == KEEP and not entry.leaving]
             if kept:
@@ -164,10 +164,10 @@ class Ledger:
         return late, f"not confirmed by an agent for {self.adopt_for:g} s"
 
     def _kept_until(self) -> float:
-        return max(self.last_beat + self.keep_for, self.waits_until)
+        return max(self.last_heartbeat + self.keep_for, self.waits_until)
 
     def _dead_at(self) -> float:
-        return max(self.last_beat + self.dead_man, self.waits_until)
+        return max(self.last_heartbeat + self.dead_man, self.waits_until)
 
     def _clock_runs(self, entry: Entry) -> bool:
         return entry.unconfirmed_since is not None and (entry.will != KEEP or self.connected)

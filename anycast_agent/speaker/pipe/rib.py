@@ -1,6 +1,6 @@
 """Our routes at ExaBGP: its Adj-RIB-Out, as far as it comes from us, and the commands that change it. Pure.
 
-A route is in the ledger before ExaBGP is told of it, and leaves it only after ExaBGP has taken the withdrawal.
+A route is in the ledger before ExaBGP is told of it, and leaves it only after ExaBGP has acknowledged the withdrawal.
 Withdrawals overtake everything that waits; a put that was overtaken is given up, never said afterwards.
 """
 

@@ -3,7 +3,7 @@
 Invariants, on which "never a stale route" rests:
 
 - What the ledger does not have, ExaBGP does not have from us, or a withdrawal for it is under way.
-- A route is in the ledger before ExaBGP is told of it, and leaves it only after ExaBGP has taken the withdrawal.
+- A route is in the ledger before ExaBGP is told of it, and leaves it only after ExaBGP has acknowledged the withdrawal.
 - Withdrawals overtake everything that waits. A put that was overtaken is given up, never said afterwards.
 - One agent is current, the newest. What another one put is unconfirmed from the moment that it is replaced or gone.
 - A message of the agent is answered exactly once, whatever becomes of it.
@@ -271,9 +271,9 @@ class Switchboard:
         if agent is None or agent.connection != connection:
             raise RefusedError("say hello first")
         match message:
-            case wire.Beat():
-                self._ledger.beat(self._now)
-                self._tell(wire.BeatAnswer(message.n, round(self._exabgp_age(), 3)))
+            case wire.Heartbeat():
+                self._ledger.heartbeat(self._now)
+                self._tell(wire.HeartbeatAnswer(message.n, round(self._exabgp_age(), 3)))
             case wire.Resync():
                 self._replay()
             case wire.Put():
@@ -315,7 +315,7 @@ class Switchboard:
 
     def _put(self, agent: Agent, put: wire.Put) -> None:
         check_put(put, self._settings.allow)
-        self._ledger.beat(self._now)  # it proves as much as a heartbeat does
+        self._ledger.heartbeat(self._now)  # it proves as much as a heartbeat does
         routes = [(put.neighbor, prefix, put.head) for prefix in dict.fromkeys(put.prefixes)]
 
         def then(error: str | None) -> None:

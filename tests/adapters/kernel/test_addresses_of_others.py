@@ -10,7 +10,7 @@ import pytest
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import AddressState, WayBackRule
+from anycast_agent.core.model import AddressState, ReturnRouteRule
 from tests.adapters.kernel.watcher import OURS, THEIRS, V4, V6, Watcher, batch, config, here, inside, ip_in, shown
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
 
@@ -108,8 +108,8 @@ def _flags(name: str) -> str:
     return subprocess.run(["ip", "-n", name, "-6", "addr", "show"], check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("rule", [WayBackRule.DEFAULT, WayBackRule.ANY])
-def test_two_thousand_routes_at_once_lose_nothing(tmp_path: Path, rule: WayBackRule) -> None:
+@pytest.mark.parametrize("rule", [ReturnRouteRule.DEFAULT, ReturnRouteRule.ANY])
+def test_two_thousand_routes_at_once_lose_nothing(tmp_path: Path, rule: ReturnRouteRule) -> None:
     """More than the socket holds: afterwards addresses and return routes are as the kernel has them."""
     with namespaces("node", "leaf") as (node, leaf):
         veth(node, "up1", leaf, "down1")
@@ -118,7 +118,7 @@ def test_two_thousand_routes_at_once_lose_nothing(tmp_path: Path, rule: WayBackR
         lines += [f"addr add {V4}/32 dev lo", "route add default via 198.51.100.2"]
 
         async def work() -> None:
-            async with Watcher(tmp_path, config(way_back=rule), receive_buffer=4096) as watcher:
+            async with Watcher(tmp_path, config(return_route=rule), receive_buffer=4096) as watcher:
                 for verb, there, usable in (("add", THEIRS, True), ("del", None, None)):
                     await asyncio.to_thread(batch, node, [line.replace(" add ", f" {verb} ") for line in lines])
                     await watcher.sees(V4, there)

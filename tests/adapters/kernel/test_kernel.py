@@ -13,7 +13,7 @@ import pytest
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import AddressMode, WayBackRule
+from anycast_agent.core.model import AddressMode, ReturnRouteRule
 from tests.adapters.kernel.watcher import OURS, THEIRS, V4, V6, Watcher, _ids, config, inside, shown
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
 
@@ -165,7 +165,7 @@ def test_a_return_route_is_a_usable_default_route(tmp_path: Path) -> None:
             ip("-n", node, "addr", "add", prefix, "dev", "lo")
 
         async def work() -> None:
-            async with Watcher(tmp_path, config(way_back=WayBackRule.DEFAULT)) as watcher:
+            async with Watcher(tmp_path, config(return_route=ReturnRouteRule.DEFAULT)) as watcher:
                 assert [watcher.returns(address) for address in (V4, V6)] == [False, False]
                 await asyncio.to_thread(
                     ip, "-n", node, "route", "add", "default",

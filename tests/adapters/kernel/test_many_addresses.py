@@ -11,7 +11,7 @@ import pytest
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.engine import Engine
-from anycast_agent.core.model import WayBackRule
+from anycast_agent.core.model import ReturnRouteRule
 from anycast_agent.core.parts.addresses import BATCH
 from anycast_agent.kernel import Kernel
 from tests.support.netns import namespaces, needs_root, run_inside
@@ -67,7 +67,7 @@ def test_two_thousand_addresses_are_added_without_a_storm(tmp_path: Path, marks:
         node = Node(tmp_path, marks=marks)
         running = asyncio.create_task(node.kernel.run())
         services = [service(f"s{n}", (prefix,), checks=()) for n, prefix in enumerate(PREFIXES)]
-        node.take(ev.ConfigOffered(config(*services, neighbors=(), way_back=WayBackRule.OFF)))
+        node.take(ev.ConfigOffered(config(*services, neighbors=(), return_route=ReturnRouteRule.OFF)))
         try:
             await node.until_all_are_there()
         finally:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import AddressMode, AddressState, Family, WayBackRule
+from anycast_agent.core.model import AddressMode, AddressState, Family, ReturnRouteRule
 from tests.adapters.kernel.watcher import OURS, THEIRS, V4, V6, Watcher, _ids, batch, config, here, inside, ip_in, shown
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
 
@@ -561,7 +561,7 @@ def test_a_default_route_is_lost(tmp_path: Path, story: str, compat: str) -> Non
         where = {"node": node, "leaf": leaf}
 
         async def work() -> None:
-            async with Watcher(tmp_path, config(way_back=WayBackRule.DEFAULT)) as watcher:
+            async with Watcher(tmp_path, config(return_route=ReturnRouteRule.DEFAULT)) as watcher:
                 assert _way(watcher, family) is False
                 for place, *words in come:
                     await ip_in(where[place], *words)
@@ -588,7 +588,7 @@ def test_any_return_route_is_one_that_leaves_the_node(tmp_path: Path) -> None:
         ip("-n", node, "route", "add", "blackhole", "2001:db8:9::/48")
 
         async def work() -> None:
-            conf = config(interface="any0", way_back=WayBackRule.ANY)
+            conf = config(interface="any0", return_route=ReturnRouteRule.ANY)
             async with Watcher(tmp_path, conf) as watcher:
                 for address in (V4, V6):
                     assert not (await watcher.ask(act.AddAddresses(next(_ids), (address,), "any0"))).errors
@@ -611,7 +611,7 @@ def test_a_table_that_no_rule_leads_to_is_no_return_route(tmp_path: Path) -> Non
         batch(node, [*many, "route add default via 198.51.100.6 table 100"])
 
         async def work() -> None:
-            async with Watcher(tmp_path, config(f"{V4}/32", way_back=WayBackRule.DEFAULT)) as watcher:
+            async with Watcher(tmp_path, config(f"{V4}/32", return_route=ReturnRouteRule.DEFAULT)) as watcher:
                 assert watcher.returns(V4) is False
                 await ip_in(node, "rule", "add", "from", "192.0.2.0/24", "lookup", "100")
                 await watcher.until(lambda: watcher.returns(V4) is True)

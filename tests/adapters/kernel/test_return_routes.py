@@ -14,7 +14,7 @@ import pytest
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import Family, WayBackRule
+from anycast_agent.core.model import Family, ReturnRouteRule
 from anycast_agent.kernel import return_routes
 from tests.adapters.kernel.watcher import V4, V6, Watcher, config
 from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, veth
@@ -22,7 +22,7 @@ from tests.support.netns import ip, namespaces, needs_root, run_inside, sysctl, 
 pytestmark = [needs_root, pytest.mark.root]
 
 OTHER4, OTHER6 = "192.0.2.80", "2001:db8:53::80"
-DEFAULT = config(f"{V4}/32", f"{V6}/128", f"{OTHER4}/32", f"{OTHER6}/128", way_back=WayBackRule.DEFAULT)
+DEFAULT = config(f"{V4}/32", f"{V6}/128", f"{OTHER4}/32", f"{OTHER6}/128", return_route=ReturnRouteRule.DEFAULT)
 UP1, UP2, UP1_6 = "198.51.100.6", "198.51.100.10", "2001:db8:1::2"
 
 
@@ -254,9 +254,9 @@ ANY: dict[str, tuple[list[str], set[str]]] = {
 
 @pytest.mark.parametrize("story", list(ANY))
 def test_any_route_off_the_node_by_which_replies_go(tmp_path: Path, story: str) -> None:
-    """way_back: any. A route that no reply would take does not count, nor those of the links themselves."""
+    """return_route: any. A route that no reply would take does not count, nor those of the links themselves."""
     steps, usable = ANY[story]
-    conf = config(f"{V4}/32", f"{V6}/128", f"{OTHER4}/32", f"{OTHER6}/128", way_back=WayBackRule.ANY)
+    conf = config(f"{V4}/32", f"{V6}/128", f"{OTHER4}/32", f"{OTHER6}/128", return_route=ReturnRouteRule.ANY)
     with namespaces("node", "leaf") as (node, leaf):
         veth(node, "up1", leaf, "down1")
         for address in (V4, V6, OTHER4, OTHER6):
@@ -298,10 +298,10 @@ def _route_message(destination: str, length: int, flags: int = 0) -> bytes:
 def test_a_full_tables_churn_does_not_ask_again(destination: str, length: int, matters: bool) -> None:
     """Only a route that covers what is asked for can change the answer; with ``any``, each can. A clone never does."""
     message = _route_message(destination, length)
-    assert return_routes.concerns(message, WayBackRule.DEFAULT) is matters
-    assert return_routes.concerns(message, WayBackRule.ANY)
+    assert return_routes.concerns(message, ReturnRouteRule.DEFAULT) is matters
+    assert return_routes.concerns(message, ReturnRouteRule.ANY)
     cloned = _route_message(destination, length, 0x200)
-    assert not return_routes.concerns(cloned, WayBackRule.ANY)
+    assert not return_routes.concerns(cloned, ReturnRouteRule.ANY)
 
 
 def test_what_stands_for_the_outside_is_public_and_in_every_half() -> None:

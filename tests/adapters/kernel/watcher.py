@@ -12,7 +12,7 @@ from typing import Any
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import AddressState, KernelConfig, ReturnRoute, WayBackRule, address_of
+from anycast_agent.core.model import AddressState, KernelConfig, ReturnRoute, ReturnRouteRule, address_of
 from anycast_agent.kernel import Kernel
 from tests.support.netns import ip, namespaces, run_inside
 from tests.support.until import until
@@ -25,7 +25,7 @@ _ids = itertools.count(1)
 
 def config(*prefixes: str, **changes: Any) -> KernelConfig:
     prefixes = prefixes or (f"{V4}/32", f"{V6}/128")
-    changes.setdefault("way_back", WayBackRule.OFF)
+    changes.setdefault("return_route", ReturnRouteRule.OFF)
     return KernelConfig(addresses=frozenset(address_of(prefix) for prefix in prefixes), **changes)
 
 

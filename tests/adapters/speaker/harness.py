@@ -48,7 +48,7 @@ class Agent:
         self._news = asyncio.Event()
         self.client = SpeakerClient(self._post, self.run_dir, owned=self.owned)
         self._run: asyncio.Task[None] | None = None
-        self._beats: asyncio.Task[None] | None = None
+        self._heartbeats: asyncio.Task[None] | None = None
 
     def _post(self, event: ev.Event) -> None:
         self.posted.append(event)
@@ -57,7 +57,7 @@ class Agent:
     async def start(self, conf: Config, *, beats: bool = True) -> None:
         self._run = asyncio.create_task(self._supervised())
         if beats:
-            self._beats = asyncio.create_task(self._beating())
+            self._heartbeats = asyncio.create_task(self._beating())
         await self.configure(conf)
         await self.until(lambda: self.count(ev.SpeakerSynced) > 0)
 
@@ -75,14 +75,14 @@ class Agent:
 
     async def _beating(self) -> None:
         while True:
-            self.client.execute(act.Beat())
+            self.client.execute(act.Heartbeat())
             await asyncio.sleep(0.1)
 
     async def quiet(self) -> None:
         """No more beats, and the pipe has nothing of ours left to read."""
-        assert self._beats is not None
-        self._beats.cancel()
-        await asyncio.gather(self._beats, return_exceptions=True)
+        assert self._heartbeats is not None
+        self._heartbeats.cancel()
+        await asyncio.gather(self._heartbeats, return_exceptions=True)
         assert (await self.ask(act.ExtendDeadMan(next(_ids), 0.0))).error is None
 
     async def ask(self, action: Any, deadline: float = 30.0) -> Any:
@@ -132,7 +132,7 @@ class Agent:
         await self.client.close(hand_over=False)
 
     async def _cancel(self) -> None:
-        tasks = [t for t in (self._run, self._beats) if t is not None]
+        tasks = [t for t in (self._run, self._heartbeats) if t is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

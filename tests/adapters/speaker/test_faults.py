@@ -101,16 +101,16 @@ async def test_the_newest_agent_has_the_speaker(tmp_path: Path) -> None:
 
 
 async def test_a_frozen_pipe_is_ended_with_its_exabgp_and_another_takes_its_place(tmp_path: Path) -> None:
-    """SIGSTOP of the pipe: no answer to beats; a restart leaves neither of the two behind."""
+    """SIGSTOP of the pipe: no answer to heartbeats; a restart leaves neither of the two behind."""
     async with speaking(tmp_path) as (agent, peer, _):
         await agent.put(V4[0])
         await peer.has(V4[0])
         old_pipe, old_exabgp = pipe(agent), exabgp(agent)
         os.kill(old_pipe, signal.SIGSTOP)
-        answered, beats = agent.count(ev.SpeakerAnswered), agent.client._beats
-        await agent.until(lambda: agent.client._beats >= beats + 5)
+        answered, beats = agent.count(ev.SpeakerAnswered), agent.client._heartbeats
+        await agent.until(lambda: agent.client._heartbeats >= beats + 5)
         assert agent.count(ev.SpeakerAnswered) <= answered + 1
-        ended = await agent.ask(act.RestartSpeaker(9001, "no answer to beats"))
+        ended = await agent.ask(act.RestartSpeaker(9001, "no answer to heartbeats"))
         assert ended.error is None
         await ends(old_pipe, old_exabgp)
         await agent.until(lambda: agent.count(ev.SpeakerSynced) > 1)

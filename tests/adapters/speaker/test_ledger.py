@@ -45,9 +45,9 @@ class Story:
         elif what == "gone":
             ledger.gone(self.now)
         elif what == "beat":
-            ledger.beat(self.now)
+            ledger.heartbeat(self.now)
         elif what == "put":
-            ledger.beat(self.now)
+            ledger.heartbeat(self.now)
             ledger.put([key], HEAD, "withdraw", ledger.agent)
         elif what == "confirm":
             ledger.confirm([key])
@@ -64,11 +64,11 @@ class Story:
 
 @given(steps)
 def test_no_route_outlives_the_beats_by_more_than_dead_man(story: list[tuple[str, int, float]]) -> None:
-    """Whatever agents come, go, put and confirm: without a beat for dead_man nothing is left."""
+    """Whatever agents come, go, put and confirm: without a heartbeat for dead_man nothing is left."""
     s = Story()
     for step in story:
         s.do(*step)
-        assert not s.ledger.entries or s.now - s.ledger.last_beat < DEAD_MAN
+        assert not s.ledger.entries or s.now - s.ledger.last_heartbeat < DEAD_MAN
 
 
 @given(steps)
@@ -250,7 +250,7 @@ def test_the_clocks_say_when_they_ring() -> None:
     ledger.leaving(KEYS[:1])
     assert ledger.deadline() is None
     ledger.drop(KEYS[:1])
-    ledger.beat(106.0)
+    ledger.heartbeat(106.0)
     ledger.put(KEYS[:1], HEAD, KEEP, "one")
     ledger.extend(60.0, 106.0)
     assert ledger.overdue(140.0)[0] == []

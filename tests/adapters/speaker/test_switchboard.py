@@ -130,13 +130,13 @@ class Bench:
         self.say(agent, wire.Drop(number, tuple((neighbor, p) for p in prefixes)))
         return number
 
-    def beat(self, agent: int = 1) -> None:
-        self.say(agent, wire.Beat(next(self._numbers)))
+    def heartbeat(self, agent: int = 1) -> None:
+        self.say(agent, wire.Heartbeat(next(self._numbers)))
 
     def live(self, seconds: float, agent: int = 1) -> None:
         """Time passes, with a heartbeat each second."""
         for _ in range(int(seconds)):
-            self.beat(agent)
+            self.heartbeat(agent)
             self.run(1.0)
 
     def done(self, number: int, agent: int = 1) -> wire.Done:
@@ -414,9 +414,9 @@ def test_the_age_of_exabgp_is_told_with_each_heartbeat() -> None:
     bench = with_agent()
     bench.exabgp.silent = True
     bench.run(4.0)
-    bench.beat()
-    answer = bench.of(wire.BeatAnswer)[-1]
-    assert isinstance(answer, wire.BeatAnswer)
+    bench.heartbeat()
+    answer = bench.of(wire.HeartbeatAnswer)[-1]
+    assert isinstance(answer, wire.HeartbeatAnswer)
     assert answer.exabgp_age > 2.5
 
 
@@ -428,7 +428,7 @@ def test_a_wake_puts_off_the_next_and_nothing_else_does() -> None:
     due = bench.switchboard.deadline()
     assert due > bench.now
     bench.now += 0.2
-    bench.beat()
+    bench.heartbeat()
     bench.switchboard.exabgp_said(b"{}", bench.now)
     assert bench.switchboard.deadline() == due
 
@@ -589,7 +589,7 @@ class Story:
             bench.exabgp.session(neighbor, up=what == "up")
             bench.settle()
         elif what == "beat" and self.here:
-            bench.beat(self.agent)
+            bench.heartbeat(self.agent)
         elif what == "leave" and self.here:
             self.here = False
             bench.switchboard.agent_left(self.agent, bench.now)
@@ -665,7 +665,7 @@ def test_whatever_happened_the_routers_end_with_the_agents_last_word(
             bench.put(prefix, agent=99, neighbor=neighbor, head=HEADS[2])
         else:
             bench.drop(prefix, agent=99, neighbor=neighbor)
-        bench.beat(99)
+        bench.heartbeat(99)
     bench.live(3, 99)
     assert bench.routers == dict.fromkeys(desired, HEADS[2])
     REACHED["sessions went down before"] += any(what == "down" for what, *_ in steps)

@@ -19,7 +19,7 @@ FROM_AGENT: tuple[wire.FromAgent, ...] = (
     wire.Put(1, "198.51.100.0", ("192.0.2.53/32",), "attributes next-hop self nlri", "keep"),
     wire.Drop(2, (("198.51.100.0", "192.0.2.53/32"),)),
     wire.Confirm(3, (("198.51.100.0", "192.0.2.53/32"),)),
-    wire.Beat(7),
+    wire.Heartbeat(7),
     wire.Extend(4, 30.0),
     wire.Reload(5, exabgp=True),
     wire.AskRevision(6),
@@ -38,7 +38,7 @@ TO_AGENT: tuple[wire.ToAgent, ...] = (
     wire.Sent("198.51.100.0", ("192.0.2.53/32",), ()),
     wire.Dropped((("198.51.100.0", "192.0.2.53/32"),), "no heartbeat"),
     wire.Notification("198.51.100.0", "receive", 6, 2, "maintenance"),
-    wire.BeatAnswer(7, 0.25),
+    wire.HeartbeatAnswer(7, 0.25),
     wire.Replaced(),
 )
 
@@ -83,7 +83,7 @@ def test_an_older_pipe_lacks_fields_and_is_understood(line: str, message: wire.T
 
 def test_a_newer_peer_says_more_and_is_understood() -> None:
     """A field that is not known is passed over; a message that is not known is kept as such, with its number."""
-    assert wire.read_from_agent(b'{"op":"beat","n":1,"mood":"good"}') == wire.Beat(1)
+    assert wire.read_from_agent(b'{"op":"beat","n":1,"mood":"good"}') == wire.Heartbeat(1)
     assert wire.read_from_agent(b'{"op":"dance","id":9}') == wire.Unknown("dance", 9)
     assert wire.read_to_agent(b'{"op":"dance"}') == wire.Unknown("dance", None)
 

@@ -31,7 +31,7 @@ WELL_WITHIN = 90.0
 OF_THE_MACHINE = {"speaker user"}
 """Warnings of where the tests run, and not of what happens: a Python in a directory that only root may enter."""
 
-METRICS = ("anycast_session_up", "anycast_route_sent", "anycast_prefix_announce", "anycast_way_back_usable")
+METRICS = ("anycast_session_up", "anycast_route_sent", "anycast_prefix_announce", "anycast_return_route_usable")
 """Those whose values are held against the world."""
 
 Status = dict[str, Any]
@@ -233,7 +233,7 @@ class Judge:
                     "anycast_session_up": self._established(labels.get("neighbor", "")),
                     "anycast_route_sent": self._at(labels.get("neighbor", ""), labels.get("prefix", "")),
                     "anycast_prefix_announce": self._announced(labels.get("prefix", "")),
-                    "anycast_way_back_usable": truth.has_way_back(labels.get("family", "ipv4")),
+                    "anycast_return_route_usable": truth.has_return_route(labels.get("family", "ipv4")),
                 }
                 true = truths.get(sample.name)
                 if true is not None and bool(sample.value == 1) is not true:

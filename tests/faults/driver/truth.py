@@ -60,9 +60,9 @@ class Truth:
     def announceable(self, prefix: str) -> bool:
         """Whether the node can serve it: the service answers, at an address that is up, and replies have a route."""
         well = self.services[OWNERS[prefix]] == "well"
-        return well and self.loopback and self.has_way_back(family_of(prefix))
+        return well and self.loopback and self.has_return_route(family_of(prefix))
 
-    def has_way_back(self, family: str) -> bool:
+    def has_return_route(self, family: str) -> bool:
         return self.default_routes[family] and self.uplinks["leaf1"]
 
     def prefixes(self) -> set[str]:
