@@ -1,4 +1,4 @@
-"""The files of the configuration: what was read from them, what is in force, and the record of what was so last."""
+"""The configuration's files: reading them, offering them to the engine, and the record of the last good ones."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from anycast_agent.speaker.exabgp import Paths, SpeakerError, render
 from anycast_agent.speaker.process import environment
 
 KEPT_AGAIN = 30.0
-"""A record that could not be written is tried again after so long. Seconds."""
+"""Interval between attempts to write the record. Seconds."""
 READ_WITHIN = 5.0
-"""How long a hand-over waits for the files to be read. Seconds."""
+"""Time limit for reading the files before a hand-over. Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What an agent starts from."""
+    """The configuration that an agent starts from."""
 
     loaded: Loaded
     refused: tuple[str, ...] = ()
-    """Why it is not what stands in the files by now; empty where it is."""
+    """The reason why it differs from the files on disk; empty if it does not."""
     kept_at: str = ""
     """Since when the record of the last good configuration has been there."""
 
 
 def start_from(path: Path) -> Start:
-    """From the files; from what was in force last where they are broken. Raises ConfigError where there is neither."""
+    """Read the files, or the last good ones if these are broken. Raises ConfigError if neither can be used."""
     try:
         loaded = load(path)
     except ConfigError as error:
@@ -67,7 +67,7 @@ def _refused_by_exabgp(loaded: Loaded) -> str:
 
 
 class Configurations:
-    """Reads the files, offers what they say to the engine, and keeps what came into force."""
+    """Reads the files, offers the configuration to the engine, and records it once it is in force."""
 
     def __init__(
         self,
@@ -82,12 +82,12 @@ class Configurations:
         self._post = post
         self._try_out = try_out
         self._kept: Mapping[str, str] = _texts(start.loaded) if start.refused else {}
-        """The files whose record is on the disk."""
+        """The files that the record on disk holds."""
         self._keep_at = float("-inf")
         self._keeping: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Offer what the agent starts from."""
+        """Offer the configuration that the agent starts from."""
         self._offer(self._start.loaded)
         if self._start.refused:
             self._post(ev.ConfigRejected(self._start.refused))
@@ -126,7 +126,7 @@ class Configurations:
     # --- the record ---
 
     def keep(self, in_force: Mapping[str, str], now: float) -> None:
-        """Write the record, if need be, of what the speaker has put in force, too: from that an agent can start."""
+        """Record the files that the speaker has put in force, if they changed: an agent can start from these."""
         if in_force and in_force != self._kept and self._keeping is None and now >= self._keep_at:
             self._keep_at = now + KEPT_AGAIN
             self._keeping = asyncio.create_task(self._keep(in_force))
@@ -144,7 +144,7 @@ class Configurations:
         self._post(ev.Warned("last good configuration", error))
 
     async def close(self) -> None:
-        """What is being written is written."""
+        """Wait for a write that is under way."""
         if self._keeping is not None:
             await asyncio.wait([self._keeping], timeout=1.0)
 

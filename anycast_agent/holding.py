@@ -1,10 +1,10 @@
-"""Who holds a file: by a lock of the kernel, which ends with the process that has it, however that ends.
+"""Ownership of a file by a POSIX record lock, which ends with the process that holds it, however the process ends.
 
-A number in a file can be missing, old, another process's by now, or a lie. Whoever holds a POSIX record lock is known
-to the kernel. Only a process that was given the open file can take it, and no child of that process has it, too.
+A pid in a file can be missing, stale, reused, or a lie. The kernel knows the holder of a record lock. Only a process
+with the open file can take the lock, and its children do not inherit it.
 
-Such a lock has one trap: it is lost when its process closes *any* descriptor of that file. So a process that has taken
-one opens the file no second time.
+The lock has one trap: it is lost when its process closes *any* descriptor of the file. So a process that holds one
+never opens the file a second time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where adapters leave their events for the engine: bounded, so that nothing from outside grows the agent."""
+"""The queue of events from the adapters to the engine. It is bounded, so that nothing from outside grows the agent."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ CAPACITY = 20_000
 """Events that wait. Past it, observations are dropped and their source is asked in full."""
 
 HARD_BOUND = 2
-"""So many times the capacity may wait of all kinds together. Past it, each event is dropped: an action whose end was
-dropped is overdue, a request whose event was dropped is not answered in time, and both sources are asked in full."""
+"""The bound for all kinds together, as a multiple of the capacity. Beyond it every event is dropped. An action whose
+end was dropped becomes overdue, a request whose event was dropped times out, both sources are read in full again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Inbox:
 
     @property
     def waits(self) -> bool:
-        """Whether an event waits to be taken."""
+        """True if an event waits."""
         return bool(self._events or self._lost)
 
     def take(self, most: int = 1000) -> list[ev.Event]:

@@ -1,4 +1,4 @@
-"""The files that were in force last, kept in the state directory: what to start from where those on disk are broken."""
+"""A copy of the files that were in force last, in the state directory. The agent starts from it if they are broken."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def keep(state_dir: Path, texts: Mapping[Path, str]) -> None:
 
 
 def find(path: Path) -> tuple[LastGood | None, tuple[str, ...]]:
-    """What was in force last of the configuration ``path``; and why what was found is of no use, a line each.
+    """The files of the configuration ``path`` that were in force last, and one line for each record that is of no use.
 
     Passwords and keys are not kept: they are read from their own files later, and a start does not depend on them.
     """
@@ -59,7 +59,7 @@ def find(path: Path) -> tuple[LastGood | None, tuple[str, ...]]:
 
 
 def is_another(path: Path, texts: Mapping[Path, str]) -> bool:
-    """Whether a record is there, and of other files than these."""
+    """True if there is a record, and it holds other texts than these."""
     for folder in _state_dirs(path):
         try:
             kept, _ = _texts(folder / NAME, path)
@@ -70,7 +70,7 @@ def is_another(path: Path, texts: Mapping[Path, str]) -> bool:
 
 
 def _texts(record: Path, path: Path) -> tuple[dict[Path, str], str]:
-    """What stood in the files, and since when the record has been there."""
+    """The files' texts, and the time of the record."""
     values = json.loads(store.read(record, MOST))
     try:
         texts = {Path(file): str(text) for file, text in values["files"].items()}
@@ -90,7 +90,7 @@ def _read(record: Path, path: Path) -> LastGood:
 
 
 def _state_dirs(path: Path) -> list[Path]:
-    """Where the record may be. The configuration says it, and just that may be broken: so its text is searched."""
+    """Candidate directories of the record. The configuration names it, but may be broken: so its text is searched."""
     try:
         with path.open("rb") as file:
             text = file.read(_LOOKED_AT).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""How late this process is: the time in which its event loop could not look at what had happened."""
+"""The lateness of this process: the time for which its event loop could not look at new events."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ PIECE = 0.02
 
 
 class Meter(selectors.EpollSelector):
-    """The loop's own selector. It counts the time between two looks, whatever that was spent for: work of ours, another
-    process that had our processor, a control group without quota, SIGSTOP."""
+    """The loop's own selector. It measures the time between two polls, whatever the cause: our own work, another
+    process on our processor, a control group without quota, SIGSTOP."""
 
     def __init__(self) -> None:
         super().__init__()

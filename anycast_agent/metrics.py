@@ -27,7 +27,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """What the process knows of itself."""
+    """Facts of the process itself."""
 
     turns: int = 0
     turn_seconds: float = 0.0
@@ -41,7 +41,7 @@ class Shell:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric: its name, what kind it is, and what it means."""
+    """A metric: its name, its type, and its help text."""
 
     name: str
     kind: str
@@ -169,7 +169,7 @@ class _Of(Generic[T]):
 
     family: Family
     lines: Callable[[str, str, T], str]
-    """Of the metric's name, the labels, and the prefix, route or check."""
+    """The value of a metric by name, for the labels of a prefix, route or check."""
 
 
 def _value(family: Family, value: Callable[[T], float | None]) -> _Of[T]:

@@ -43,19 +43,19 @@ READY_AT_THE_LATEST = 5.0
 """systemd is told READY then even where the speaker is away: a start that fails would only be repeated. Seconds."""
 
 EXIT_HANDED_OVER = 75
-"""Ended by a person who starts the next agent, too: whoever restarts what has ended is to leave that to them."""
+"""Exit code after a hand-over that a person asked for: that person starts the next agent, so systemd must not."""
 
 REPLY_WITHIN = 40.0
-"""How long a person's request may take before it is answered with that. Seconds."""
+"""Time limit for a person's request. Seconds."""
 
 TELL_AGAIN = 1.0
-"""systemd that could not be told is told again after so long. Seconds."""
+"""Interval between attempts to tell systemd. Seconds."""
 
 MEASURE = 0.25
-"""How late the loop was is looked at after so long. Seconds."""
+"""Interval at which the loop's lateness is read. Seconds."""
 
 PAGES_AGAIN = 2.0
-"""A port for the pages that is taken is asked for again after so long. Seconds."""
+"""Interval between attempts to open the pages' port. Seconds."""
 
 _BACKOFF_FIRST, _BACKOFF_MOST, _BACKOFF_FORGOTTEN = 0.1, 10.0, 60.0
 _LEVELS = {
@@ -68,15 +68,15 @@ _LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the agent was started."""
+    """The agent's command line and environment."""
 
     config: Path
     external_speaker: bool = False
     """ExaBGP is a service of its own (``--speaker external``); False: it is started by this process."""
     speaker_user: str | None = None
-    """Whom ExaBGP runs as where we start it as root."""
+    """The user that ExaBGP runs as if we start it as root."""
     api_descriptor: int | None = None
-    """A listening socket for the pages that whoever starts us has opened already."""
+    """A listening socket for the pages that our parent has opened already."""
 
 
 class Runner:
@@ -122,7 +122,7 @@ class Runner:
     # --- the life of the process ---
 
     async def run(self) -> int:
-        """Until the engine says Exit. Raises what the engine or the start of a surface raised."""
+        """Run until the engine says Exit. Raises the error of the engine or of a surface's start."""
         claim = Claim(self._settings)
         self._inbox.post(ev.Warned("run directory", claim.warning))
         try:
@@ -152,7 +152,7 @@ class Runner:
         return EXIT_HANDED_OVER if for_a_person and self._exit.code == 0 else self._exit.code
 
     async def _open_pages(self) -> None:
-        """A port that is taken is no reason to leave the routes to the dead-man's switch: it is asked for again."""
+        """A port in use is no reason to leave the routes to the dead-man's switch: the agent tries again."""
         failed = False
         while True:
             try:
@@ -243,7 +243,7 @@ class Runner:
         return min(times) if times else None
 
     def turn_due(self) -> bool:
-        """Whether the engine wants its turn now; readers wait until it has had it."""
+        """True if the engine is due: readers wait for its turn."""
         at = self._next_turn()
         return self._inbox.waits or (at is not None and at <= time.monotonic())
 
@@ -300,19 +300,19 @@ class Runner:
         return self._engine.snapshot(time.monotonic())
 
     def configuration(self) -> InForce:
-        """The files in force as they were read, whatever stands in them by now, and the routes that are announced."""
+        """The files in force as they were read, not as they are now, and the announced routes."""
         shown = self.snapshot()
         routes = [(p.prefix, r) for s in shown.services.values() for p in s.prefixes for r in p.routes]
         announced = tuple(Announced(r.neighbor, prefix) for prefix, r in routes if r.acknowledged is not None)
         return InForce(dict(shown.config.files), announced)
 
     def shell(self) -> Shell:
-        """What the process knows of itself, for the metrics."""
+        """Facts of the process itself, for the metrics."""
         age = time.monotonic() - self._turn_at
         return Shell(self._turns, self._turn_seconds, age, self._inbox.lost_total, self._meter.lost())
 
     async def reload(self, force: bool) -> Answer:
-        """Read, validate and offer the configuration; the answer says what became of it."""
+        """Read, validate and offer the configuration. Returns the result."""
         async with self._reloading:
             request, answer = self._request()
             await self._files.reload(force, request)
@@ -362,11 +362,11 @@ class Runner:
         task.add_done_callback(self._tasks.discard)
 
     async def _reload_by_signal(self) -> None:
-        """One runs and one waits, which will read what is there by then."""
+        """One reload runs and one waits. The waiting one will read the files as they are then."""
         await self.reload(force=False)
 
     async def _hand_over_by_signal(self) -> None:
-        """systemd starts the next agent whatever we say: with broken files, from the record of what is in force."""
+        """systemd starts the next agent in any case: if the files are broken, from the record of those in force."""
         refused = await self._files.refusal()
         if refused and not self._files.is_kept(self._standing.in_force):
             text = f"not handed over: the next agent could not start: {refused[0]}"

@@ -12,7 +12,7 @@ class Claim:
     """The run directory is this process's until it ends: two agents would undo each other's routes."""
 
     def __init__(self, settings: ProcessSettings) -> None:
-        """Raises OSError where another agent has it, or where another user could change what is in our directories."""
+        """Raises OSError if another agent holds it, or if another user could change our directories."""
         self.warning = ""
         self._path = settings.run_dir / "agent.lock"
         for folder in (settings.run_dir, settings.state_dir):
@@ -37,7 +37,7 @@ class Claim:
         raise OSError(f"another agent has {self._path.parent}: process {pid}; stop it, or set agent.run_dir")
 
     def give_up(self) -> None:
-        """At the end; a process that just ends gives it up, too."""
+        """Give it up at the end. A process that dies gives it up, too."""
         if self._descriptor is not None:
             self._path.unlink(missing_ok=True)
             os.close(self._descriptor)

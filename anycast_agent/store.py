@@ -1,4 +1,4 @@
-"""What lies in files: replaced as a whole or not at all, and read back only where nobody else could have written it."""
+"""Files that last: replaced as a whole or not at all, and read back only if nobody else could have written them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class UntrustedError(OSError):
-    """Another user could have written this; the text says what to do."""
+    """Another user could have written this. The text names the remedy."""
 
 
 def replace(path: Path, text: str, *, group: int | None = None, durable: bool = True) -> None:
-    """Write a file for ourselves, and for the members of ``group`` to read. Raises OSError; the old file then stays.
+    """Write a file that we, and the members of ``group``, may read. Raises OSError; the old file then stays.
 
-    A file that holds the text already is left alone: on a full disk, what is right stays right. ``durable``: wait until
-    it is on the disk; for what need not outlive a boot that is a waste of time.
+    A file that holds the text already is left alone: it stays right on a full disk. ``durable`` waits until the text
+    is on the disk; a file that need not outlive a boot does not need that.
     """
     data, mode = text.encode(), 0o600 if group is None else 0o640
     if _is(path, data, mode, group):
@@ -72,8 +72,8 @@ def _sync(folder: Path) -> None:
 
 
 def read(path: Path, most: int) -> str:
-    """What a file of ours holds. Raises FileNotFoundError where there is none, UntrustedError where another user could
-    have written it, and ValueError for what no writer of ours has left: more than ``most`` bytes, or not UTF-8."""
+    """Read a file of ours. Raises FileNotFoundError, UntrustedError if another user could have written it, and
+    ValueError for a text that our writer never leaves: more than ``most`` bytes, or not UTF-8."""
     check_folder(path.parent)
     descriptor = os.open(path, _READ)
     with os.fdopen(descriptor, "rb") as file:
@@ -87,23 +87,23 @@ def read(path: Path, most: int) -> str:
 
 
 def set_aside(path: Path) -> Path:
-    """Keep a broken file for whoever looks into it, out of the way of the next one. Where it is now; raises OSError."""
+    """Move a broken file aside for inspection, out of the way of the next one. Returns its new path. Raises OSError."""
     aside = path.with_name(path.name + ".broken")
     path.replace(aside)
     return aside
 
 
 def make_folder(path: Path) -> None:
-    """Make a directory for what we write, if need be. Raises OSError; UntrustedError where another user could put
-    something into it, or in its place."""
+    """Make a directory for our files if it is missing. Raises OSError, or UntrustedError if another user could put
+    something into it or replace it."""
     path.mkdir(parents=True, exist_ok=True, mode=0o755)
     check_folder(path)
 
 
 def check_folder(path: Path) -> None:
-    """Raises UntrustedError where we are root and a user who is not could change what is in a directory, or replace it.
+    """Raises UntrustedError if we are root and a user other than root could change or replace the directory.
 
-    Where we are not, there is nobody with fewer rights to guard against.
+    If we are not root, nobody with fewer rights has to be guarded against.
     """
     if os.geteuid() != 0 or only_root_exists():
         return
@@ -137,8 +137,8 @@ def who_else_writes(paths: Iterable[Path]) -> str:
 
 @contextmanager
 def socket_of(path: Path, uid: int) -> Iterator[str]:
-    """A path to a socket that another user has made, in a folder of that user's: it leads to this very socket, whatever
-    is put in its place meanwhile. Raises OSError; UntrustedError for what is no socket of that user."""
+    """A path to a socket in another user's folder. It leads to this very socket, also if the user replaces it
+    meanwhile. Raises OSError, or UntrustedError if it is not a socket of that user."""
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""What we tell systemd (sd_notify(3)), without its library. Outside of systemd everything here does nothing."""
+"""Messages to systemd (sd_notify(3)), without its library. Outside of systemd everything here does nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def notify(*assignments: str) -> bool:
 
 
 def watchdog_interval() -> float | None:
-    """How often systemd wants to hear from this process, in seconds; None where it does not ask."""
+    """The watchdog's interval, in seconds; None if systemd does not watch this process."""
     microseconds, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
     if not microseconds.isdigit() or (pid and pid != str(os.getpid())):
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _DYNAMIC = range(61184, 65520)
-"""Where systemd takes the users of its DynamicUser= services from; nobody else does."""
+"""The range of users for systemd's DynamicUser= services. Nobody else uses it."""
 
 
 class User(NamedTuple):
@@ -26,12 +26,12 @@ def free_number(seed: str) -> int:
 
 
 def exists(number: int, kind: str = "uid") -> bool:
-    """Whether our user namespace has that user, or with ``gid`` that group."""
+    """True if our user namespace has this user, or with ``gid`` this group."""
     return any(number in numbers for numbers in _mapped(kind))
 
 
 def only_root_exists() -> bool:
-    """In a user namespace of one user there is nobody else to be, and root has no rights outside of it."""
+    """A user namespace with one user has nobody else to become, and its root has no rights outside of it."""
     return [len(numbers) for numbers in _mapped("uid")] == [1]
 
 

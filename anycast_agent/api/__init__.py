@@ -1,1 +1,1 @@
-"""What is shown and asked from outside: read-only HTTP, and a control socket for what changes state."""
+"""The surfaces: read-only HTTP, and a control socket for requests that change state."""

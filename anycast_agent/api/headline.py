@@ -1,4 +1,5 @@
-"""What is said first of a prefix and of the node: the wire, and what keeps it from being as it should. Pure."""
+"""The first sentence about a prefix and about the node: the wire, and the obstacle if it is not as it should be.
+Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ class Headline:
     mood: Mood
     text: str
     remedy: str
-    """What would make it better; empty: what the ladder says would."""
+    """The remedy; empty: the ladder's own."""
 
 
 def of_prefix(p: PrefixSnapshot, neighbors: Neighbors) -> Headline:

@@ -31,7 +31,7 @@ HEAD_WITHIN, TAKEN_WITHIN, LINGER = 5.0, 30.0, 1.0
 
 SEND_AT_ONCE = 1 << 16
 ACCEPT_AGAIN = 1.0
-"""After an error (no descriptor is left, say) the next connection is accepted after so long. Seconds."""
+"""Wait after an error of accept (no descriptor left, for instance). Seconds."""
 
 _REQUEST = re.compile(rb"([A-Z]{1,20}) (/[!-~]*) HTTP/1\.([01])")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0\r\n]*)")
@@ -55,7 +55,7 @@ class Response:
 
 
 class BadRequestError(ValueError):
-    """What came is no request that we understand; the text says why."""
+    """The bytes are not a request that we understand. The text says why."""
 
 
 def parse(head: bytes) -> Request:
@@ -149,7 +149,8 @@ class Listener:
         connection.task = asyncio.create_task(self._serve(connection, connected))
 
     def _make_room(self, client: str) -> bool:
-        """Whether there is a place for one more of this client; the oldest idle connection may have lost its own."""
+        """True if there is room for one more connection of this client. The oldest idle connection may be closed for
+        it."""
         of_client = Counter(c.client for c in self._connections)
         if of_client[client] >= OF_A_CLIENT_MOST:
             return self._end_oldest(client)
@@ -210,7 +211,7 @@ async def _send(connected: socket.socket, head: bytes, body: bytes) -> None:
 
 
 async def _until_closed(connected: socket.socket) -> None:
-    """What came and was not read would make the kernel reset the connection, and take the answer with it."""
+    """Unread bytes would make the kernel reset the connection, and the answer would be lost."""
     connected.shutdown(socket.SHUT_WR)
     async with asyncio.timeout(LINGER):
         while await asyncio.get_running_loop().sock_recv(connected, HEAD_MOST):  # noqa: ASYNC110
@@ -218,7 +219,8 @@ async def _until_closed(connected: socket.socket) -> None:
 
 
 def _client(address: tuple[str, int]) -> str:
-    """Who counts as one: an IPv4 address, an IPv6 /64, and this node, whichever of its loopback addresses it takes."""
+    """The key under which clients are counted: an IPv4 address, an IPv6 /64, or this node for all loopback
+    addresses."""
     ip = ipaddress.ip_address(address[0].partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ip.ipv4_mapped or ip

@@ -1,6 +1,6 @@
-"""The page: what ``/api/v1/status`` says, to be read. Plain HTML, all text escaped; a script only refreshes it.
+"""The page: ``/api/v1/status`` for people. Plain HTML, all text escaped; a script only refreshes it.
 
-Each row has a key, by which the script finds it again, and each cell the head of its column, for narrow screens.
+Each row has a key by which the script finds it again. Each cell names its column, for narrow screens.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _POOR = frozenset(
     {"unknown", "starting", "syncing", "connected", "suspect", "recovering", "stopping", "handing_over", "none yet"}
 )
 _MOODS = (Mood.BAD, Mood.WARN, Mood.OK, Mood.OFF)
-"""What a person has to look at comes first."""
+"""Rows that need attention come first."""
 
 ERRORS_MOST = 20
 

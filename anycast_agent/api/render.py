@@ -1,7 +1,7 @@
 """From a snapshot to the shapes that are shown. Pure.
 
-What is about all services is a generator: each step of it takes a moment, so that a node with thousands of services
-never keeps the loop while it is drawn.
+Shapes of all services are generators with short steps, so that a node with thousands of services never blocks the
+loop.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _left(at: float, instant: float | None) -> float | None:
 
 
 class Drawing:
-    """What one snapshot looks like."""
+    """The shapes of one snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -202,8 +202,8 @@ class Drawing:
     # --- why ---
 
     def why(self, word: str) -> Steps[shapes.Why]:
-        """Of a prefix, an address or a service; of the whole node where the word is empty, and then only what is not
-        well. Raises LookupError where it names nothing."""
+        """Explain a prefix, an address or a service. An empty word means the whole node, and then only what is not
+        well. Raises LookupError if the word names nothing."""
         found = _find(self._snapshot, word)
         states, explained = [], []
         for service, p in found:

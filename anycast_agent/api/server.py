@@ -1,4 +1,4 @@
-"""The read-only surfaces over HTTP: page, JSON, metrics, liveness. What they show is the engine's snapshot."""
+"""The read-only surfaces over HTTP: page, JSON, metrics, liveness. They show the engine's snapshot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from anycast_agent.metrics import CONTENT_TYPE, Metrics, Shell
 log = logging.getLogger(__name__)
 
 KEPT_FOR = 0.1
-"""An answer is given again to who asks within so long after it was made. Seconds."""
+"""Age up to which an answer is given again. Seconds."""
 
 NAMED_MOST = 20
 NAME_MOST = 253
@@ -33,7 +33,7 @@ _FIELDS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",  # pages elsewhere do not learn even what there is
+    "Cross-Origin-Resource-Policy": "same-origin",  # pages elsewhere do not even learn which paths exist
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
@@ -154,10 +154,10 @@ class Server:
         domains = {".".join(("*", *parts[i:])) for i in range(1, len(parts))}
         return name in self._allowed or not domains.isdisjoint(self._allowed)
 
-    # --- what is shown ---
+    # --- the answers ---
 
     def _show(self, request: Request) -> Response | _Page:
-        """What is small is answered at once; what is large, or one of many, is made in slices."""
+        """A small answer is made at once. A large one, or one of many, is made in slices."""
         if not self._host_allowed(request.host):
             return _problem(403, "Forbidden", "this name is not one of agent.api.allowed_hosts")
         if request.method not in ("GET", "HEAD"):

@@ -1,10 +1,9 @@
-"""What is shown, as values: the page, JSON and the command line are made from these, and from nothing else.
+"""The values that are shown: the page, JSON and the command line are made from these, and from nothing else.
 
-Every instant is an age in seconds. Desired, acknowledged, sent, echoed and the session are five
-facts, each with its own age.
-The headline is the wire: what was sent on an established session, not what the ladder would like.
+Every instant is an age in seconds. Desired, acknowledged, sent, echoed and the session are five facts, each with its
+own age. The headline is the wire: the route that was sent on an established session, not the ladder's wish.
 
-What is not known is ``Known.UNKNOWN``: "unknown" in words, ``null`` in JSON, ``NaN`` in the metrics.
+An unknown fact is ``Known.UNKNOWN``: "unknown" in words, ``null`` in JSON, ``NaN`` in the metrics.
 """
 
 from __future__ import annotations
@@ -26,36 +25,36 @@ class Known(Enum):
     UNKNOWN = None
 
     def say(self, yes: str, no: str, what: str) -> str:
-        """In words; ``what`` is what is unknown."""
+        """In words; ``what`` names the fact that is unknown."""
         return {Known.YES: yes, Known.NO: no, Known.UNKNOWN: f"{what} unknown"}[self]
 
 
 class State(StrEnum):
-    """A prefix in two words: what is desired, and what is on the wire."""
+    """A prefix in two words: the desired state, and the wire."""
 
     ANNOUNCED = "announced"
     NO_ROUTER = "on no router"
     """It may be announced, and no established session carries it."""
     UNKNOWN = "unknown"
-    """Nobody knows whether a router has it."""
+    """It is unknown whether a router has it."""
     LEFT = "still announced"
     """It is not to be announced, and a router still has it."""
     WITHDRAWN = "not announced"
 
 
 class Mood(StrEnum):
-    """How it is painted."""
+    """The colour."""
 
     OK = "ok"
     WARN = "warn"
     BAD = "bad"
     OFF = "off"
-    """Nobody wants it: neither good nor bad."""
+    """Not desired here: neither good nor bad."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """Only what is set."""
+    """Only the attributes that are set."""
 
     next_hop: str | None = None
     med: int | None = None
@@ -106,17 +105,17 @@ class Prefix:
     state: State
     mood: Mood
     headline: str
-    """The state with what it rests on: ``healthy, but on no router: leaf1-v6 is down``."""
+    """The state with its reason: ``healthy, but on no router: leaf1-v6 is down``."""
     on_wire: Known
     announce: bool
-    """What the ladder says."""
+    """The ladder's answer."""
     tier: str | None
     rung: int
     rung_title: str
     reason: str
     evidence: str
     remedy: str
-    """What would change it."""
+    """The condition that would change it."""
     remaining: float | None
     age: float | None
     health: str
@@ -213,7 +212,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Probing:
-    """How the agent itself keeps up with its probes."""
+    """The agent's own pace: does it keep up with its probes?"""
 
     in_flight: int
     queued: int
@@ -260,12 +259,12 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """What ``why`` is answered: a prefix, a service's prefixes, or those of the node that want a person's attention."""
+    """The answer to ``why``: a prefix, a service's prefixes, or those of the node that need a person's attention."""
 
     headline: str
     mood: Mood
     asked: str
-    """Empty: for the whole node, of which only what is not well is explained."""
+    """Empty: the whole node, and then only prefixes that are not well."""
     well: int
     """Prefixes of the node that are left out, because they are announced at their best at every neighbor."""
     off: int
@@ -283,7 +282,7 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The configuration as it was read, whatever stands in the files by now, and what is announced of it."""
+    """The configuration in force as it was read, not as the files are now, and the routes announced from it."""
 
     files: Mapping[str, str]
     announced: tuple[Announced, ...]
@@ -313,7 +312,7 @@ to_json = json.JSONEncoder(default=_plain).encode
 
 
 def read(shape: type[T], value: Any) -> T:
-    """A shape from what JSON says. What we do not know is left out; ValueError where it does not fit."""
+    """A shape from JSON. Unknown fields are ignored. Raises ValueError if it does not fit."""
     return _read(shape, value)  # type: ignore[no-any-return]
 
 

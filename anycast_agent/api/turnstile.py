@@ -1,8 +1,8 @@
-"""The turnstile: work for readers passes it one piece at a time, behind the engine, in a bounded share of the time.
+"""The turnstile: work for readers passes one piece at a time, after the engine, in a bounded share of the time.
 
-Reading must never delay deciding. The engine and the surfaces share one event loop, so each piece of rendering is
-short, the engine's turn goes first where one is due, and all pieces together take at most ``SHARE`` of the loop's
-thread. The bound holds whoever asks, however often, on however many connections.
+Reading must never delay deciding. The engine and the surfaces share one event loop. So each piece of rendering is
+short, the engine goes first if it is due, and all pieces together take at most ``SHARE`` of the loop's thread. The
+bound holds for any number of readers, requests and connections.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 SLICE = 0.005
-"""How long one piece of work may take. Seconds."""
+"""Longest time of one piece of work. Seconds."""
 
 SHARE = 0.25
 """The part of one processor that all readers together may use."""
@@ -22,7 +22,7 @@ BURST = 0.02
 """Processor time that may be used ahead of the share: one scrape alone waits for nothing. Seconds."""
 
 ENGINE_WITHIN = 10
-"""Rounds of the loop in which an engine whose turn is due has certainly had it."""
+"""Rounds of the loop after which an engine that was due has certainly had its turn."""
 
 KEPT_MOST = 64
 """Answers that are kept."""
@@ -32,7 +32,7 @@ MAKING_MOST = 64
 
 
 class Turnstile:
-    """``async with`` waits for one's turn; what is done inside must not await."""
+    """``async with`` waits for a turn. The body must not await."""
 
     def __init__(self, engine_due: Callable[[], bool] = lambda: False) -> None:
         """``engine_due``: whether the engine wants its turn now."""
@@ -94,8 +94,8 @@ class Prepared:
         self._making: dict[str, asyncio.Task[None]] = {}
 
     async def get(self, page: str, make: Callable[[], Iterator[str]], kept_for: float | None) -> bytes:
-        """``kept_for``: an answer that was made at most so long ago is good enough; None: only one whose making began
-        after this call. Raises BusyError, and what ``make`` raises."""
+        """``kept_for``: the greatest age of an earlier answer that is good enough, in seconds; None: only an answer
+        whose making began after this call. Raises BusyError, and the errors of ``make``."""
         asked = time.monotonic()
         while True:
             kept = self._kept.get(page)
@@ -127,6 +127,6 @@ class Prepared:
 
 
 def _heard(task: asyncio.Task[None]) -> None:
-    """Whoever waited hears of the error; where nobody does any more, there is nobody to tell."""
+    """The waiting callers get the error; if none waits any more, nobody has to be told."""
     if not task.cancelled():
         task.exception()

@@ -6,7 +6,7 @@ from anycast_agent.api.shapes import Address, Known, Neighbor, Route
 
 
 def sent(route: Route) -> str:
-    """Of the UPDATE: an announcement that stands, a withdrawal, none, or unknown."""
+    """The UPDATE's state: an announcement that stands, a withdrawal, none, or unknown."""
     if route.on_wire is Known.NO:
         withdrawn = route.sent is Known.NO and route.session == "up" and route.withdrawal_sent_age is not None
         return "withdrawal sent" if withdrawn else "not sent"
@@ -14,7 +14,7 @@ def sent(route: Route) -> str:
 
 
 def acknowledged(route: Route) -> str:
-    """Of ExaBGP's answer: it is with the speaker, or not, or unknown."""
+    """ExaBGP's answer: the speaker has the route, has it not, or it is unknown."""
     known = Known(route.acknowledged is not None) if route.acknowledged_known else Known.UNKNOWN
     return known.say("acknowledged", "not acknowledged", "acknowledged")
 

@@ -28,7 +28,7 @@ STEP_WITHIN = 15.0
 _UNSHARE = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 EXIT_KILLED = 128 + signal.SIGKILL
-"""It did not end in its two seconds, and was ended: what a shell says of such a one."""
+"""It did not end within two seconds and was killed: the exit code of SIGKILL in a shell."""
 
 
 def add_verbs(subparsers: Any) -> None:
@@ -58,7 +58,7 @@ def demo(args: argparse.Namespace) -> int:
     except OSError as error:
         print(f"demo: {args.listen}: {error.strerror}; --listen names another port", file=sys.stderr)
         return 1
-    # Made and removed out here: whatever becomes of the inside, nothing is left.
+    # Made and removed by the outer process, so that nothing is left, whatever happens inside.
     with listener, tempfile.TemporaryDirectory(prefix="anycast-demo-", ignore_cleanup_errors=True) as folder:
         isolate, why = _isolation()
         if not isolate:
@@ -72,7 +72,7 @@ def demo(args: argparse.Namespace) -> int:
 
 
 def _listen(where: str) -> socket.socket:
-    """Raises OSError, also for what is no address and port."""
+    """Raises OSError, also for a text that is not ADDRESS:PORT."""
     host, _, port = where.rpartition(":")
     host = host.strip("[]")
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
@@ -325,7 +325,7 @@ class _Demo:
         self._processes.append(process)
 
     async def _end(self) -> None:
-        """The agent first: it withdraws. What does not end in time is killed."""
+        """End the agent first: it withdraws. A process that does not end in time is killed."""
         for process in reversed(self._processes):
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()

@@ -48,7 +48,7 @@ def add_verbs(subparsers: Any) -> None:
 
 
 class Unreachable(Exception):  # noqa: N818  # a state of the agent, not an error of ours
-    """The agent cannot be asked; the text says why, and what to do."""
+    """The agent cannot be asked. The text names the reason and the remedy."""
 
 
 def ask(path: Path, within: float = SHOWN_WITHIN, **request: object) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def ask(path: Path, within: float = SHOWN_WITHIN, **request: object) -> dict[str
     except ConnectionRefusedError:
         raise Unreachable(f"no agent listens on {path}: the one that made it has ended") from None
     except (ConnectionResetError, BrokenPipeError):
-        line = b""  # closed before it read what we asked
+        line = b""  # closed before it read our request
     except PermissionError:
         raise Unreachable(f"{path}: permission denied; use sudo, or join the socket's group") from None
     except (TimeoutError, BlockingIOError):  # the second: its queue of connections is full
@@ -148,7 +148,7 @@ def why(args: argparse.Namespace) -> int:
 
 
 def _near(args: argparse.Namespace) -> str:
-    """What was perhaps meant. It is looked for here: over thousands of names it would keep the agent."""
+    """Names similar to the word. The search runs here: over thousands of names it would keep the agent busy."""
     try:
         names = read(Names, _fit(ask(args.socket, verb="names")["data"])).names
     except (Unreachable, ValueError):

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no such letter is still told the rest
     try:
-        # What is asked for often (status in a loop) does not wait for what it does not need.
+        # Verbs that run often (status in a loop) do not import what they do not need.
         args = parser([asked] if asked in _FAMILIES else list(_FAMILIES)).parse_args(arguments)
         func: Callable[[argparse.Namespace], int] = args.func
         code = func(args)
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _forget_output() -> None:
-    """What is left in the buffer goes nowhere; else Python tries again at its end, and complains."""
+    """Discard the buffer: otherwise Python tries to flush it at its end, and complains."""
     if sys.stdout is not None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

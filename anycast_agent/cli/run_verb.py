@@ -111,7 +111,7 @@ def _takes_more(stream: TextIO) -> bool:
     try:
         poll.register(stream.fileno(), select.POLLOUT)
     except (AttributeError, ValueError, OSError):
-        return True  # closed, by who started us: logging knows what to do, which is nothing
+        return True  # closed by our parent: logging then writes nothing
     return bool(poll.poll(0))
 
 

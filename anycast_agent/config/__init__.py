@@ -3,9 +3,9 @@
 load      the whole way: files to core.model.Config
 source    YAML to plain values with positions; syntax explains its errors
 merge     the main file and conf.d as one tree
-shape     the tree to the models; hints and words know what an unknown key means; report puts problems into words
+shape     the tree to the models; hints and words explain an unknown key; report puts problems into words
 translate the models to the core's values, a module for each section; secrets and programs look at files
-models    the keys, with their defaults and meanings; types are the words that stand under them
+models    the keys, with their defaults and meanings; types are their values
 schema, reference, diff    for editors, for readers, for ``plan``
 """
 

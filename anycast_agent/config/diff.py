@@ -61,7 +61,7 @@ def _services(old: Config, new: Config) -> Iterator[Change]:
 
 
 def _silent(service: Service) -> str:
-    """Why nothing of a service is announced, whatever its checks say; empty where that is for them to say."""
+    """The reason why a service is not announced, whatever its checks say; empty if the checks decide."""
     return "the service is disabled" if not service.enabled else "the service is only observed" * service.observe_only
 
 
@@ -71,7 +71,7 @@ def _what_becomes(service: Service) -> str:
 
 
 def _said(value: object) -> str:
-    """As a configuration has it: ``true``, not ``True``."""
+    """As written in a configuration: ``true``, not ``True``."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -57,7 +57,7 @@ def merged(files: Iterable[Path], text: Callable[[Path], str]) -> tuple[dict[str
 
 
 def _without_extensions(values: dict[str, Any]) -> dict[str, Any]:
-    """``x-…`` keys at the top level hold what anchors share. They are not part of the configuration."""
+    """``x-…`` keys at the top level hold shared anchors. They are not part of the configuration."""
     return {key: value for key, value in values.items() if not key.startswith("x-")}
 
 
@@ -111,7 +111,7 @@ def _at(values: Any, where: Where) -> Any:
 
 
 def _section(values: dict[str, Any], base: Where) -> dict[str, Any] | None:
-    """The mapping at this place, made if need be; None if something else stands there."""
+    """The mapping at this place, created if missing; None if the place has another value."""
     for word in base:
         inner = values.setdefault(str(word), {})
         if not isinstance(inner, dict):

@@ -49,5 +49,5 @@ def unreadable_file(name: str) -> str:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    """ValueError is what Python makes of a NUL in a path."""
+    """Python raises ValueError for a NUL in a path."""
     return str(getattr(error, "strerror", None) or error).lower()

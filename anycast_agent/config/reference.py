@@ -51,7 +51,7 @@ def render() -> str:
     for check in checks:
         own = {k: v for k, v in check["properties"].items() if k not in shared}
         title = f"A check of `type: {check['properties']['type']['const']}`"
-        _, _, text = check.get("description", "").partition("\n\n")  # what follows its title
+        _, _, text = check.get("description", "").partition("\n\n")  # the text after its title
         parts += _section(title, {"description": text, "properties": own, "required": check["required"]})
     return "\n".join(parts)
 
@@ -87,7 +87,7 @@ def _default(key: str, value: dict[str, Any], required: Any) -> str:
 
 
 def _type(value: dict[str, Any]) -> str:
-    """In a few words: ``duration``, ``integer, 1 to 254``, ``list of text``."""
+    """The type in a few words: ``duration``, ``integer, 1 to 254``, ``list of text``."""
     options = [option for option in value.get("anyOf", ()) if option.get("type") != "null"]
     if SPAN in options:
         return (

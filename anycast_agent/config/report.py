@@ -50,9 +50,9 @@ _FORMS: dict[str, str] = {
     "interface": "interface: the name of an interface has at most 15 characters, no spaces and no slash",
     "path": "path begins with /, and has at most 2000 characters",
 }
-"""Keys that have one sentence for whatever is wrong with them."""
+"""Keys with one sentence for every problem with them."""
 _WHOLE = frozenset({"headers", "equals", "require"})
-"""Those of them whose sentence also covers the values below the key."""
+"""The keys among them whose sentence also covers the values below."""
 
 
 class Report:
@@ -92,7 +92,7 @@ class Report:
         self._above_cuts.update(where[:length] for length in range(len(where)))
 
     def sound(self, where: Where) -> bool:
-        """Whether nothing was cut out there, above or below."""
+        """True if nothing was cut out there, above or below."""
         return where not in self._above_cuts and not any(where[:n] in self._cut for n in range(len(where) + 1))
 
     def moved(self, old: Where, new: Where) -> None:
@@ -100,7 +100,7 @@ class Report:
         self._moved[new] = old
 
     def _at(self, where: Where, message: str) -> Problem:
-        """At the place, or at the nearest one above it that stands in a file."""
+        """The position of the place, or of the nearest one above it that is in a file."""
         where = self._written(where)
         for length in range(len(where), -1, -1):
             if (place := self._places.get(where[:length])) is not None:
@@ -165,7 +165,7 @@ def _words(kind: str, detail: ErrorDetails) -> str:
 
 
 def _there(where: Where, value: Any) -> Where:
-    """Without the last parts that are no keys: pydantic names the options of a union as if they were."""
+    """The place without its last parts that are no keys: pydantic names the options of a union as if they were."""
     for length, part in enumerate(where):
         in_list = isinstance(value, list | tuple) and isinstance(part, int) and part < len(value)
         if not in_list and not (isinstance(value, dict) and part in value):

@@ -20,8 +20,8 @@ _GONE = object()
 
 
 def with_known_keys(values: Any, report: Report, pattern: Pattern = (), where: Where = ()) -> Any:
-    """A copy in which every key is known. An unknown one whose meaning is clear is read under the right key, so that
-    what stands below it is judged as well; any other is left out. Both are problems."""
+    """A copy in which every key is known. An unknown key with a clear meaning is read under the right key, so that the
+    values below it are judged as well. Any other is left out. Both are problems."""
     if not isinstance(values, dict):
         return values
     kind = kind_meant(str(values.get("type", ""))) if pattern == CHECK else None

@@ -96,7 +96,7 @@ class _Scanner(Scanner):
             self.allow_simple_key = False  # the mapping that begins behind a tab would be indented by it
 
     def _separates(self) -> bool:
-        """Whether something stands before the tab on its line, or at most a comment behind it."""
+        """True if the tab's line has something before the tab, or nothing but a comment after it."""
         start, buffer = self.reader.pointer, self.reader.buffer
         if buffer[start - self.reader.column : start].strip():
             return True
@@ -107,7 +107,7 @@ class _Scanner(Scanner):
 
 
 class _TooMuchError(Exception):
-    """A file asks for more than it may: what, and the place."""
+    """A file exceeds a limit. The text names the limit, and the place."""
 
 
 class _Parser(Parser):

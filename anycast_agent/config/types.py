@@ -1,4 +1,5 @@
-"""Single values of the configuration: durations, names, prefixes, communities. A refusal says what to write instead."""
+"""Single values of the configuration: durations, names, prefixes, communities. A refusal shows a value that is
+right."""
 
 from __future__ import annotations
 
@@ -173,7 +174,7 @@ def listening(text: str) -> tuple[str, int]:
 
 
 def host_pattern(value: str) -> str:
-    """A name of a host, or ``*.`` and the domain of many: what a Host header may say."""
+    """A value for the Host header: a host's name, or ``*.`` and a domain."""
     if not _HOST.fullmatch(value.lower().removeprefix("*.")) or (value.startswith("*.") and "." not in value[2:]):
         raise ValueError("write a name without a port, edge1.example.org, or *.example.org for all below it")
     return value
@@ -220,7 +221,7 @@ def extended_community(value: Any) -> str:
 
 
 def _fits(text: str) -> bool:
-    """Whether the numbers fit into their octets. Otherwise ExaBGP refuses the route when it is announced."""
+    """True if the numbers fit into their octets. Otherwise ExaBGP refuses the route when it is announced."""
     kind, _, rest = text.partition(":")
     if not rest:
         return True

@@ -159,7 +159,7 @@ KEYS: dict[str, str | tuple[str, ...]] = {
     "timersbgp": "hold_time",
     "password": "password_file",
     "capabilityextendednexthop": "extended_next_hop",
-    # what people write in any tool
+    # words of no particular tool
     "name": "the name is the key that this stands under",
     "disabled": _OFF,
     "weight": _PREFERRED,

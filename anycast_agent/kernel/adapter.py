@@ -31,7 +31,7 @@ from anycast_agent.kernel.ownership import Ownership
 from anycast_agent.kernel.view import View
 
 ROUTES_SETTLE = 0.01
-"""Changes that may touch a return route within so long are looked at together. Seconds."""
+"""Changes within this time that may touch a return route are looked at together. Seconds."""
 
 ROUTES_SHARE, ROUTES_REST = 10, 1.0
 """Asking for return routes takes at most one part in so many of the time while routes keep changing; and a change waits
@@ -41,7 +41,7 @@ RESYNC_EVERY = 60.0
 RECEIVE_BUFFER = 1 << 20
 
 HEARD_AT_ONCE = 10_000
-"""So many messages while the whole is being read, or in one go, are an overrun: what they add up to is read instead."""
+"""More messages than this, during a dump or in one go, are an overrun: the adapter reads a new dump instead."""
 
 HEARD_IN_A_ROW = 100
 """So many messages, then the loop has its turn: what is at hand is had without waiting, and when a routing daemon fills
@@ -50,17 +50,17 @@ the table something always is."""
 T = TypeVar("T")
 KernelAction = act.AddAddresses | act.RemoveAddresses | act.WatchKernel | act.Resync
 Change = tuple[nl.SeenAddress | nl.SeenLink, bool]
-"""What was heard of, and whether it is there now."""
+"""The address or link that changed, and whether it is there now."""
 
 
 def kernel_marks() -> bool:
-    """Whether this kernel has IFA_PROTO (5.18 and later): an older one ignores it without a word."""
+    """True if this kernel has IFA_PROTO (5.18 and later). An older one ignores it silently."""
     found = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return found is not None and (int(found[1]), int(found[2])) >= (5, 18)
 
 
 async def _to_its_end(call: Callable[..., T], *args: object) -> T:
-    """In a thread that a cancellation waits for: what comes next must not meet it half done."""
+    """Run in a thread. A cancellation waits for its end, so that the next call never meets one half done."""
     work = asyncio.ensure_future(asyncio.to_thread(call, *args))
     try:
         return await asyncio.shield(work)
@@ -145,7 +145,7 @@ class Kernel:
             await asyncio.sleep(0)
 
     def _drain(self) -> None:
-        """Hear now what has happened up to now: what follows rests on it."""
+        """Read the notifications that wait now: the next step relies on them."""
         for _ in range(HEARD_AT_ONCE if self._monitor is not None else 0):
             try:
                 self._take(self._monitor.recv(1 << 16))  # type: ignore[union-attr]
@@ -227,7 +227,7 @@ class Kernel:
         self._post(ev.AddressSeen(address, state))
 
     def _forget(self, addresses: Iterable[Address]) -> None:
-        """What has gone is no longer ours: whoever adds it next owns it."""
+        """An address that is gone is no longer ours: it belongs to whoever adds it next."""
         for address in addresses:
             self._owned.forget(address)
         self._wake.set()
@@ -235,7 +235,7 @@ class Kernel:
     # --- looking ---
 
     async def _look(self) -> None:
-        """What was asked for, soon; everything now and then, however busy the node is."""
+        """Report changed addresses soon, and all addresses now and then, however busy the node is."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -258,7 +258,7 @@ class Kernel:
                     pass  # it is due
 
     async def _report(self) -> None:
-        """Everything, whatever was reported before."""
+        """Report everything, also what was reported before."""
         if self._config is None:
             return
         if not self._looks:
@@ -285,7 +285,7 @@ class Kernel:
         await self._warn(config)
 
     async def _read(self) -> None:
-        """The whole, and what happened while it was being read; what we had is reported from until then."""
+        """Read a dump, and the changes during it. Reports come from the old view until then."""
         heard: list[Change] = []
         self._heard = heard
         try:
@@ -305,9 +305,9 @@ class Kernel:
         self._view, self._known = view, True
 
     async def _ask_return_routes(self) -> dict[Address, ReturnRoute]:
-        """The kernel's answer for each address that is to be asked for and on the node; what it said before for others.
+        """The kernel's answer for each address on the node that was due; its earlier answer for the others.
 
-        For an address that is not on the node it has no answer.
+        The kernel has no answer for an address that is not on the node.
         """
         config, asked = self._config, self._unasked
         self._unasked = set()
@@ -359,7 +359,7 @@ class Kernel:
         task.add_done_callback(self._tasks.discard)
 
     async def _change(self, action: act.AddAddresses | act.RemoveAddresses) -> None:
-        """An action ends in its one event, whatever went wrong; what it changed is heard before."""
+        """An action ends in exactly one event, also on failure. Its own changes are read before."""
         try:
             async with self._one_at_a_time:
                 if not self._known:
@@ -375,7 +375,7 @@ class Kernel:
         self._post(ended(action.id, errors))
 
     async def _add(self, action: act.AddAddresses) -> Failures:
-        """One that is there already is as it should be, and stays whose it is."""
+        """An address that is there already stays, and its owner stays."""
         index = await self._index(action.interface)
         if index is None:
             return dict.fromkeys(action.addresses, errno.ENODEV)
@@ -388,12 +388,12 @@ class Kernel:
             self._drain()
         finally:
             self._adding = frozenset()
-        # Where the kernel did not answer, the address may be there: its next report says so.
+        # If the kernel did not answer, the address may be there: its next report says so.
         self._forget(address for address, code in failures.items() if code != errno.ETIMEDOUT)
         return {address: code for address, code in failures.items() if code != errno.EEXIST}
 
     async def _remove(self, action: act.RemoveAddresses) -> Failures:
-        """Someone else's stays, without an error: it is not ours to remove, and what is seen says whose it is."""
+        """An address of somebody else stays, without an error. Its state shows the owner."""
         found = {address: self._view.host_on(address, action.interface) for address in action.addresses}
         ours = {a: seen.index for a, seen in found.items() if seen is not None and self._view.is_ours(seen)}
         if not ours:

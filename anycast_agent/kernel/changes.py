@@ -1,4 +1,4 @@
-"""Adding and removing addresses, many at once, and what to say where that fails."""
+"""Adding and removing many addresses in one call, and the error message for each failure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from anycast_agent.kernel import netlink as nl
 
 PATIENCE = 1.5
-"""How long the kernel may take to answer all changes of one call. Seconds."""
+"""Time limit for the kernel's answers to all changes of one call. Seconds."""
 
 Failures = dict[str, int]
-"""By address, the number of the error (errno); an address that is not in it is as it was to be."""
+"""The error number (errno) of each address that failed. An address that is not in it succeeded."""
 
 _IFADDRMSG = struct.Struct("=BBBBI")
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 6, 8, 11
@@ -23,7 +23,7 @@ _FOR_EVER = 0xFFFFFFFF
 
 
 class Changes:
-    """One netlink socket for changes, opened when it is needed and again after it has failed.
+    """One netlink socket for changes. It is opened at the first change, and again after a failure.
 
     Its calls block: make them in a thread, one at a time.
     """
@@ -89,7 +89,7 @@ def _body(address: str, index: int) -> bytes:
 
 
 def _kept(address: str, mark: bool) -> bytes:
-    """How a new address is marked as ours, and how an IPv6 one differs from any other."""
+    """The attributes of a new address: the mark that it is ours, and the flags that IPv6 needs."""
     marked = nl.attribute(_IFA_PROTO, bytes([nl.IFA_PROTO_OURS])) if mark else b""
     if ":" not in address:
         return marked
@@ -101,7 +101,7 @@ def _kept(address: str, mark: bool) -> bytes:
 
 
 def explain(code: int, address: str, interface: str) -> str:
-    """What an error of one address means, and what to do."""
+    """The meaning of an address's error, and the remedy."""
     if code == errno.ETIMEDOUT:
         return f"the kernel did not answer within {PATIENCE} s"
     if code == errno.EPERM:

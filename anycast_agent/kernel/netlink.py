@@ -1,4 +1,4 @@
-"""What we ask of netlink, and how we read it. pyroute2 knows the formats; this knows which messages matter."""
+"""Our netlink requests, and the reading of the answers. pyroute2 knows the formats; this module knows what matters."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400 | 0x80 | 0x40000
 """Links; addresses, routes of all tables, and policy rules of IPv4 and IPv6 (rtnetlink(7), RTNLGRP_*)."""
 
 RTNLGRP_NEXTHOP = 32
-"""Linux 5.3. Its number is beyond what a bind can name."""
+"""Linux 5.3. The group's number is too high for the mask of bind(2)."""
 
 IFF_UP = 0x1
 IFA_PROTO_OURS = 0xAC
-"""How our addresses are marked where the kernel (5.18 and later) has IFA_PROTO; the numbers from 4 on are free."""
+"""The mark of our addresses, on kernels with IFA_PROTO (5.18 and later). Numbers from 4 on are free for users."""
 
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
 
 DUMP_TRIES = 5
 DUMP_PATIENCE = 5.0
-"""How long the kernel may take to go on with a dump. Seconds."""
+"""Time limit for the next message of a dump. Seconds."""
 
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -100,7 +100,7 @@ def parse(message: bytes) -> Any:
 
 
 class InterruptedDumpError(OSError):
-    """What was being read changed meanwhile (NLM_F_DUMP_INTR): entries may be missing from what was read."""
+    """The table changed during the dump (NLM_F_DUMP_INTR): entries may be missing from it."""
 
 
 def dump(request: int, body: bytes, *, strict: bool = False) -> Iterator[bytes]:
@@ -115,7 +115,7 @@ def dump(request: int, body: bytes, *, strict: bool = False) -> Iterator[bytes]:
 
 
 def dump_socket() -> socket.socket:
-    """Of the network namespace that the calling thread is in, for as long as it is open."""
+    """The socket belongs to the network namespace of the thread that opens it."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     sock.settimeout(DUMP_PATIENCE)
     return sock
@@ -156,10 +156,10 @@ def _ask_strictly(sock: socket.socket) -> None:
 
 
 def consistent(request: int, body: bytes) -> list[Any]:
-    """A dump in which nothing that stayed is missing, parsed. Blocks: call it in a thread. OSError.
+    """A parsed dump without gaps. Blocks: call it in a thread. Raises OSError.
 
-    Where it never comes through uninterrupted, all that was read in all tries, in order: what stays is in one of them,
-    and what has gone since, the monitor hears of.
+    If every try is interrupted, the result is all messages of all tries, in order: an entry that stays is in one of
+    them, and the monitor hears of an entry that goes.
     """
     read: list[bytes] = []
     for _ in range(DUMP_TRIES):
@@ -216,7 +216,7 @@ class SeenAddress:
 
 
 def seen_address(message: Any) -> SeenAddress | None:
-    """Of an address message; None for one without an address."""
+    """The address of a message; None if it has none."""
     address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
     if address is None:
         return None

@@ -37,7 +37,7 @@ def _parse(text: str) -> dict[str, str]:
 
 
 class Ownership:
-    """A small file in the state directory. What it names is ours, whoever runs now."""
+    """A small file in the state directory. It names our addresses, also those of an earlier agent."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,7 +46,7 @@ class Ownership:
         self._written: dict[str, str] = {}
 
     def load(self) -> str:
-        """Once. What was wrong with the record, and where that is kept; or nothing. Raises OSError."""
+        """Read the record, once. Returns its problem and the place of the broken copy, or "". Raises OSError."""
         if self._loaded:
             return ""
         try:
@@ -82,7 +82,7 @@ class Ownership:
         self._write(self._owned | dict.fromkeys(addresses, interface))
 
     def forget(self, address: str) -> None:
-        """At once in memory; ``save`` writes it."""
+        """Takes effect in memory; ``save`` writes the file."""
         self._owned.pop(address, None)
 
     def save(self) -> None:

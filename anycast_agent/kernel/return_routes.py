@@ -58,7 +58,7 @@ def look(sources: Iterable[Address], rule: ReturnRouteRule, loopback: Iterable[i
 
 
 def concerns(message: bytes, rule: ReturnRouteRule) -> bool:
-    """Whether a route's message may change the answer. Where only the default counts, a full table's churn does not."""
+    """True if a route message may change the answer. With rule ``default``, a full table's churn does not count."""
     prefix = routes.prefix(message)
     return prefix is not None and (rule is ReturnRouteRule.ANY or prefix in _COVERING)
 
@@ -110,7 +110,7 @@ class _Kernel:
 
 
 def _default(kernel: _Kernel, source: Address) -> ReturnRoute:
-    """In each group, most of the destinations must have a usable route."""
+    """The majority of destinations of each group must have a usable route."""
     for group in OUTSIDE[family_of(source)]:
         refusals: list[str] = []
         most = len(group) // 2 + 1
@@ -124,7 +124,7 @@ def _default(kernel: _Kernel, source: Address) -> ReturnRoute:
 
 
 def _any(kernel: _Kernel, sources: Iterable[Address]) -> dict[Address, ReturnRoute]:
-    """One destination with a usable route is enough; the node's own routes say where there may be one."""
+    """One destination with a usable route is enough. The node's own routes name the candidates."""
     found: dict[Address, ReturnRoute] = {}
     for family in Family:
         left = {source for source in sources if family_of(source) is family}
@@ -139,7 +139,7 @@ def _any(kernel: _Kernel, sources: Iterable[Address]) -> dict[Address, ReturnRou
 
 
 def _destinations(kernel: _Kernel, family: Family) -> Iterator[str]:
-    """What a default route would reach, then what each route of the tables leads to, the main table first."""
+    """Destinations that a default route would reach, then one of each route in the tables, the main table first."""
     for group in OUTSIDE[family]:
         yield from group
     tried: Counter[int] = Counter()

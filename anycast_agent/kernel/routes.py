@@ -29,7 +29,7 @@ Hop = tuple[int, int]
 """(flags, interface)"""
 
 Objects = dict[int, Hop | list[int]]
-"""By number, a single nexthop object, or the members' numbers of a group. Blackholes are not in it."""
+"""Nexthop objects by number: a single one, or the member numbers of a group. Blackholes are not in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Route:
     family: int
     length: int
     destination: bytes
-    """Of a default route, all zeros."""
+    """All zeros for a default route."""
     table: int
     kind: int
     flags: int
@@ -51,7 +51,7 @@ class Route:
         return bool(self.flags & RTM_F_CLONED)
 
     def usable(self, nexthops: Callable[[], Objects], loopback: frozenset[int]) -> bool:
-        """Whether one of its next hops, at least, can carry a packet off this node."""
+        """True if at least one of its next hops can carry a packet off this node."""
         hops = self._hops(nexthops)
         return any(not flags & (_RTNH_F_DEAD | _RTNH_F_LINKDOWN) and oif not in loopback for flags, oif in hops)
 

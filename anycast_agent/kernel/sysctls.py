@@ -22,7 +22,7 @@ def _value(interface: str, name: str) -> int:
 
 
 def _lines(interfaces: list[str], *settings: str) -> str:
-    """What to type. Where an interface has a dot in its name, sysctl(8) wants a slash for it."""
+    """The command to type. sysctl(8) takes a slash for a dot in an interface's name."""
     return " ".join(
         f"net.ipv4.conf.{n.replace('.', '/')}.{setting}" for n in interfaces[:_SHOWN] for setting in settings
     )
@@ -34,7 +34,7 @@ def _names(interfaces: list[str]) -> str:
 
 
 def strict_rp_filter(interfaces: list[str]) -> str:
-    """What to do about strict reverse path filtering; empty where there is none.
+    """The remedy for strict reverse path filtering; empty if it is off.
 
     A node with two uplinks gets packets on one that it would answer over the other: strict filtering (RFC 3704)
     drops them.
@@ -47,7 +47,7 @@ def strict_rp_filter(interfaces: list[str]) -> str:
 
 
 def talkative_arp(shared: list[str]) -> str:
-    """What to do about shared segments on which the node would answer ARP for its anycast addresses; empty if none."""
+    """The remedy if the node would answer ARP for its anycast addresses on a shared segment; empty if it would not."""
     loud = [n for n in shared if _value(n, "arp_ignore") < 1 or _value(n, "arp_announce") < 2]
     if not loud:
         return ""

@@ -10,7 +10,7 @@ from anycast_agent.kernel.netlink import SeenAddress, SeenLink
 _IFF_BROADCAST, _IFF_LOOPBACK, _IFF_NOARP, _IFF_UP = 0x2, 0x8, 0x80, 0x1
 
 Recorded = Callable[[Address, str], bool]
-"""Whether an address on an interface is written down as ours."""
+"""True if the record names the address on this interface as ours."""
 
 
 class View:
@@ -54,7 +54,7 @@ class View:
         return link is not None and bool(link.flags & _IFF_LOOPBACK)
 
     def state(self, address: Address) -> AddressState | None:
-        """As it stands on whatever interface has it; ours first where several do."""
+        """Its state on the interface that has it. If several have it, ours comes first."""
         on = self._present.get(address, {}).values()
         states = [AddressState(self.name(seen.index), self.is_ours(seen), seen.usable) for seen in on]
         return next((s for s in states if s.ours), states[0] if states else None)

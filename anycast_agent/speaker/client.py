@@ -31,9 +31,9 @@ CONNECT_SLOWEST = 0.5
 STARTS_WITHIN = 10.0
 RELOAD_WITHIN = 15.0
 QUEUES_EVERY = 2.0
-"""How often it is looked whether routers take what is sent to them. Seconds."""
+"""Interval between looks at the sessions' send queues. Seconds."""
 RELOAD_AGAIN = 1.0
-"""A reload may be lost in ExaBGP; after so long without its effect it is asked for again. Seconds."""
+"""ExaBGP may lose a reload. Without an effect within this time it is repeated. Seconds."""
 
 SpeakerAction = (
     act.PutRoutes
@@ -51,7 +51,7 @@ class SpeakerClient:
     def __init__(
         self, post: Callable[[ev.Event], None], run_dir: Path, *, owned: bool, user: str | None = None
     ) -> None:
-        """``owned``: ExaBGP is started and ended here; ``user``: whom it runs as where we are root."""
+        """``owned``: this client starts and ends ExaBGP. ``user``: the user that ExaBGP runs as if we are root."""
         self._post = post
         self._paths = Paths(run_dir)
         self._owned = owned
@@ -66,7 +66,7 @@ class SpeakerClient:
         self._configured = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
-        """Held until ExaBGP's pipe is there: whoever connects to it must not wait for this one."""
+        """Held until ExaBGP's pipe is there, so that a caller that connects to it does not wait for this one."""
         self._starting = asyncio.Lock()
         self._heartbeats = 0
         self._tried = ""
@@ -75,7 +75,7 @@ class SpeakerClient:
     # --- the connection ---
 
     async def run(self) -> None:
-        """Keep a connection to the pipe, and ExaBGP alive where it is ours. Raises what went wrong."""
+        """Keep a connection to the pipe, and keep ExaBGP alive if it is ours. Raises the error that ended it."""
         await self._configured.wait()
         tasks = [asyncio.create_task(self._keep_connected()), asyncio.create_task(self._watch_queues())]
         try:
@@ -88,7 +88,7 @@ class SpeakerClient:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch_queues(self) -> None:
-        """Tell what routers have not taken yet."""
+        """Report the bytes that routers have not read yet."""
         while True:
             await asyncio.sleep(QUEUES_EVERY)
             neighbors = self._config.neighbors.values() if self._config is not None else ()
@@ -186,7 +186,7 @@ class SpeakerClient:
                 await work
         except (OSError, SpeakerError) as problem:
             error = str(problem)
-        except Exception as problem:  # whatever it was, the engine waits for the end of its action
+        except Exception as problem:  # the engine waits for the end of its action, whatever the error
             error = f"{type(problem).__name__}: {problem}"
         self._post(ev.SpeakerConfigured(action_id, error))
 
@@ -216,7 +216,7 @@ class SpeakerClient:
             self._post(event)
 
     async def _try_first(self, config: SpeakerConfig) -> None:
-        """What an ExaBGP that runs would refuse does not replace what it has."""
+        """A configuration that the running ExaBGP would refuse does not replace the one it has."""
         if why := await self.try_out(config):
             raise SpeakerError(why)
 
@@ -244,7 +244,7 @@ class SpeakerClient:
         return f"no speaker at {self._paths.socket}; systemctl status anycast-speaker"
 
     def _write(self, config: SpeakerConfig) -> str:
-        """Write what ExaBGP and the pipe read, and do not change. The revision; raises OSError or SpeakerError."""
+        """Write the files that ExaBGP and the pipe read. Returns the revision. Raises OSError or SpeakerError."""
         store.make_folder(self._paths.run_dir)
         self._user = self._whom(config) if self._owned else None
         self._paths = Paths(self._paths.run_dir, apart=self._user is not None)
@@ -291,7 +291,7 @@ class SpeakerClient:
     # --- ExaBGP's process ---
 
     async def _start(self) -> None:
-        """Where none is alive."""
+        """Start one if none is alive."""
         async with self._starting:
             self._start_one()
 

@@ -10,7 +10,7 @@ from anycast_agent.speaker import wire
 
 MAX_LINE = 8 << 20
 MAX_UNREAD = 8 << 20
-"""What a pipe that is frozen may leave unread before it is disconnected. Bytes."""
+"""Limit of unread bytes at which a frozen pipe is disconnected."""
 
 NOT_CONNECTED = "the speaker is not connected"
 
@@ -55,7 +55,7 @@ class Connection:
         return await future
 
     async def messages(self, reader: asyncio.StreamReader) -> AsyncIterator[wire.ToAgent | wire.Unknown]:
-        """What the pipe says, until the connection ends; without the answers that somebody waits for.
+        """The pipe's messages until the connection ends, except the answers that a caller waits for.
 
         Raises MalformedError.
         """
@@ -70,7 +70,7 @@ class Connection:
                 yield message
 
     def end(self, why: str) -> bool:
-        """Whatever waits is answered with ``why``. Returns whether the pipe had welcomed us."""
+        """Answer every waiting request with ``why``. Returns True if the pipe had welcomed us."""
         if self._writer is not None:
             self._writer.transport.abort()
             self._writer = None
@@ -81,7 +81,7 @@ class Connection:
         return was
 
     async def drain(self) -> None:
-        """Let what was said leave, for a bounded time."""
+        """Send what is buffered, for a bounded time."""
         if self._writer is not None:
             with contextlib.suppress(OSError):
                 await asyncio.wait_for(self._writer.drain(), 1.0)

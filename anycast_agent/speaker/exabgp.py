@@ -20,7 +20,7 @@ OLDEST = (5, 0)
 
 
 class SpeakerError(Exception):
-    """What is wrong with ExaBGP or its files, where, and what to do."""
+    """A problem with ExaBGP or its files. The text says where, and names the remedy."""
 
 
 def check_version() -> str:
@@ -36,7 +36,7 @@ def check_version() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """What the agent and the speaker share in the run directory."""
+    """The files that the agent and the speaker share in the run directory."""
 
     run_dir: Path
     apart: bool = False
@@ -57,12 +57,12 @@ class Paths:
 
     @property
     def socket(self) -> Path:
-        """Where the pipe listens."""
+        """The socket that the pipe listens on."""
         return (self.run_dir / "speaker" if self.apart else self.run_dir) / "speaker.sock"
 
     @property
     def lock(self) -> Path:
-        """What ExaBGP holds while it runs."""
+        """The file that ExaBGP locks while it runs."""
         return self.run_dir / "exabgp.lock"
 
 
@@ -70,7 +70,8 @@ class Paths:
 
 
 def render(config: SpeakerConfig, paths: Paths) -> tuple[str, str]:
-    """(ExaBGP's configuration, its revision). Raises SpeakerError for what cannot be read, or written in its words."""
+    """(ExaBGP's configuration, its revision). Raises SpeakerError if a file cannot be read, or a value cannot be
+    expressed."""
     neighbors = [_neighbor(n, config) for n in config.neighbors.values()]
     revision = hashlib.sha256("\n".join(neighbors).encode()).hexdigest()[:16]
     words = (sys.executable, "-m", "anycast_agent.speaker.pipe", str(paths.socket), str(paths.settings))
@@ -80,7 +81,8 @@ def render(config: SpeakerConfig, paths: Paths) -> tuple[str, str]:
 
 
 def quoted(text: str) -> str:
-    """As ExaBGP reads it back. It takes escapes before it looks for quotes: no string of its can hold a quote."""
+    """Quote a string for ExaBGP. It resolves escapes before it looks for quotes, so none of its strings can hold a
+    quote."""
     if not text.isprintable() or '"' in text or "'" in text:
         raise SpeakerError(f"ExaBGP cannot read a path with a quote or a control character: {text!r}")
     return '"' + text.replace("\\", "\\\\") + '"'
@@ -116,14 +118,15 @@ def _neighbor(n: Neighbor, config: SpeakerConfig) -> str:
 
 
 def _ttl(n: Neighbor) -> list[str]:
-    """GTSM (RFC 5082): send with 255, and take only what was sent with 255 from as many hops away as configured."""
+    """GTSM (RFC 5082): send with TTL 255, and accept only packets sent with 255 from at most the configured hops
+    away."""
     if n.ttl_security is not None:
         return ["outgoing-ttl 255;", f"incoming-ttl {256 - n.ttl_security};"]
     return [f"outgoing-ttl {n.multihop};"] if n.multihop is not None else []
 
 
 def _md5(password: str) -> list[str]:
-    """Any printable password: in Base64 where it holds what no string of ExaBGP's can."""
+    """Any printable password; in Base64 if it has a character that ExaBGP's strings cannot hold."""
     if '"' in password or "'" in password:
         return ["md5-base64 true;", f'md5-password "{base64.b64encode(password.encode()).decode()}";']
     return [f"md5-password {quoted(password)};"]

@@ -1,13 +1,13 @@
 """ExaBGP's process: ``python -m anycast_agent.speaker.launch FILE [LOCK]``; or, to try a file, ``validate FILE``.
 
-LOCK is the number of an open file. ExaBGP holds it for as long as it runs, so that there is one for a run directory.
-Our own speaker always names it. An ExaBGP that stands for a router in a test has no run directory, and needs none.
+LOCK is the number of an open file. ExaBGP holds it as long as it runs, so that a run directory has one ExaBGP at most.
+Our own speaker always names it. An ExaBGP that plays a router in a test has no run directory, and needs no lock.
 
 ExaBGP looks up its own fully qualified name while it is imported, for a capability that we do not use. On a node whose
 resolver does not answer, that took ten seconds; and the resolver may be the very service that waits to be announced.
 
-It waits for a connection as long as the kernel tries, which is two minutes, and always from the address that was chosen
-first. On a node that boots, that may be an anycast address: the uplink's own IPv6 address is tentative for a second.
+ExaBGP waits for a connection as long as the kernel tries, which is two minutes, and always from the address that was
+chosen first. On a booting node that may be an anycast address: the uplink's own IPv6 address is tentative for a second.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def _name_without_asking(name: str = "") -> str:
 
 
 SYNS = 2
-"""How often the kernel says SYN again to a router that does not answer: seven seconds in all, and then anew."""
+"""Number of SYNs that the kernel repeats to a silent router: seven seconds in all. Then ExaBGP connects anew."""
 
 
 class ImpatientSocket(socket.socket):
-    """One that does not wait for an answer for two minutes."""
+    """A socket that does not wait two minutes for an answer."""
 
     def connect(self, address: Any, /) -> None:
         if self.family in (socket.AF_INET, socket.AF_INET6) and self.type == socket.SOCK_STREAM:
@@ -47,8 +47,8 @@ def _hold(lock: int) -> None:
 def main() -> None:
     if sys.argv[1] != "validate" and len(sys.argv) > 2:
         _hold(int(sys.argv.pop()))
-    # What `ps`, `top` and `pgrep` call it. ExaBGP runs without that, too: in a container /proc may be read-only; and it
-    # is not ours where Python has capabilities of its own (setcap), for port 179.
+    # The name that `ps`, `top` and `pgrep` show. ExaBGP runs without it, too: /proc may be read-only in a container,
+    # and is not ours if Python has capabilities of its own (setcap) for port 179.
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text("exabgp", encoding="ascii")
     socket.getfqdn = _name_without_asking

@@ -79,7 +79,7 @@ def words(code: Code) -> str:
 
 
 def remedy(code: Code) -> str:
-    """What to do about an end that does not pass by itself; empty for one that does."""
+    """The remedy for an end that does not pass by itself; empty if it does."""
     return _REMEDIES.get(code, "")
 
 
@@ -90,7 +90,8 @@ def in_reason(reason: str) -> tuple[str, Code] | None:
 
 
 def ended(direction: str, code: Code, text: str = "") -> str:
-    """Who ended the session and why, for people. ``text``: what ExaBGP shows of a NOTIFICATION's data."""
+    """The side that ended the session, and the reason, in words. ``text``: ExaBGP's rendering of the NOTIFICATION's
+    data."""
     who = "the router" if direction in ("receive", "received") else "ExaBGP"
     said = shutdown_text(text)
     return f"{who} ended the session: {words(code)}" + (f': "{said}"' if said else "")

@@ -1,7 +1,7 @@
-"""ExaBGP's process: as whom it runs, with which environment, and which one it is.
+"""ExaBGP's process: its user, its environment, and its identity.
 
 It belongs to the run directory by a lock that it holds on a file there (``anycast_agent.holding``). So there is never a
-second one, whoever starts it, and an agent that comes later finds it, whatever became of the one before.
+second one, whoever starts it, and a later agent finds it, whatever happened to the earlier one.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from anycast_agent.speaker.exabgp import Paths, SpeakerError, check_version
 from anycast_agent.users import User, exists, free_number, only_root_exists
 
 KILL_AFTER = 3.0
-"""How long ExaBGP may take to end by itself. Seconds."""
+"""Time limit for ExaBGP to end by itself. Seconds."""
 
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME",
               "PYTHONPATH", "TZ")  # fmt: skip
-"""Of our own environment: what it takes to find the same Python and the same packages, and to write a readable log."""
+"""The variables that ExaBGP inherits: enough to find the same Python and packages, and to write a readable log."""
 _SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
 
@@ -62,8 +62,8 @@ def environment(config: SpeakerConfig, *, unit: bool = False) -> dict[str, str]:
 
 
 def user_name() -> str:
-    """As whom we run. A container's user may be a number without a name, and ExaBGP wants one that exists: any will do,
-    as it changes its user only where it is root."""
+    """Our own user. In a container it may be a number without a name, and ExaBGP wants a name that exists: any will do,
+    because ExaBGP changes its user only if it is root."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
@@ -76,14 +76,14 @@ def command(paths: Paths, lock: int) -> list[str]:
     return [sys.executable, "-P", "-m", "anycast_agent.speaker.launch", str(paths.configuration), str(lock)]
 
 
-# --- as whom it runs ----------------------------------------------------------------------------------------
+# --- its user -----------------------------------------------------------------------------------------------
 
 
 def unprivileged_user(name: str | None, config: SpeakerConfig, run_dir: Path) -> tuple[User | None, str]:
-    """Whom to run ExaBGP as where we are root, and else why as root. Raises SpeakerError for a user that is none.
+    """The user for ExaBGP if we are root, or the reason why it stays root. Raises SpeakerError for an unknown user.
 
-    Where no user is named, ExaBGP gets a number of its own, and not ``nobody``: whoever has the same number may talk to
-    the pipe. The group is its own in any case: by that it reads its configuration, which has passwords in it.
+    If no user is named, ExaBGP gets a number of its own, and not ``nobody``: every process with the same number may
+    talk to the pipe. The group is its own in any case: it lets ExaBGP read its configuration, which holds passwords.
     """
     if os.geteuid() != 0 or only_root_exists():
         return None, ""
@@ -123,9 +123,9 @@ class Process:
         self._lock = Paths(run_dir).lock
         self._child: subprocess.Popen[bytes] | None = None
         self._pidfd: int | None = None
-        """What is signalled: a number could be another process's by now."""
+        """The handle for signals: a pid could belong to another process by now."""
         self.user: User | None = None
-        """As whom it runs, where that is somebody else."""
+        """The user that it runs as, if not our own."""
 
     def start(self, paths: Paths, config: SpeakerConfig, user: User | None) -> None:
         """Raises OSError where it cannot be started."""
@@ -223,7 +223,7 @@ class Process:
         try:
             signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
-            pass  # it has gone: that is what was wanted
+            pass  # it has ended already
 
     def _forget(self) -> None:
         self._forget_pidfd()
@@ -242,9 +242,9 @@ def _user_of(pid: int) -> User | None:
 
 
 def give_folder(folder: Path, user: User) -> None:
-    """A folder in ours, for another user to make the pipe's socket in. Raises OSError.
+    """A folder in ours in which another user makes the pipe's socket. Raises OSError.
 
-    What that user may write is in there and nowhere else, and nothing in there is read, changed or believed here.
+    That user may write there and nowhere else. Nothing in it is read, changed or believed here.
     """
     folder.mkdir(exist_ok=True, mode=0o700)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

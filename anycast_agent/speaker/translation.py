@@ -25,12 +25,12 @@ class Translation:
         self._config = SpeakerConfig()
         self._names: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
-        """By name: also of neighbors that are being removed, or have another name by now, until that is done."""
+        """Addresses by name, also of neighbors that are being removed or renamed, until that is done."""
         self._known: set[str] = set()
         self.up: set[str] = set()
         """The neighbors whose sessions are up."""
         self._ended: dict[str, str] = {}
-        """By neighbor: what a NOTIFICATION said of the end of its last session."""
+        """The NOTIFICATION that ended the last session, in words, by neighbor."""
 
     # --- neighbors ---
 
@@ -84,7 +84,7 @@ class Translation:
     # --- messages ---
 
     def events(self, message: wire.ToAgent | wire.Unknown) -> Iterator[ev.Event]:
-        """What a message says. Answers to requests, and what ends the connection, are not for the core."""
+        """The events of a message. Answers to requests, and the connection's end, are not for the core."""
         match message:
             case wire.Welcome():
                 yield ev.SpeakerConnected(message.pipe)
@@ -132,8 +132,8 @@ class Translation:
         yield ev.SessionChanged(name, state, why, own)
 
     def _why(self, name: str, why: str, *, told: bool) -> str:
-        """Why the session is down, in words. What a NOTIFICATION said is kept until it is up again: what follows it are
-        attempts that fail for the same reason."""
+        """The reason why the session is down, in words. A NOTIFICATION's text is kept until the session is up again:
+        the attempts after it fail for the same reason."""
         ended = self._ended.get(name, "")
         if told or not ended:
             return ended or why

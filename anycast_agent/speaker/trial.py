@@ -35,7 +35,7 @@ async def refusal(text: str, path: Path, environment: Mapping[str, str]) -> str:
 
 
 async def _parse(path: Path, environment: Mapping[str, str]) -> tuple[int | None, str]:
-    """ExaBGP's exit status, None where it was ended; and what it said."""
+    """ExaBGP's exit status, None if it was killed; and its output."""
     words = [sys.executable, "-P", "-m", "anycast_agent.speaker.launch", "validate", str(path)]
     parser = await asyncio.create_subprocess_exec(
         *words,
@@ -57,7 +57,7 @@ async def _parse(path: Path, environment: Mapping[str, str]) -> tuple[int | None
 
 
 def _reason(said: str) -> str:
-    """What it said, on one line, without the words of the line that it refuses: one of them may be a password."""
+    """Its message on one line, without the words of the line that it refuses: one of them may be a password."""
     text = said.rpartition("is not a valid config file:")[2]
     text = _QUOTED.sub('"…"', _WORDS_OF_A_LINE.sub(r"\1", text))
     return " ".join(text.split())[:SHOWN_MOST] or "it did not say why"

@@ -1,7 +1,7 @@
-"""What routers have not taken yet of what was sent to them: the send queues of the BGP sessions, from the kernel.
+"""The send queues of the BGP sessions, from the kernel: bytes that a router has not read yet.
 
-A router that stops reading keeps its session: its KEEPALIVEs go on coming, and ExaBGP reports as sent what lies in the
-queue. sock_diag(7) says what lies there, to any user. Where the kernel does not have it, nothing is known.
+A router that stops reading keeps its session: its KEEPALIVEs go on coming, and ExaBGP reports a queued UPDATE as sent.
+sock_diag(7) shows the queues to any user. If the kernel lacks it, they are unknown.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _BYTECODE, _REMOTE_ADDRESS = 1, 8
 _DONE, _ERROR = 3, 2
 _HEADER, _ID, _QUEUES = struct.Struct("=IHHII"), struct.Struct("!HH16s16s"), struct.Struct("=III")
 WITHIN = 1.0
-"""How long the kernel may take. Seconds."""
+"""Time limit for the kernel's answer. Seconds."""
 
 
 def octets(address: str, port: int) -> int | None:
-    """How much waits in the session with a router; None where that is not known, or there is none. Blocks shortly."""
+    """Bytes that wait in the session with a router; None if unknown, or if there is no session. Blocks shortly."""
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as kernel:
             kernel.settimeout(WITHIN)

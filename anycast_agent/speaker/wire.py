@@ -1,10 +1,10 @@
-"""The language between agent and pipe: one JSON object a line, one frozen dataclass a message.
+"""The protocol between agent and pipe: one JSON object a line, one frozen dataclass a message.
 
 Both sides import this module and nothing else of each other. Fields and messages are only ever added, and each added
-field has a default: so an old pipe serves a new agent, and a new pipe an old one. A message that is not known is kept
-as ``Unknown``, for the pipe to refuse and for the agent to pass over.
+field has a default: so an old pipe serves a new agent, and a new pipe an old one. An unknown message is kept as
+``Unknown``: the pipe refuses it, and the agent ignores it.
 
-Standard library only: the pipe is read in full by whoever trusts it.
+Standard library only: a reader who has to trust the pipe reads it in full.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Extend:
-    """Wait so long for the next agent, in seconds. Answered by Done."""
+    """Wait this long for the next agent, in seconds. Answered by Done."""
 
     id: int
     seconds: float
@@ -151,12 +151,12 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """What a router's last OPEN said."""
+    """A router's last OPEN."""
 
     neighbor: str
     families: tuple[str, ...]
     capabilities: int
-    """How many it sent (RFC 5492)."""
+    """The number that it sent (RFC 5492)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,12 +279,12 @@ def write(message: Message) -> bytes:
 
 
 def read_from_agent(line: bytes) -> FromAgent | Unknown:
-    """What the pipe reads. Raises MalformedError."""
+    """Parse a line for the pipe. Raises MalformedError."""
     return _read(line, _FROM_AGENT)
 
 
 def read_to_agent(line: bytes) -> ToAgent | Unknown:
-    """What the agent reads. Raises MalformedError."""
+    """Parse a line for the agent. Raises MalformedError."""
     return _read(line, _TO_AGENT)
 
 

@@ -16,7 +16,7 @@ class AtLeast(Model):
 
 
 class HoldDownModel(Model):
-    """How long a recovered service waits before it is announced again."""
+    """The wait before a recovered service is announced again."""
 
     initial: Duration = Field(2.0, description="The wait after a single fall.")
     maximum: Duration = Field(60.0, description="The longest wait, however often the service fell.")

@@ -71,7 +71,7 @@ def _check_session(report: Report, where: Where, written: NeighborModel) -> None
 
 
 def _families(report: Report, where: Where, written: NeighborModel) -> tuple[core.Family, ...]:
-    """By default that of the session's own address, and IPv4 where it may have an IPv6 next hop (RFC 8950)."""
+    """By default the family of the session's own address, and IPv4 if it may have an IPv6 next hop (RFC 8950)."""
     own = core.family_of(written.address)
     if written.extended_next_hop and own is core.Family.IPV4:
         report.problem((*where, "extended_next_hop"), "RFC 8950 carries IPv4 over an IPv6 session; this one is IPv4")

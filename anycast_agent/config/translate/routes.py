@@ -65,7 +65,7 @@ def _chosen(
 
 
 def _all_are_known(report: Report, where: Where, written: ServiceModel, names: Iterable[str]) -> bool:
-    """Whether every neighbor of a service could be read: only then it can be said that none carries a family."""
+    """True if every neighbor of a service could be read: only then "no neighbor carries this family" is certain."""
     sound = report.sound(("bgp",)) and report.sound((*where, "neighbors"))
     return sound and written.neighbors != () and set(written.neighbors or ()) <= set(names)
 

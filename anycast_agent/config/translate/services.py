@@ -1,4 +1,4 @@
-"""Services: which prefix belongs to whom, and what the parts of a service have to do with one another."""
+"""Services: the owner of each prefix, and the relations between the parts of a service."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def _service(
 
 
 def _require(report: Report, where: Where, written: ServiceModel, checks: tuple[core.Check, ...]) -> core.Require:
-    """How many local checks must be up. That they are enough is judged only if every check could be read."""
+    """The number of local checks that must be up. Whether there are enough is judged only if every check could be
+    read."""
     local = {check.name for check in checks if check.scope is core.Scope.LOCAL}
     sound = report.sound((*where, "checks")) and {check.name for check in checks} == set(written.checks)
     if sound and not local:

@@ -30,7 +30,7 @@ _REVISION = re.compile(r'\s*description "(?P<revision>[^"]*)"')
 
 
 def head(attributes: Attributes) -> str:
-    """``attributes next-hop self med 50 … nlri``: what goes between the verb and the prefixes."""
+    """``attributes next-hop self med 50 … nlri``: the part between the verb and the prefixes."""
     a = attributes
     parts = ["attributes", "next-hop", a.next_hop]
     if a.med is not None:
@@ -66,7 +66,7 @@ def parse_head(text: str) -> Attributes | None:
 
 
 def same_route(one: str, other: str) -> bool:
-    """Whether two heads say the same: ExaBGP sends nothing for an announcement of what it has announced."""
+    """True if two heads have equal attributes: ExaBGP sends nothing if it has announced the same already."""
     return one == other or _canonical(one) == _canonical(other)
 
 
@@ -149,7 +149,7 @@ def parse_path_line(line: str) -> ReceivedPath | None:
 
 
 PATH_MOST = 64
-"""How much of a received AS path is kept: the end, where its origin is."""
+"""Length to which a received AS path is cut. Its end is kept, where the origin is."""
 
 _KEYWORDS = frozenset(
     {"next-hop", "med", "local-preference", "as-path", "community", "large-community", "extended-community", "origin"}
@@ -242,14 +242,15 @@ class OpenEvent:
     families: tuple[str, ...]
     """``ipv4``, ``ipv6``: their unicast routes."""
     capabilities: int
-    """How many capabilities it sent (RFC 5492)."""
+    """The number of capabilities that the router sent (RFC 5492)."""
 
 
 SpeakerEvent = OpenEvent | SessionEvent | SentEvent | EndOfRibEvent | ReceivedPath | NotificationEvent
 
 
 def parse_event(line: str) -> list[SpeakerEvent]:
-    """One JSON line of ExaBGP as events; none where it says nothing that we use. Raises ValueError on no JSON."""
+    """The events of one JSON line of ExaBGP; none if it has nothing that we use. Raises ValueError if it is not
+    JSON."""
     message = json.loads(line)
     if not isinstance(message, dict) or not isinstance(message.get("neighbor"), dict):
         return []
@@ -341,11 +342,11 @@ def _notification(peer: str, neighbor: dict[str, object]) -> list[SpeakerEvent]:
 
 
 NOTIFICATION_MOST = 1000
-"""How much of a NOTIFICATION's text is kept: RFC 9003 allows 255 octets, which ExaBGP may show in hexadecimal."""
+"""Length to which a NOTIFICATION's text is cut: RFC 9003 allows 255 octets, and ExaBGP may show them in hexadecimal."""
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is an IP address in canonical form, without a scope: that may hold anything, even a newline."""
+    """True if a text is an IP address in canonical form, without a scope: a scope may hold anything, even a newline."""
     try:
         return "%" not in text and str(ipaddress.ip_address(text)) == text
     except ValueError:
@@ -353,7 +354,7 @@ def is_address(text: str) -> bool:
 
 
 def is_host_route(prefix: str) -> bool:
-    """Whether a text is an IPv4 /32 or an IPv6 /128 in canonical form: nothing else is ever passed to ExaBGP."""
+    """True if a text is an IPv4 /32 or an IPv6 /128 in canonical form. Nothing else is ever passed to ExaBGP."""
     try:
         network = ipaddress.ip_network(prefix)
     except ValueError:

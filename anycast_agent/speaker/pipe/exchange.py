@@ -1,8 +1,8 @@
-"""What waits for ExaBGP, and the one command that is with it. Pure: the pipe reads and writes.
+"""The queue of commands for ExaBGP, and the one command that it works on. Pure: the pipe reads and writes.
 
 ExaBGP's answers carry no number, it answers some commands ahead of others, and of a batch it does not keep the order:
-so one command is with it at a time. No timeout: an answer that was given up could not be told from the next one's. An
-ExaBGP that does not answer shows in its age, and is ended by the agent, or by systemd's watchdog.
+so it has one command at a time. There is no timeout: the answer to a command that was given up could not be told from
+the next one's. An ExaBGP that does not answer is ended by the agent, by its age, or by systemd's watchdog.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Command:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Commands, and what follows once all are answered or the rest is given up."""
+    """Commands, and the callback for when all are answered or the rest is given up."""
 
     make: Callable[[], Iterable[Command]]
-    """Called when its turn comes: a withdrawal says what the ledger has by then."""
+    """Called when its turn comes: a withdrawal reads the ledger as it is then."""
     finish: Callable[[str | None], None]
     """Called once, with the first error or None."""
     on_text: Callable[[str], None] | None = None
@@ -42,7 +42,7 @@ class Job:
     owner: int | None = None
     """The connection of the agent that asked for it; None: the pipe itself."""
     announces: frozenset[Key] = frozenset()
-    """What a withdrawal overtakes it for."""
+    """The routes for which a withdrawal overtakes this job."""
     commands: deque[Command] | None = field(default=None, init=False)
     error: str | None = field(default=None, init=False)
 
@@ -58,7 +58,7 @@ class Exchange:
 
     @property
     def waits(self) -> bool:
-        """Whether ExaBGP owes an answer."""
+        """True if ExaBGP owes an answer."""
         return self._with_exabgp is not None
 
     def add(self, job: Job, *, urgent: bool = False) -> None:
@@ -96,7 +96,7 @@ class Exchange:
             job.finish(job.error)
 
     def overtake(self, keys: frozenset[Key] | None = None) -> None:
-        """Give up what has not begun of the jobs that announce one of the keys; None: of all that announce.
+        """Give up the commands that have not begun of jobs that announce one of the keys; None: of all that announce.
 
         A put that was overtaken would announce again what has just been withdrawn.
         """
@@ -104,7 +104,7 @@ class Exchange:
             self._give_up(job, OVERTAKEN)
 
     def forget(self, owner: int) -> None:
-        """What somebody asked for who has gone, and was not begun, is no longer asked for by anybody."""
+        """Drop the jobs that have not begun of a client that has gone."""
         for job in [j for j in (*self._urgent, *self._jobs) if j.owner == owner]:
             self._give_up(job, "the agent has gone")
 

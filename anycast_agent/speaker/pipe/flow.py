@@ -1,8 +1,8 @@
-"""What ExaBGP can have sent. Pure, with time as an argument (monotonic seconds).
+"""The state of each session's output: has ExaBGP sent what waited? Pure, time is an argument (monotonic seconds).
 
-ExaBGP sends what it is told at once only on a session that is up and has sent what waited for it. What it is told
-before that waits, and is sent by attributes and not in order: a route that was changed more than once meanwhile may
-end as anything. Such a route is **blind**, and the last word about it has to be said again once the session flows.
+ExaBGP sends a command's routes at once only if the session is up and its queue is empty. Until then routes wait, and
+are sent grouped by attributes and not in order: a route that changed more than once meanwhile may end in any of its
+states. Such a route is **blind**: its last command must be repeated once the session flows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from anycast_agent.speaker.wire import Key
 
 SETTLES_WITHIN = 0.1
-"""After the end of its first turn through the routes (End-of-RIB), what ExaBGP is told goes out at once. Seconds."""
+"""Wait after the end of its first turn through the routes (End-of-RIB). From then on commands go out at once.
+Seconds."""
 
 Announced = tuple[str, str, str]
 """(neighbor address, prefix, head)."""
@@ -21,7 +22,7 @@ Announced = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Blind:
-    """What ExaBGP was told of a route that it could not send at once."""
+    """The commands about a route that ExaBGP could not send at once."""
 
     commands: int = 0
     head: str = ""
@@ -30,7 +31,7 @@ class Blind:
 class Flow:
     def __init__(self) -> None:
         self._flowing: set[str] = set()
-        """Sessions that are up and have sent what waited for them."""
+        """The sessions that are up and have sent everything that waited."""
         self._settling: dict[str, float] = {}
         self._blind: dict[Key, Blind] = {}
         self._unsent: dict[Key, str] = {}
@@ -53,14 +54,14 @@ class Flow:
             self._unsent.pop((neighbor, prefix), None)
 
     def stops(self, neighbor: str) -> None:
-        """ExaBGP notices the end of a session later than it happens: what it was told just before waits as well."""
+        """ExaBGP notices the end of a session late: the commands just before it wait as well."""
         self._flowing.discard(neighbor)
         self._settling.pop(neighbor, None)
         for key in [k for k in self._unsent if k[0] == neighbor]:
             self._count(*key, self._unsent.pop(key))
 
     def end_of_rib(self, neighbor: str, now: float) -> None:
-        """What it was told until now may still wait for its next turns."""
+        """The commands up to now may still wait for its next turns."""
         self._settling[neighbor] = now + SETTLES_WITHIN
 
     def settled(self, now: float) -> list[str]:

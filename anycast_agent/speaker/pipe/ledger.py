@@ -1,4 +1,4 @@
-"""The pipe's ledger: which routes ExaBGP has from us, for whom, and what becomes of each if the agent dies.
+"""The pipe's ledger: the routes that ExaBGP has from us, their agents, and each route's will if the agent dies.
 
 Pure, with time as an argument (monotonic seconds). The pipe does the I/O.
 """
@@ -25,15 +25,15 @@ class Entry:
     unconfirmed_since: float | None = None
     """No living agent stands behind it since then."""
     unconfirmed_for: float = 0.0
-    """Of a route to be kept: how long agents have been there without confirming it, until the last of them went."""
+    """For a route to be kept: the time that agents were present without confirming it, up to the last one's leave."""
     leaving: bool = False
     """The pipe withdraws it by itself, and waits for ExaBGP."""
 
 
 class Ledger:
-    """Three clocks. Without a heartbeat for ``dead_man`` the wills are carried out. What no agent confirms goes after
-    ``adopt_for``, whoever sends heartbeats, so that a crash loop does not keep it. A route that is to be kept goes
-    without a heartbeat for ``keep_for``: nobody stands behind it any more."""
+    """Three clocks. Without a heartbeat for ``dead_man`` the wills are carried out. A route that no agent confirms is
+    withdrawn after ``adopt_for``, also with heartbeats, so that a crash loop does not keep it. A route whose will is to
+    keep it is withdrawn after ``keep_for`` without a heartbeat: nobody is responsible for it any more."""
 
     def __init__(self, dead_man: float, adopt_for: float, now: float, keep_for: float = 86_400.0) -> None:
         self.dead_man = dead_man
@@ -53,7 +53,7 @@ class Ledger:
     # --- agents ---
 
     def hello(self, agent: str, now: float) -> None:
-        """An agent has come: what another one put is unconfirmed from now on, if it was not already."""
+        """An agent has come. Routes that another one put are unconfirmed from now on, if they were not already."""
         same = agent == self.agent
         self.agent, self.connected = agent, True
         for entry in self.entries.values():
@@ -65,7 +65,7 @@ class Ledger:
             self.waits_until = self.last_heartbeat = now
 
     def gone(self, now: float) -> None:
-        """The agent has gone, for whatever cause. A route that is to be kept has its clock run by the next agent."""
+        """The agent has gone, for any cause. For a route to be kept, the next agent's presence runs the clock."""
         self.connected = False
         for entry in self.entries.values():
             if entry.will == KEEP:
@@ -83,21 +83,22 @@ class Ledger:
     # --- routes ---
 
     def found(self, key: Key, head: str, now: float) -> None:
-        """ExaBGP had it when the pipe started: whose it was, and its will, are not known."""
+        """ExaBGP had the route when the pipe started: its agent and its will are unknown."""
         self.entries.setdefault(key, Entry(head, unconfirmed_since=now))
 
     def put(self, keys: Iterable[Key], head: str, will: str, agent: str) -> dict[Key, Entry | None]:
-        """Before ExaBGP is told: whatever its answer, the route may be there from now on. Returns what was before."""
+        """Called before ExaBGP is told: the route may be there from now on, whatever the answer. Returns the entry
+        before."""
         before = {}
         for key in keys:
             old = before[key] = self.entries.get(key)
-            # What was sent with other attributes says nothing of these; the report comes after the answer.
+            # A report about other attributes says nothing of these. The report comes after the answer.
             sent = old is not None and old.sent and same_route(old.head, head)
             self.entries[key] = Entry(head, will, sent, agent)
         return before
 
     def restore(self, before: dict[Key, Entry | None]) -> None:
-        """ExaBGP refused: it has what it had."""
+        """ExaBGP refused: it still has the entry before."""
         for key, old in before.items():
             new = self.entries.pop(key, None)
             if old is not None:
@@ -117,7 +118,7 @@ class Ledger:
                 entry.unconfirmed_since, entry.leaving = None, True
 
     def again(self, keys: Iterable[Key], now: float, after: float) -> None:
-        """Their withdrawal failed: the clock rings for them again, ``after`` so long."""
+        """Their withdrawal failed: their clock rings again in ``after`` seconds."""
         for key in keys:
             if (entry := self.entries.get(key)) is not None:
                 entry.will, entry.leaving = "withdraw", False

@@ -1,7 +1,7 @@
 """ExaBGP's neighbors: their sessions, and the paths that they showed us. Pure.
 
-ExaBGP tells of a session by an event, which may be lost with an earlier pipe; so what its summary shows is compared
-with what is known at each round trip.
+ExaBGP reports a session by an event, which may be lost with an earlier pipe. So each round trip compares its summary
+with this table.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Neighbors:
         self._paths: dict[tuple[str, str, str], codec.ReceivedPath] = {}
 
     def known(self, neighbor: str) -> bool:
-        """Whether ExaBGP has the neighbor, as far as it said."""
+        """True if ExaBGP has the neighbor, as far as it said."""
         return neighbor in self._sessions
 
     def messages(self) -> Iterator[wire.ToAgent]:
-        """The replay of what is known."""
+        """The replay of this table."""
         for neighbor in self._sessions:
             yield self._session_message(neighbor)
             if neighbor in self._opens:

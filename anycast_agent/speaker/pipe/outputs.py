@@ -1,4 +1,4 @@
-"""What the switchboard asks of the shell. Values only."""
+"""The switchboard's requests to the shell. Values only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ToAgent:
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """Close the connection, once what was said on it has left."""
+    """Close the connection, after its buffer is sent."""
 
     agent: int
 

@@ -1,8 +1,8 @@
-"""The address of this node that each session has, or would have: what the next hop ``self`` stands for.
+"""This node's address on each session: the meaning of the next hop ``self``.
 
 ExaBGP resolves ``self`` only where it opened the session with the neighbor object that it has now. A reload makes new
 objects, and from then on it answers each command with ``self`` by an error, withdrawals too. So the agent writes the
-address, and the pipe tells it which: ExaBGP's word where it has one, the kernel's choice where it has none.
+address, and the pipe names it: the address that ExaBGP reported, or else the kernel's choice.
 Pure, and only the standard library; the pipe asks the kernel.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 UNSPECIFIED = {False: "0.0.0.0", True: "::"}  # noqa: S104  # nothing is bound to it
-"""By whether it is IPv6: what a withdrawal may name as its next hop. ExaBGP wants one, and routers get none."""
+"""A withdrawal's next hop, by "is IPv6". ExaBGP's parser requires one; it is not sent to routers."""
 
 
 class OwnAddresses:
@@ -27,9 +27,10 @@ class OwnAddresses:
         return self._known.get(neighbor, "")
 
     def session(self, neighbor: str, state: str, said: str = "") -> bool:
-        """The session is in this state, and ExaBGP ``said`` its address, or not. Returns whether another is known now.
+        """The session is in this state; ``said`` is the address that ExaBGP reported, or None. Returns True if it
+        changed.
 
-        A session that is up keeps its address, whatever the kernel would choose today.
+        A session that is up keeps its address, whatever the kernel would choose now.
         """
         had = self.of(neighbor)
         kept = (said or had) if state == "up" else ""

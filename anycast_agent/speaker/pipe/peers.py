@@ -14,7 +14,7 @@ MAX_MISSED = 3
 class Peers:
     def __init__(self) -> None:
         self.configured = 0
-        """How many ExaBGP is configured for; 0: not known."""
+        """The number of neighbors in ExaBGP's configuration; 0: unknown."""
         self._shown: dict[str, bool] = {}
         self._missed = 0
 

@@ -1,6 +1,6 @@
-"""Withdrawals that ExaBGP refuses, and what follows: a lost session is better than a stale route.
+"""The escalation of withdrawals that ExaBGP refuses: a lost session is better than a stale route.
 
-Pure, with time as an argument (monotonic seconds). The pipe carries out the steps.
+Pure, time is an argument (monotonic seconds). The pipe carries out the steps.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from anycast_agent.speaker.wire import Key
 
 
 class Step(StrEnum):
-    """What is done about a neighbor where a withdrawal is refused, in this order."""
+    """The steps against a neighbor whose withdrawal is refused, in order."""
 
     CLEAR = "clear"
     """Withdraw all that the neighbor has, in one command that names no route."""
@@ -23,14 +23,14 @@ class Step(StrEnum):
 
 
 AFTER = {Step.CLEAR: 1.0, Step.END: 3.0, Step.KILL: 5.0}
-"""How long a withdrawal has been refused by then. It is tried again meanwhile. Seconds."""
+"""Age of the refusal at which each step is taken. The withdrawal is repeated meanwhile. Seconds."""
 
 
 class Refusals:
     def __init__(self) -> None:
         self._since: dict[Key, float] = {}
         self._next: dict[str, list[Step]] = {}
-        """By neighbor: the steps that are left."""
+        """The steps that are left, by neighbor."""
 
     def refused(self, keys: Iterable[Key], now: float) -> None:
         for key in keys:

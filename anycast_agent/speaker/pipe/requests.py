@@ -1,4 +1,4 @@
-"""What an agent may ask for: each request is checked here before anything of it reaches ExaBGP. Pure."""
+"""The agent's requests. Each is checked here before any part of it reaches ExaBGP. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from anycast_agent.speaker.pipe.flow import Announced
 from anycast_agent.speaker.pipe.ledger import KEEP
 
 MAX_EXTEND = 3600.0
-"""How long an agent that hands over may have the routes kept without one. Seconds."""
+"""Longest time without an agent that a hand-over may ask for. Seconds."""
 
 MAX_PREFIXES_A_LINE = 64
 
 
 class RefusedError(Exception):
-    """What the agent sent is not passed on; the text says why."""
+    """The request is not passed on. The text names the reason."""
 
 
 def check_put(put: wire.Put, allow: frozenset[str]) -> None:
@@ -39,7 +39,7 @@ def check_extend(extend: wire.Extend) -> None:
 
 
 def chunks(routes: Iterable[Announced]) -> list[list[Announced]]:
-    """As few commands as can be: a family, a neighbor and a head each, and not too many prefixes."""
+    """Group routes into few commands: one family, one neighbor and one head each, with a bounded number of prefixes."""
     groups: dict[tuple[str, str, bool], list[Announced]] = {}
     for route in routes:
         groups.setdefault((route[0], route[2], ":" in route[1]), []).append(route)

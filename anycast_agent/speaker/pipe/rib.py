@@ -21,7 +21,7 @@ MAX_QUEUE = 10_000
 """Requests that wait for ExaBGP."""
 
 Then = Callable[[str | None], None]
-"""What follows, with ExaBGP's error or None."""
+"""The callback, with ExaBGP's error or None."""
 
 
 class Rib:
@@ -42,7 +42,7 @@ class Rib:
         self.add(Job(lambda: [Command(command)], then, on_text, owner))
 
     def add(self, job: Job, *, urgent: bool = False) -> None:
-        """Raises RefusedError where too much waits already; what the pipe asks by itself is always taken."""
+        """Raises RefusedError if too much waits already. The pipe's own jobs are always accepted."""
         if len(self.exchange) >= MAX_QUEUE and job.owner is not None:
             raise RefusedError("too many requests wait for ExaBGP")
         self.exchange.add(job, urgent=urgent)
@@ -50,7 +50,7 @@ class Rib:
     # --- announcing ---
 
     def put(self, routes: list[Announced], will: str, agent: str, owner: int, then: Then) -> None:
-        """Announce. ``agent``: who stands behind the routes; ``owner``: whose connection asked."""
+        """Announce. ``agent``: the agent that answers for the routes; ``owner``: the connection that asked."""
         keys = frozenset((neighbor, prefix) for neighbor, prefix, _ in routes)
 
         def make() -> list[Command]:
@@ -132,8 +132,8 @@ class Rib:
     # --- sessions ---
 
     def session_flows(self, neighbor: str) -> None:
-        """A session came up, and what waited for it was sent. The last word about a route that was changed more than
-        once meanwhile is said again."""
+        """A session came up, and its queue was sent. For each route that changed more than once meanwhile, the last
+        command is repeated."""
         changed = self.flow.starts(neighbor)
         if not changed:
             return

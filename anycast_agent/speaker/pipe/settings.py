@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from anycast_agent.speaker.pipe.codec import is_host_route
 
 KEEP_FOR = 86_400.0
-"""How long a route whose will is to be kept stays without a heartbeat, where an older agent does not say. Seconds."""
+"""Default of ``keep_for``, for an older agent that does not send it. Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Settings:
     allow: frozenset[str]
     """The prefixes that the pipe passes on."""
     owned: bool
-    """The agent started this ExaBGP, which is not to outlive it for ever."""
+    """The agent started this ExaBGP, which must not outlive it for ever."""
     keep_for: float = KEEP_FOR
 
     @classmethod

@@ -1,6 +1,7 @@
 """The pipe's sockets, selectors, signals and systemd. Every decision is the switchboard's.
 
-Whatever ExaBGP writes is read: one whose helper does not read freezes. An agent that does not read is disconnected.
+The shell always reads ExaBGP's output: an ExaBGP whose helper does not read freezes. An agent that does not read is
+disconnected.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from anycast_agent.speaker.pipe.switchboard import Switchboard
 
 MAX_LINE = 1 << 20
 MAX_OUTPUT = 8 << 20
-"""What an agent may leave unread before it is disconnected. Bytes."""
+"""Limit of unread bytes at which an agent is disconnected."""
 MAX_AGENTS = 4
 
 SIGNALS = {Kind.RELOAD: signal.SIGUSR1, Kind.END: signal.SIGTERM, Kind.KILL: signal.SIGKILL}
@@ -87,7 +88,7 @@ class Shell:
             self._carry_out()
 
     def _carry_out(self) -> None:
-        """What the switchboard asks for, and what it asks for because of that."""
+        """Carry out the switchboard's outputs, and those that follow from them."""
         while outputs := self._switchboard.take():
             for output in outputs:
                 self._execute(output)

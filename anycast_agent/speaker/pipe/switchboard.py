@@ -2,15 +2,15 @@
 
 Invariants, on which "never a stale route" rests:
 
-- What the ledger does not have, ExaBGP does not have from us, or a withdrawal for it is under way.
+- A route that is not in the ledger is not in ExaBGP, or its withdrawal is under way.
 - A route is in the ledger before ExaBGP is told of it, and leaves it only after ExaBGP has acknowledged the withdrawal.
 - Withdrawals overtake everything that waits. A put that was overtaken is given up, never said afterwards.
-- One agent is current, the newest. What another one put is unconfirmed from the moment that it is replaced or gone.
-- A message of the agent is answered exactly once, whatever becomes of it.
+- One agent is current, the newest. Another one's routes are unconfirmed from the moment that it is replaced or gone.
+- A message of the agent is answered exactly once, whatever happens to it.
 
-ExaBGP's answers carry no number, so one command is with it at a time (``exchange``). The shell calls ``wake`` at the
-latest at ``deadline``, after everything that lay in the sockets was handed over: so a heartbeat that lay there while
-the process was suspended counts, and one that did not come within ``dead_man`` of it is not waited for again.
+ExaBGP's answers carry no number, so it has one command at a time (``exchange``). The shell calls ``wake`` at
+``deadline`` or earlier, after it has handed over everything from the sockets. So a heartbeat counts that waited there
+while the process was suspended; if there is none within ``dead_man``, there is no second wait.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_REVISIONS = 1000
 ROUND_TRIP_EVERY = 1.0
 """ExaBGP is asked something at least so often: its answer proves that it is alive. Seconds."""
 END_AFTER = 10.0
-"""How long an ExaBGP that the agent started outlives it, once it carries nothing. Seconds."""
+"""Time that an ExaBGP outlives the agent that started it, once it carries no route. Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ class Switchboard:
     # --- the shell's calls ---
 
     def begin(self, now: float) -> None:
-        """Ask ExaBGP what it has from an earlier pipe; until that is known, no agent is told that all is known."""
+        """Ask ExaBGP for the routes of an earlier pipe. Until the answer, no agent is told that the replay is
+        complete."""
         self._now = now
         ask = self._rib.ask
         ask("show adj-rib out extensive", self._rib_line, _ignore)
@@ -141,7 +142,7 @@ class Switchboard:
         self._tell(wire.Done(request.id), agent)
 
     def wake(self, now: float) -> None:
-        """The time has come, or may have: carry out what is due."""
+        """A deadline may have passed: carry out what is due."""
         self._now = self._woken_at = now
         for neighbor in self._rib.flow.settled(now):
             self._rib.session_flows(neighbor)
@@ -150,7 +151,7 @@ class Switchboard:
             if keys:
                 self._drop_by_itself(keys, why)
             if self._ledger.fired:
-                self._rib.exchange.overtake()  # what the dead agent still asked for is not begun any more
+                self._rib.exchange.overtake()  # requests of the dead agent that have not begun are dropped
         for neighbor, step in self._rib.refusals.due(now):
             self._escalate(neighbor, step)
         if not self._rib.exchange.waits and now - self._answered_at >= ROUND_TRIP_EVERY:
@@ -165,7 +166,7 @@ class Switchboard:
         return min([self._woken_at + ROUND_TRIP_EVERY / 2, *(at for at in times if at is not None)])
 
     def take(self) -> list[Output]:
-        """What is to be done, in order; each once."""
+        """The outputs since the last call, in order."""
         outputs, self._outputs = self._outputs, []
         return outputs
 
@@ -227,7 +228,7 @@ class Switchboard:
             self._say(f"ExaBGP has given up {given_up} of its peers: ending it, to be started again")
             self._outputs.append(SignalExaBGP(Kind.END))
 
-    # --- what the pipe does by itself ---
+    # --- the pipe's own work ---
 
     def _drop_by_itself(self, keys: list[Key], why: str) -> None:
         self._say(f"withdrawing {len(keys)} routes: {why}")
@@ -320,7 +321,7 @@ class Switchboard:
 
         def then(error: str | None) -> None:
             self._answers(agent, put.id)(error)
-            # ExaBGP reports no UPDATE for an announcement of what it has announced: it was sent, and stays that.
+            # ExaBGP reports no UPDATE for a repeated announcement: the route was sent, and stays sent.
             entries = [(p, self._ledger.entries.get((n, p))) for n, p, _ in routes]
             there = tuple(p for p, entry in entries if entry is not None and entry.sent)
             if error is None and there:
@@ -344,7 +345,7 @@ class Switchboard:
         self._rib.ask("show neighbor configuration", on_text, then, agent.connection)
 
     def _replay(self) -> None:
-        """Name everything, once ExaBGP has said what it has and nothing is with it of which the end is open."""
+        """Replay all routes, once ExaBGP has named its own and no command is open."""
         if not self._learned or self._agent is None:
             return
         self._replay_due = self._rib.exchange.waits
@@ -382,4 +383,4 @@ class Switchboard:
 
 
 def _ignore(_: str | None) -> None:
-    """What follows from an answer that is only listened to."""
+    """Handle an answer to a command that only asks."""
