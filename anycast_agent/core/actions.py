@@ -1,7 +1,7 @@
-"""What the engine asks of the shell. Adapters execute; they compare nothing and decide nothing.
+"""The engine's actions. Adapters carry them out; they compare nothing and decide nothing.
 
-Actions with an ``id`` end in exactly one event that carries it. The engine times them: one that is overdue makes
-what it was about Unknown, and asks for a Resync.
+An action with an ``id`` ends in exactly one event that carries it. The engine times it: if it is overdue, its subject
+becomes Unknown, and the engine asks for a Resync.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class CheckKey:
     service: str
     check: str
     prefix: Prefix = ""
-    """The prefix whose address this run of the check asks; empty for a check with a target of its own."""
+    """The prefix whose address this run asks; empty for a check with a target of its own."""
 
     def __str__(self) -> str:
         return f"{self.service}/{self.check}" + (f"@{self.prefix.partition('/')[0]}" if self.prefix else "")
@@ -43,7 +43,7 @@ class AddAddresses:
 
 @dataclass(frozen=True, slots=True)
 class RemoveAddresses:
-    """Ends in AddressesRemoved. Only what is marked as ours is removed."""
+    """Ends in AddressesRemoved. Only addresses that are marked as ours are removed."""
 
     id: int
     addresses: tuple[Address, ...]
@@ -79,7 +79,7 @@ class ConfirmRoutes:
 
 @dataclass(frozen=True, slots=True)
 class ConfigureSpeaker:
-    """Bring ExaBGP's neighbors, and the prefixes that the pipe passes, to what is given. Ends in SpeakerConfigured."""
+    """Give ExaBGP these neighbors, and let the pipe pass these prefixes. Ends in SpeakerConfigured."""
 
     id: int
     config: SpeakerConfig
@@ -118,7 +118,7 @@ class Resync:
 
 @dataclass(frozen=True, slots=True)
 class WatchKernel:
-    """What the kernel adapter is to look for from now on. Answered by KernelSeen; has no id."""
+    """The addresses and rules that the kernel adapter observes from now on. Answered by KernelSeen; has no id."""
 
     config: KernelConfig
 

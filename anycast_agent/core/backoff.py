@@ -13,14 +13,14 @@ class Backoff:
     most: float
     failed_at: float = NEVER
     wait: float = field(default=0.0)
-    """How long the last failure waits; 0 before any."""
+    """The wait after the last failure; 0 before any."""
 
     def failed(self, now: float) -> None:
         self.wait = self.first if self.failed_at == NEVER else min(self.most, 2 * self.wait)
         self.failed_at = now
 
     def reset(self) -> None:
-        """It succeeded, or what is tried next is something else."""
+        """The attempt succeeded, or the next one is for something else."""
         self.failed_at, self.wait = NEVER, 0.0
 
     def until(self, limit: float = float("inf")) -> float:

@@ -1,4 +1,4 @@
-"""The one board that all parts share: what was touched, what is to be done, what is worth telling, and news."""
+"""The board that all parts share: touched prefixes, actions, changes, and news."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from anycast_agent.core.part import Binding, Touched
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the agent stands, for whoever supervises it."""
+    """The agent's state, for its supervisor."""
 
     life: Life
     ready: bool
     not_ready: tuple[str, ...]
-    """What readiness waits for."""
+    """The reasons why the agent is not ready."""
     refused: tuple[str, ...]
     """Why the last reload was refused; empty after one that was not."""
     in_force: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """The files in force, by path, once the speaker has accepted what they say; empty before."""
     dead_man: float = 0.0
-    """Without a heartbeat for so long, the pipe carries out the wills. Seconds."""
+    """The time without a heartbeat after which the pipe carries out the wills. Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What one turn asks for, what it changed, and how the agent stands after it."""
+    """The actions of one turn, its changes, and the agent's state after it."""
 
     standing: Standing
     actions: tuple[Action, ...] = ()
@@ -42,8 +42,8 @@ class Output:
 class Board:
     """Written by parts, read by the engine once a turn.
 
-    ``touch`` is for a fact that the ladder or another part may look at. ``show`` is for what only the snapshot shows.
-    Both make the snapshot of the prefix's service anew, so that no handler has a second thing to remember.
+    ``touch`` is for a fact that the ladder or another part may look at. ``show`` is for a fact that only the snapshot
+    shows. Both renew the snapshot of the prefix's service, so that no handler has a second thing to remember.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Board:
         self._actions.append(action)
 
     def tell(self, change: Change) -> None:
-        """Record what a person would want to know."""
+        """Record a change that a person wants to know of."""
         self._changes.append(change)
 
     def post(self, news: object, now: float) -> None:
@@ -112,7 +112,7 @@ class Board:
 
     @property
     def is_touched(self) -> bool:
-        """Whether something waits for the next turn."""
+        """True if something waits for the next turn."""
         return self._everything or bool(self._touched)
 
     def take_output(self, standing: Standing) -> Output:

@@ -1,8 +1,8 @@
 """The engine: events in; actions, changes and a snapshot out. Time is an argument, and nothing here waits.
 
-The shell makes four calls. ``handle`` records what happened. ``settle`` fires the timers that are due, lets each part
-look at what was touched, asks the ladder about it, and collects the actions that are possible now. ``deadline`` says
-when the next turn is due. ``snapshot`` is what every surface shows.
+The shell makes four calls. ``handle`` records an event. ``settle`` fires the timers that are due, lets each part look
+at the touched prefixes, asks the ladder about them, and collects the actions that are possible now. ``deadline`` says
+when the next turn is due. ``snapshot`` is the picture that every surface shows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SUSPENDED = 1.0
 
 
 class Engine:
-    """Owned by one task. Total over Event: whatever comes, in whatever order, it is recorded or ignored."""
+    """Owned by one task. Total over Event: every event, in every order, is recorded or ignored."""
 
     def __init__(self, now: float, *, owns_speaker: bool = False) -> None:
         """``owns_speaker``: ExaBGP was started by us, and a wedged one is ours to end."""
@@ -39,12 +39,13 @@ class Engine:
     # --- the four calls ---
 
     def handle(self, event: ev.Event, now: float) -> None:
-        """Record what happened at ``now`` (monotonic seconds)."""
+        """Record an event of ``now`` (monotonic seconds)."""
         if not self._ended:
             self.board.post(event, now)
 
     def settle(self, now: float) -> Output:
-        """Fire what is due, decide what was touched, plan what is possible. The turn's actions and changes."""
+        """Fire due timers, decide about touched prefixes, plan the possible actions. Returns the turn's actions and
+        changes."""
         self._now = now
         if not self._ended:
             self._turn(now)
@@ -83,7 +84,7 @@ class Engine:
                 self.board.act(action)
 
     def _excuse(self, now: float) -> None:
-        """After a time in which this process did not run, nobody else is to blame for what it did not hear."""
+        """After a time in which this process did not run, a missing answer is nobody else's fault."""
         deadline = self.timers.deadline()
         if deadline is not None and now - deadline > SUSPENDED:
             late = now - deadline
@@ -92,7 +93,7 @@ class Engine:
             self.board.tell(Told("agent", f"did not run for {late:.1f} s", Level.WARNING))
 
     def _overdue(self, timer: Overdue, now: float) -> None:
-        """An action did not end: what it was about is unknown, and whoever knows is asked in full."""
+        """An action did not end: its subject is unknown, and the source that knows it is asked in full."""
         action = self.opened.give_up(timer.action, now)
         if action is not None:
             text = f"did not end in time: {action}"[:300]

@@ -10,7 +10,7 @@ from anycast_agent.core.model import Check, HoldDown, Outcome, Require, Scope, V
 
 
 class Phase(StrEnum):
-    """Where a check's verdict stands."""
+    """The state of a check's verdict."""
 
     UNKNOWN = "unknown"
     UP = "up"
@@ -22,7 +22,7 @@ class Phase(StrEnum):
 
 
 class Signal(StrEnum):
-    """What one probe, or time, says to a check's verdict."""
+    """The effect of one probe, or of time, on a check's verdict."""
 
     SUCCESS = "success"
     RISEN = "risen"
@@ -83,7 +83,7 @@ _ABOUT_TO_CHANGE = frozenset({P.UNKNOWN, P.SUSPECT, P.RECOVERING})
 
 @dataclass(frozen=True, slots=True)
 class CheckHealth:
-    """What the probes of one check add up to. Instants are monotonic seconds."""
+    """The sum of one check's probes. Instants are monotonic seconds."""
 
     phase: Phase = Phase.UNKNOWN
     since: float = 0.0
@@ -109,9 +109,9 @@ class CheckHealth:
         return VERDICT_OF[self.phase]
 
     def wants_fast(self) -> bool:
-        """Whether the next probe should come at the fast interval: the verdict is about to change.
+        """True if the next probe should come at the fast interval: the verdict is about to change.
 
-        A probe that could not be made is not repeated faster: it would only add to what keeps it from being made.
+        A probe that could not be made is not repeated faster: that would only add to the load that prevents it.
         """
         return self.phase in _ABOUT_TO_CHANGE and self.outcome is not Outcome.NOT_RUN
 
@@ -120,7 +120,7 @@ class CheckHealth:
         return None if self.concluded_at is None else self.concluded_at + check.fresh_for
 
     def after(self, check: Check, outcome: Outcome, detail: str, duration: float, now: float) -> CheckHealth:
-        """What the health is once a probe has ended so."""
+        """The health after a probe with this end."""
         weight = weight_of(outcome)
         if weight is Weight.NONE:
             return replace(self, outcome=outcome, detail=detail, duration=duration, finished_at=now)
@@ -150,11 +150,11 @@ class CheckHealth:
         )
 
     def keep(self) -> CheckHealth:
-        """What the health is while nothing conclusive can be heard because the agent is starved."""
+        """The health while the agent is starved and cannot hear anything conclusive."""
         return replace(self, kept=True)
 
     def expire(self, now: float) -> CheckHealth:
-        """What the health is once nothing conclusive was heard for too long: rise counts from zero again."""
+        """The health after too long without anything conclusive: rise counts from zero again."""
         phase = VERDICT_TABLE[self.phase, Signal.EXPIRED]
         return replace(
             self,
@@ -179,7 +179,7 @@ def _has_fallen(check: Check, failures: int, definite: int, span: float) -> bool
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the checks of a prefix add up to."""
+    """The sum of a prefix's checks."""
 
     verdict: Verdict
     stale: bool = False
@@ -231,7 +231,7 @@ class Flaps:
         return Flaps(self.decayed(hold, now) + 1.0, now)
 
     def hold_for(self, hold: HoldDown, now: float) -> float:
-        """How long a recovery at ``now`` has to wait, in seconds: doubled by each flap not yet forgotten."""
+        """The wait of a recovery at ``now``, in seconds: doubled by each flap that is not forgotten yet."""
         count = self.decayed(hold, now)
         if count <= 0.0:
             return 0.0

@@ -7,10 +7,10 @@ from enum import StrEnum
 
 
 class Life(StrEnum):
-    """Where the agent stands."""
+    """The stages of the agent's life."""
 
     STARTING = "starting"
-    """Not yet known: configuration, kernel, and what the speaker holds."""
+    """Configuration, kernel, or the speaker's routes are not known yet."""
     RUNNING = "running"
     STOPPING = "stopping"
     """Withdraw, linger, remove the addresses."""
@@ -39,11 +39,11 @@ LIFE_TABLE: Mapping[tuple[Life, LifeEvent], Life] = {
     (L.RUNNING, E.FINISHED): L.ENDED,
     (L.STOPPING, E.ALL_KNOWN): L.STOPPING,
     (L.STOPPING, E.STOP_ASKED): L.STOPPING,
-    # What is already withdrawn would not come back: a stop is finished as a stop.
+    # The withdrawn routes would not come back: a stop is finished as a stop.
     (L.STOPPING, E.HAND_OVER_ASKED): L.STOPPING,
     (L.STOPPING, E.FINISHED): L.ENDED,
     (L.HANDING_OVER, E.ALL_KNOWN): L.HANDING_OVER,
-    # systemd follows a hand-over with SIGTERM to what is left of the unit: that is no change of mind.
+    # systemd sends SIGTERM to the rest of the unit after a hand-over: this does not cancel the hand-over.
     (L.HANDING_OVER, E.STOP_ASKED): L.HANDING_OVER,
     (L.HANDING_OVER, E.HAND_OVER_ASKED): L.HANDING_OVER,
     (L.HANDING_OVER, E.FINISHED): L.ENDED,
@@ -55,11 +55,11 @@ LIFE_TABLE: Mapping[tuple[Life, LifeEvent], Life] = {
 
 
 class Link(StrEnum):
-    """What we know of the speaker."""
+    """The state of the link to the speaker."""
 
     ABSENT = "absent"
     SYNCING = "syncing"
-    """Connected; the replay of what it holds is under way."""
+    """Connected; the replay of its routes is under way."""
     SYNCED = "synced"
     WEDGED = "wedged"
     """Connected, and it, or ExaBGP behind it, does not answer."""

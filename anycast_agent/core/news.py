@@ -1,4 +1,5 @@
-"""What one part tells the others within a turn. An event comes from outside; news come from a part, about itself."""
+"""Messages from one part to the others within a turn. An event comes from outside; news come from a part, about
+itself."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ class ConfigApplied:
 
     config: Config
     old: Config | None
-    """None: it is the first."""
+    """None: this is the first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +29,19 @@ class ReplayEnded:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerCame:
-    """The pipe is there: what failed because nobody was there need not wait any longer."""
+    """The pipe is there: attempts that failed because it was absent need not wait any longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpeakerGone:
-    """What the speaker holds is no longer known."""
+    """The speaker's routes are no longer known."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayNeeded:
-    """A part does not know any more what the speaker holds of its own."""
+    """A part no longer knows its own state in the speaker."""
 
     why: str
 

@@ -1,6 +1,6 @@
-"""What is observed is known, or it is not: two types, so that the one is never shown or used for the other.
+"""An observed value is Known or Unknown: two types, so that one is never shown or used for the other.
 
-Only an event makes a value known. Unknown carries what was known last, for what may rest on it for a bounded time.
+Only an event makes a value Known. Unknown carries the last known value: a decision may rest on it for a bounded time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Known(Generic[T]):
 class Unknown(Generic[T]):
     since: float
     last: T
-    """What it was when it was last known, or the value that stands for nothing."""
+    """The last known value, or the given value if there is none."""
     at: float = float("-inf")
     """Since when it was that value."""
 
@@ -36,10 +36,10 @@ def last(observed: Known[T] | Unknown[T]) -> T:
 
 
 def observe(before: Known[T] | Unknown[T], value: T, now: float) -> Known[T]:
-    """What an observation makes of what was known before: the instant stays where the value does."""
+    """The result of an observation: the instant stays if the value stays."""
     return before if isinstance(before, Known) and before.value == value else Known(value, now)
 
 
 def doubt(before: Known[T] | Unknown[T], now: float) -> Unknown[T]:
-    """What a loss of the observer makes of what was known before."""
+    """The result of losing the observer."""
     return before if isinstance(before, Unknown) else Unknown(now, before.value, before.at)

@@ -77,7 +77,7 @@ class OpenActions:
         return found.action
 
     def open(self) -> list[EndingAction]:
-        """What is open, the oldest first."""
+        """The open actions, the oldest first."""
         return [found.action for found in self._open.values()]
 
     def __len__(self) -> int:

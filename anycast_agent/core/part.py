@@ -36,18 +36,18 @@ def on(kind: type[E], handle: Callable[[E, float], None]) -> Binding:
 
 @dataclass(frozen=True, slots=True)
 class Touched:
-    """What a turn has to look at."""
+    """The subjects of a turn."""
 
     prefixes: frozenset[Prefix]
     everything: bool = False
-    """Also what belongs to no prefix of the configuration any more."""
+    """Also prefixes that are no longer configured."""
 
     def __bool__(self) -> bool:
         return self.everything or bool(self.prefixes)
 
 
 class Part:
-    """What the engine asks of each part. Instants are monotonic seconds."""
+    """The engine's calls to each part. Instants are monotonic seconds."""
 
     def handlers(self) -> Iterable[Binding]:
         """The events, timers and news that this part takes."""

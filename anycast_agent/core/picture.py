@@ -27,7 +27,7 @@ from anycast_agent.core.timers import Timers
 from anycast_agent.core.wiring import Parts
 
 STARVED_SHOWN = 2.0
-"""Starvation is a warning once it has lasted so long: a moment is none. Seconds."""
+"""Starvation becomes a warning after this time. Seconds."""
 _WORST_FIRST = (Verdict.DOWN, Verdict.UNKNOWN, Verdict.UP)
 
 
@@ -158,7 +158,7 @@ class Pictures:
         parts = self._parts
         record = parts.addresses.records.get(address_of(state.prefix))
         offered = {key for routes in state.offers.values() for key in routes}
-        # One that is neither configured nor anywhere on the way is history.
+        # A route that is neither configured nor under way is history.
         routes = [
             r for r in parts.routes.table.of_prefix(state.prefix)
             if r.key in offered or r.there or r.under_way is not None or r.carried()

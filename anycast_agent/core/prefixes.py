@@ -38,7 +38,7 @@ Offers = Mapping[Tier, Mapping[RouteKey, Attributes]]
 
 @dataclass(frozen=True, slots=True)
 class PrefixTurn:
-    """Timer key: time alone may change what the ladder says of this prefix."""
+    """Timer key: time alone may change the ladder's decision about this prefix."""
 
     prefix: Prefix
 
@@ -50,7 +50,7 @@ class PrefixState:
     prefix: Prefix
     service: str
     offers: Offers
-    """The routes that it may have, with what they carry."""
+    """The routes that it may have, with their attributes."""
     decision: Decision
     since: float
     health: Health
@@ -69,7 +69,7 @@ class PrefixState:
 
 
 class Prefixes(Part):
-    """Asks the ladder about the prefixes that were touched, and tells the routes what is desired.
+    """Asks the ladder about the touched prefixes, and tells the routes which are desired.
 
     It stands above the parts whose facts make a Case, and is the only one that knows several of them.
     """
@@ -103,7 +103,8 @@ class Prefixes(Part):
         )
 
     def linger(self, prefix: Prefix) -> float:
-        """How long an address stays after its withdrawals, in seconds; known also for what is no longer configured."""
+        """Time that an address stays after its withdrawals, in seconds; known also for prefixes that are no longer
+        configured."""
         return self._lingers.get(prefix, 0.0)
 
     def _turn(self, timer: PrefixTurn, now: float) -> None:
@@ -133,7 +134,7 @@ class Prefixes(Part):
             self._adopt(now)
 
     def _is_over(self, key: RouteKey) -> bool:
-        """Whether nothing rests on that route any more: no configuration, no address that has to outlast it."""
+        """True if nothing depends on that route any more: no configuration, no address that has to outlast it."""
         state = self.states.get(key.prefix)
         if state is None:
             return not self._addresses.there(address_of(key.prefix))
@@ -167,7 +168,7 @@ class Prefixes(Part):
             self._adopt(now)
 
     def _adopt(self, now: float) -> None:
-        """What was found announced stays for a bounded time, counted once from when it was first seen."""
+        """A route that was found announced stays for a bounded time, counted once from its first sight."""
         for prefix, state in self.states.items():
             if state.keep_until == NEVER and self._routes.table.announced(prefix):
                 state.keep_until = now + self._adopt_for
@@ -175,7 +176,7 @@ class Prefixes(Part):
     # --- deciding ---
 
     def decide(self, touched: Touched, now: float) -> None:
-        """Ask the ladder about what was touched."""
+        """Ask the ladder about the touched prefixes."""
         if self._config is None:
             return
         for prefix in self.states if touched.everything else touched.prefixes:

@@ -1,4 +1,4 @@
-"""What a new configuration would withdraw, and whether that is too much to be meant."""
+"""The share guard: a reload that withdraws more than it can mean is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anycast_agent.core.model import Config, RouteKey
 
 @dataclass(slots=True)
 class ConfigRecord:
-    """The configuration in force, and what became of the last that was offered."""
+    """The configuration in force, and the result of the last offer."""
 
     config: Config | None = None
     loaded_at: float | None = None
@@ -19,11 +19,11 @@ class ConfigRecord:
     errors: tuple[str, ...] = ()
     failed_at: float | None = None
     reply_to: int | None = None
-    """Who waits for the speaker to accept the configuration."""
+    """The clients that wait for the speaker to accept the configuration."""
 
 
 def withdrawn_by(config: Config, announced: Iterable[RouteKey]) -> list[RouteKey]:
-    """Of the routes that are announced, those that the configuration no longer has."""
+    """The announced routes that the configuration no longer has."""
     keeps = {
         key for s in config.services.values() if s.enabled and not s.observe_only for key in s.keys
     }  # fmt: skip
@@ -31,10 +31,10 @@ def withdrawn_by(config: Config, announced: Iterable[RouteKey]) -> list[RouteKey
 
 
 def refusal(config: Config, announced: Iterable[RouteKey]) -> tuple[str, ...]:
-    """Why the reload is refused, a line each; empty where it is not.
+    """The reasons why the reload is refused, a line each; empty if it is not.
 
-    More than half of what is announced is more likely a mistake than a plan: in the outages that are known of, one
-    refresh of the configuration withdrew everything.
+    More than half of the announced routes is more likely a mistake than a plan: in the known outages, one refresh of
+    the configuration withdrew everything.
     """
     announced = list(announced)
     lost = withdrawn_by(config, announced)

@@ -1,7 +1,7 @@
-"""What is shown: one immutable picture of the engine, from which every surface is made.
+"""One immutable picture of the engine, from which every surface is made.
 
-Instants are monotonic seconds; who shows them turns them into ages with ``Snapshot.at``. ``None`` for an instant
-means that it has not happened.
+Instants are monotonic seconds; surfaces turn them into ages with ``Snapshot.at``. ``None`` for an instant means that
+it has not happened.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from anycast_agent.core.model import (
 class CheckSnapshot:
     name: str
     prefix: Prefix
-    """The prefix whose address it asks; empty where the check has a target of its own."""
+    """The prefix whose address it asks; empty if the check has a target of its own."""
     kind: str
     scope: Scope
     verdict: Verdict
@@ -46,7 +46,7 @@ class CheckSnapshot:
     finished_at: float | None
     next_at: float | None
     runs: Mapping[Outcome, int]
-    """How many probes ended so, since the start."""
+    """The number of probes with this end, since the start."""
     duration_sum: float
     interval: float
     fast: bool
@@ -54,13 +54,13 @@ class CheckSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class PaceSnapshot:
-    """How the agent itself keeps up with its probes."""
+    """The agent's own pace."""
 
     in_flight: int
     queued: int
     """Probes that are due and wait for their turn."""
     cap: int
-    """How many may be in flight."""
+    """The cap on probes in flight."""
     starved_since: float | None
     """Since when this process is too late to look at its events; None where it is on time."""
 
@@ -74,13 +74,13 @@ class RouteSnapshot:
     desired_since: float
     acknowledged: Attributes | None
     acknowledged_known: bool
-    """False: the speaker is not connected, and what it holds is not known."""
+    """False: the speaker is not connected, and its routes are unknown."""
     acknowledged_at: float | None
     sent: bool | None
     """The last UPDATE reported: True announced, False withdrawn, None not known."""
     sent_at: float | None
     withdrawal_sent_at: float | None
-    """Where ``sent`` is False because an UPDATE took the route back, and not because there was none."""
+    """The instant of a withdrawal's UPDATE, if ``sent`` is False because of it; None if no UPDATE was sent."""
     echoed: bool
     echoed_at: float | None
     adopted: bool
@@ -88,13 +88,13 @@ class RouteSnapshot:
     """The open action, if any: put, drop, confirm."""
     error: str
     waits_for: str
-    """What it cannot be put without, and is no error."""
+    """The missing precondition of a put, which is not an error."""
     will: Will
     session: SessionState
 
     @property
     def on_wire(self) -> bool | None:
-        """Whether the neighbor has it from us: it was sent, on a session that is established. None: not known."""
+        """True if the neighbor has it from us: it was sent on a session that is established. None: unknown."""
         if self.sent and self.session is SessionState.UP:
             return True
         if self.sent is False or self.session in (SessionState.DOWN, SessionState.CONNECTED):
@@ -111,21 +111,21 @@ class PrefixSnapshot:
     address_at: float | None
     address_error: str
     address_repairs: int
-    """How often it was put back after someone removed it."""
+    """The number of times that it was put back after someone removed it."""
     health: Verdict
     health_since: float
     flaps: float
     """The decayed count of falls that hold-down goes by."""
     decision: Decision
     since: float
-    """Since when the decision's announce, tier and reason are what they are."""
+    """The instant of the last change of announce, tier or reason."""
     changes: int
-    """How often the prefix went from announced to not, or back, since the start."""
+    """The number of changes between announced and not announced, since the start."""
     routes: tuple[RouteSnapshot, ...]
 
     @property
     def on_wire(self) -> bool | None:
-        """Whether it was sent on at least one established session. None: not known."""
+        """True if it was sent on at least one established session. None: unknown."""
         found = [r.on_wire for r in self.routes]
         return True if True in found else None if None in found else False
 
@@ -149,7 +149,7 @@ class NeighborSnapshot:
     since: float
     why: str
     flaps: int
-    """How often the session left UP."""
+    """The number of times that the session left UP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class Snapshot:
     started_at: float
     ready: bool
     not_ready: tuple[str, ...]
-    """What readiness waits for."""
+    """The reasons why the agent is not ready."""
     pace: PaceSnapshot
     speaker: SpeakerSnapshot
     neighbors: tuple[NeighborSnapshot, ...]

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator
 
 
 class Timers:
-    """At most one instant for each key; setting a key again moves it, and leaves a dead entry to be skipped."""
+    """At most one instant for each key. Setting a key again moves it, and leaves a dead entry that is skipped."""
 
     def __init__(self) -> None:
         self._at: dict[Hashable, float] = {}
@@ -36,7 +36,7 @@ class Timers:
         return heap[0][0] if heap else None
 
     def due(self, now: float) -> Iterator[Hashable]:
-        """The keys whose instant has come, each once; they are no longer set when they are yielded."""
+        """The keys that are due, each once. A key is no longer set when it is yielded."""
         while (at := self.deadline()) is not None and at <= now:
             key = heapq.heappop(self._heap)[2]
             del self._at[key]

@@ -1,7 +1,7 @@
-"""All parts, wired together: which there are, in which order they are asked, and what one asks of others.
+"""All parts, wired together: their list, their order, and the questions between them.
 
-A part asks others through a function that it is given. Each such question that concerns more than one part is answered
-by a method here.
+A part asks others through a function that it is given. A method here answers each question that concerns more than one
+part.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Parts:
         self.configuration = Configuration(board, table.with_speaker, self.setting_up)
 
     def __iter__(self) -> Iterator[Part]:
-        """In the order in which they are told and asked: withdrawals are planned before addresses are removed."""
+        """In the order of calls: withdrawals are planned before addresses are removed."""
         yield self.warnings
         yield self.configuration
         yield self.speaker
@@ -63,16 +63,16 @@ class Parts:
         yield self.life
 
     def standing(self) -> Standing:
-        """How the agent stands, for whoever supervises it."""
+        """The agent's state, for its supervisor."""
         found = self.configuration
         dead_man = found.config.dead_man if found.config is not None else 0.0
         in_force = {} if self.setup.pending else found.files
         return Standing(self.life.state, self.life.ready, self.not_ready(), found.errors, in_force, dead_man)
 
-    # --- what one part asks of several others ---
+    # --- the questions of one part to several others ---
 
     def not_ready(self) -> tuple[str, ...]:
-        """What the agent still waits for before it can announce, or what it must not be called ready for."""
+        """The reasons why the agent cannot announce yet, or must not be called ready."""
         waits = []
         if self.configuration.config is None:
             waits.append("configuration")
@@ -100,7 +100,7 @@ class Parts:
         return None
 
     def may_act(self) -> bool:
-        """What the speaker holds is known, and the agent has begun and does not hand over."""
+        """True if the speaker's routes are known, and the agent has begun and does not hand over."""
         return self.speaker.state is Link.SYNCED and self.life.state in (Life.RUNNING, Life.STOPPING)
 
     def may_put(self, key: RouteKey) -> bool:
@@ -118,7 +118,7 @@ class Parts:
         return at + self.prefixes.linger(prefix)
 
     def withdrawing(self, now: float) -> bool:
-        """Whether a router may still have a route from us."""
+        """True if a router may still have a route from us."""
         if self._dead_man_has_fired(now):
             return False
         table = self.routes.table
@@ -133,14 +133,14 @@ class Parts:
         return now >= self.speaker.since + config.dead_man + 1.0
 
     def cleaned_up(self) -> bool:
-        """Whether no address of ours is left on the node."""
+        """True if no address of ours is left on the node."""
         return self._addresses_seen() and not self.addresses.ours_left()
 
     def _addresses_seen(self) -> bool:
         return self.addresses.known or self.addresses.mode is not AddressMode.MANAGE
 
     def left(self) -> list[str]:
-        """What a stop leaves behind, in words."""
+        """The leftovers of a stop, in words."""
         routes = [f"route {key.prefix} at {key.neighbor}" for key in self.routes.table.with_speaker()]
         unseen = [] if self._addresses_seen() else ["addresses: what the kernel has is not known"]
         return [*routes, *unseen, *(f"address {a}" for a in self.addresses.ours_left())]

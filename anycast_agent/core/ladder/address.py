@@ -1,5 +1,5 @@
-"""Is the address on the node and usable? A route to an address that is not there is a black hole, whatever the checks
-say. The moment of a repair is allowed: a route that flaps with it helps nobody."""
+"""Is the address on the node and usable? A route to a missing address is a black hole, whatever the checks say. A short
+repair is allowed: a route that flaps with it helps nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ladder may know of one prefix: facts, one small value from each part. The ladder never sees a part."""
+"""The ladder's facts about one prefix, one small value from each part. The ladder never sees a part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anycast_agent.core.model import Address, AddressMode, AddressState, Check, 
 
 @dataclass(frozen=True, slots=True)
 class WishFact:
-    """What the configuration says of the service."""
+    """The configuration of the service."""
 
     service: str
     enabled: bool = True
@@ -23,9 +23,9 @@ class AddressFact:
 
     mode: AddressMode
     interface: str
-    """Where the address belongs."""
+    """The interface of the address."""
     known: bool
-    """What the kernel has is known, or was known so recently that an announced route may stay."""
+    """The kernel's state is known, or was known so recently that an announced route may stay."""
     state: AddressState | None
     error: str = ""
     repairing: bool = False
@@ -43,14 +43,14 @@ class ReturnRouteFact:
 
     watched: bool
     usable: bool | None
-    """None: not known yet."""
+    """None: unknown yet."""
     evidence: str = ""
-    """What the kernel said where there is none."""
+    """The kernel's error if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthFact:
-    """The checks of the prefix, and what they add up to."""
+    """The checks of the prefix, and their sum."""
 
     checks: tuple[tuple[Check, CheckHealth], ...]
     health: Health
@@ -71,7 +71,7 @@ class RouteFact:
 
 @dataclass(frozen=True, slots=True)
 class WaitFact:
-    """What time alone decides. Instants are monotonic seconds."""
+    """The facts that change by time alone. Instants are monotonic seconds."""
 
     keep_until: float
     """Until when an announced route stays without a verdict."""

@@ -1,4 +1,4 @@
-"""What a row answers."""
+"""A row's answer."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Finding:
 
     reason: Reason
     evidence: str
-    """What it was seen by, for people."""
+    """The evidence, for people."""
     remedy: str
-    """What would change it, for people."""
+    """The condition that would change it, for people."""
     tier: Tier | None = None
     until: float | None = None
     """When time alone changes it (monotonic), if so."""

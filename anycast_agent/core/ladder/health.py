@@ -1,4 +1,4 @@
-"""Is the service well? A prefix whose checks are down, or stale beyond their bound, is not announced."""
+"""Is the service well? A prefix is not announced if its checks are down, or stale beyond their bound."""
 
 from __future__ import annotations
 

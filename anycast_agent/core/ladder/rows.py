@@ -24,7 +24,7 @@ from anycast_agent.core.model import Decision, Reason, Rung
 class Row:
     rung: Rung
     says: str
-    """What the row answers, for the documentation."""
+    """The row's answers, for the documentation."""
     ask: Callable[[Case, float], Finding | None]
 
 
@@ -45,11 +45,11 @@ LADDER: tuple[Row, ...] = (
 """From the top. A number stays with its row: 5, 6, 8 and 10 are kept for rows that are not built yet."""
 
 UNDECIDED = Decision(False, _NOTHING_KNOWN.rung, Reason.NOTHING_KNOWN, "not decided yet", "the first verdict")
-"""What a prefix has before the ladder was asked the first time."""
+"""The decision before the ladder was asked the first time."""
 
 
 def decide(case: Case, now: float) -> Decision:
-    """What the ladder says of one prefix. Total: the last row always answers."""
+    """The ladder's decision about one prefix. Total: the last row always answers."""
     allowed: Decision | None = None
     for row in LADDER:
         finding = row.ask(case, now)

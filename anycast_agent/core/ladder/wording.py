@@ -8,13 +8,13 @@ from anycast_agent.core.model import Outcome, Scope, Verdict
 
 
 def needs(fact: HealthFact) -> str:
-    """``1 of 2 local checks up``: what the prefix needs."""
+    """``1 of 2 local checks up``: the prefix needs these."""
     local = len(fact.local)
     return f"{fact.require.needed(local)} of {local} local checks up"
 
 
 def standing(fact: HealthFact) -> str:
-    """``2 of 2 local checks up, 1 needed``: what the prefix has."""
+    """``2 of 2 local checks up, 1 needed``: the prefix has these."""
     local = fact.local
     up = sum(h.verdict is Verdict.UP for _, h in local)
     return f"{up} of {len(local)} local checks up, {fact.require.needed(len(local))} needed" + _kept(fact)
@@ -33,7 +33,7 @@ def waiting_for(fact: HealthFact) -> str:
 
 
 def _last(state: CheckHealth) -> str:
-    """What keeps a check from a verdict, where its last probe says so."""
+    """The obstacle to a check's verdict, if its last probe names one."""
     if state.outcome in (None, Outcome.OK):
         return ""
     return f" (last {state.outcome}" + (f": {state.detail})" if state.detail else ")")
@@ -51,6 +51,6 @@ def failing(fact: HealthFact, scope: Scope = Scope.LOCAL) -> str:
 
 
 def last_detail(fact: HealthFact, names: list[str]) -> str:
-    """What the first of these checks last said, in brackets; empty where none said anything."""
+    """The last detail of the first of these checks, in brackets; empty if there is none."""
     details = [h.detail for c, h in fact.checks if c.name in names and h.detail]
     return f" ({details[0]})" if details else ""

@@ -1,4 +1,4 @@
-"""The configuration in force, what became of the last one that was offered, and who waits for the answer."""
+"""The configuration in force, the result of the last offer, and the clients that wait for it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ EXTEND_DUE = 3.0
 """The pipe confirms within this time that it waits longer. Seconds."""
 
 LOOK_AGAIN = 0.1
-"""How soon a stop looks again at what only time or somebody else's report can settle. Seconds."""
+"""Interval at which a stop looks again at conditions that only time or another report can settle. Seconds."""
 
 MAX_LEFT = 20
 """So many things that a stop leaves behind are named."""
@@ -37,23 +37,23 @@ class StopTurn:
 
 
 class Surroundings(Protocol):
-    """What the agent's life depends on, asked of the other parts."""
+    """The questions to the other parts on which the agent's life depends."""
 
     def not_ready(self) -> tuple[str, ...]:
-        """What the agent still waits for before it can announce."""
+        """The reasons why the agent cannot announce yet."""
 
     def speaker_there(self) -> bool: ...
 
     def speaker_answers(self) -> bool: ...
 
     def withdrawing(self, now: float) -> bool:
-        """Whether a router may still have a route from us."""
+        """True if a router may still have a route from us."""
 
     def cleaned_up(self) -> bool:
-        """Whether no address of ours is left on the node."""
+        """True if no address of ours is left on the node."""
 
     def left(self) -> list[str]:
-        """What is left, in words."""
+        """The leftovers, in words."""
 
 
 class LifeCycle(Part):
@@ -66,10 +66,10 @@ class LifeCycle(Part):
         self._surroundings = surroundings
         self._stop_within = 0.0
         self._departure: float | None = None
-        """How long the routes wait for the next agent where nobody says it. On a busy node, a restart takes longer than
-        the dead man waits; so they wait as long as an earlier run's routes may stay without a verdict."""
+        """The routes' default wait for the next agent. On a busy node a restart takes longer than ``dead_man``, so they
+        wait as long as an earlier run's routes may stay without a verdict."""
         self._request: int | None = None
-        """Who asked for the hand-over."""
+        """The client that asked for the hand-over."""
         self.state = Life.STARTING
         self.since = now
 
@@ -105,7 +105,7 @@ class LifeCycle(Part):
         self._departure = news.config.adopt_for if longer else None
 
     def begin_running(self, now: float) -> None:
-        """Once all is known. What an earlier run left may go only from now on."""
+        """Everything is known. Only from now on may leftovers of an earlier run be removed."""
         if self.state is Life.STARTING and not self._surroundings.not_ready():
             self._apply(LifeEvent.ALL_KNOWN, now)
             self._board.touch_all()
@@ -159,7 +159,7 @@ class LifeCycle(Part):
         self._handed_over("", "the speaker did not confirm the longer wait", now)
 
     def _handed_over(self, why: str, error: str | None, now: float) -> None:
-        """Who asked is told only now, when it is known how long the routes wait."""
+        """The client is answered only now, when the routes' wait is known."""
         if self._request is not None:
             failed = f"the agent ends, and its routes wait no longer than dead_man for the next one: {error}"
             line = "handing over" if error is None else failed

@@ -18,7 +18,7 @@ class ReturnRoutes(Part):
         self._board = board
         self._watched = False
         self.states: dict[Address, ReturnRoute] = {}
-        """Of each configured address that is, or was, on the node; of another it is not known."""
+        """The return route of each configured address that is, or was, on the node. Others are unknown."""
 
     def handlers(self) -> Iterable[Binding]:
         return (
@@ -36,7 +36,7 @@ class ReturnRoutes(Part):
         )
 
     def families(self) -> Mapping[Family, bool]:
-        """By family: whether every address of which it is known has a usable one."""
+        """By family: True if every address whose return route is known has a usable one."""
         found: dict[Family, bool] = {}
         for address, route in self.states.items():
             family = family_of(address)

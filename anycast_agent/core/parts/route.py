@@ -2,7 +2,7 @@
 
 Invariants
 - ``acknowledged`` is Known only after a replay or the successful end of an action, and Unknown after any error.
-- A route has at most one action under way. What is heard meanwhile and contradicts it makes the route unknown.
+- A route has at most one action under way. An event meanwhile that contradicts it makes the route unknown.
 - ``sent`` is Known(True) only by ExaBGP's own report of the UPDATE, on the session that is up now.
 """
 
@@ -16,12 +16,12 @@ from anycast_agent.core.model import SELF, Attributes, Route, RouteKey, Will
 from anycast_agent.core.observed import Known, Observed, Unknown, doubt, last
 
 RETRY_FIRST, RETRY_MOST = 0.5, 30.0
-"""After an error a route is tried again after so long, then twice as long each time. A withdrawal never waits longer
-than the first, nor does a confirmation: the pipe's clock runs. Seconds."""
+"""The first back-off after an error; it doubles each time. A withdrawal or a confirmation never waits longer than the
+first, because the pipe's clock runs. Seconds."""
 
 
 class Step(StrEnum):
-    """What to do about one route."""
+    """The next step of one route."""
 
     NONE = "none"
     PUT = "put"
@@ -31,17 +31,17 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the speaker holds of a route."""
+    """The speaker's state of a route."""
 
     attributes: Attributes | None
-    """None: something that we could not have written."""
+    """None: attributes that we could not have written."""
     will: Will = Will.WITHDRAW
     confirmed: bool = True
     """This agent put or confirmed it, and not an earlier one."""
 
 
 Acknowledged = Observed[Held | None]
-"""What the speaker holds; None: nothing."""
+"""The speaker's state; None: it has no such route."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class UnderWay:
     action: int
     step: Step
     contradicted: bool = False
-    """Something was heard that the action's end may contradict: only a replay can say what is there."""
+    """An event may contradict the action's end: only a replay can tell the state."""
 
 
 @dataclass(slots=True)
@@ -59,15 +59,15 @@ class RouteState:
     key: RouteKey
     acknowledged: Acknowledged
     sent: Observed[bool]
-    """Whether the session carries the route as it was last put."""
+    """True if the session carries the route as it was last put."""
     desired: Route | None = None
     desired_since: float = 0.0
     keep: bool = False
     """Desired exactly as it was found, until there is a verdict."""
     own_address: str | None = ""
-    """What next hop ``self`` stands for at the neighbor; empty: not known yet; None: left to ExaBGP."""
+    """The address behind next hop ``self`` at the neighbor; empty: unknown yet; None: left to ExaBGP."""
     renew: bool = False
-    """ExaBGP has the neighbor anew, and may have forgotten what it had been told for it."""
+    """ExaBGP has the neighbor anew, and may have forgotten its routes."""
     under_way: UnderWay | None = None
     withdrawal_sent_at: float | None = None
     """When the UPDATE that withdraws it was reported; None where nothing was there to withdraw, or is again."""
@@ -82,7 +82,7 @@ class RouteState:
 
     @property
     def held(self) -> Held | None:
-        """What the speaker holds, as far as it is known or was known last."""
+        """The speaker's state, as known now or last."""
         return last(self.acknowledged)
 
     @property
@@ -91,13 +91,14 @@ class RouteState:
 
     @property
     def attributes(self) -> Attributes | None:
-        """The attributes that the speaker holds; None also for what we could not have written."""
+        """The attributes in the speaker; None also for attributes that we could not have written."""
         held = self.held
         return held.attributes if held else None
 
     @property
     def aim(self) -> Attributes | None:
-        """What is desired, with the address that ``self`` stands for; None: nothing is, or that is not known yet."""
+        """The desired attributes with the address behind ``self``; None: not desired, or that address is unknown
+        yet."""
         if self.desired is None:
             return None
         desired = self.desired.attributes
@@ -105,18 +106,18 @@ class RouteState:
             return desired
         if self.own_address:
             return replace(desired, next_hop=self.own_address)
-        # What is there was put with an address that was known then: it stays.
+        # The route was put with an address that was known then: it stays.
         there = self.attributes
         return there if there is not None and replace(there, next_hop=SELF) == desired else None
 
     @property
     def waits_for(self) -> str:
-        """What it cannot be put without, and is no error; empty where it waits for nothing."""
+        """The missing precondition of a put, which is not an error; empty if none is missing."""
         waits = self.desired is not None and self.aim is None
         return "this node's address on the session: there is no way to the neighbor yet" if waits else ""
 
     def step(self) -> Step:
-        """What desired and observed call for, preconditions aside."""
+        """The step from observed to desired, preconditions aside."""
         if not self.known or self.keep:
             return Step.NONE
         held = self.held
@@ -136,7 +137,7 @@ class RouteState:
         return self.sent.at if isinstance(self.sent, Known) else self.sent.since
 
     def carried(self) -> bool | None:
-        """Whether the session carries the route as it was last put; None: not known."""
+        """True if the session carries the route as it was last put; None: unknown."""
         return self.sent.value if isinstance(self.sent, Known) else None
 
     def is_over(self) -> bool:
@@ -151,7 +152,7 @@ class RouteState:
         self.acknowledged = Known(held, before.at if same else now)
 
     def doubt(self, now: float) -> None:
-        """What the speaker holds is not known any more."""
+        """The speaker's state is no longer known."""
         self.acknowledged = doubt(self.acknowledged, now)
 
     def reported(self, carried: bool, now: float) -> None:
@@ -165,12 +166,13 @@ class RouteState:
             self.sent = Unknown(now, last(self.sent)) if carried is None else Known(carried, now)
 
     def unheard(self, now: float) -> None:
-        """The session is not heard of any more. What it did not carry it does not carry now: only we would put it."""
+        """The session is no longer heard of. A route that it did not carry it does not carry now: only we would put
+        it."""
         if self.there or self.under_way is not None or self.carried() is True:
             self.infer(None, now)
 
     def take_own_address(self, address: str | None) -> None:
-        """What next hop ``self`` stands for. What is there is then said in the same way as what is desired."""
+        """The address behind next hop ``self``. Observed and desired attributes are then compared in the same form."""
         self.own_address = address
         held = self.held
         if held is not None and held.attributes is not None:
@@ -190,7 +192,7 @@ class RouteState:
         self.acknowledged = Known(None, now)
 
     def confirm(self) -> None:
-        """This agent stands behind what was found."""
+        """This agent confirms the route that was found."""
         if isinstance(self.acknowledged, Known) and self.acknowledged.value is not None:
             self.acknowledged = Known(replace(self.acknowledged.value, confirmed=True), self.acknowledged.at)
 
@@ -199,7 +201,7 @@ class RouteState:
         self.backoff.reset()
 
     def forget_failures(self) -> None:
-        """What failed need not wait any longer."""
+        """End the back-off."""
         self.backoff.reset()
 
 
@@ -208,7 +210,7 @@ def _attributes(held: Held | None) -> tuple[bool, Attributes | None]:
 
 
 def with_address(found: Attributes | None, own_address: str | None) -> Attributes | None:
-    """What is there, as ``aim`` says it: an earlier agent may have left ``self`` to ExaBGP."""
+    """The observed attributes in the form of ``aim``: an earlier agent may have left ``self`` to ExaBGP."""
     if found is None or found.next_hop != SELF or not own_address:
         return found
     return replace(found, next_hop=own_address)

@@ -1,4 +1,4 @@
-"""Where each route waits for its next step: for an action of its kind, for ExaBGP, for time, or for nothing."""
+"""The queue of each route's next step: it waits for an action of its kind, for ExaBGP, for time, or for nothing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from anycast_agent.core.parts.route import RouteState, Step
 from anycast_agent.core.timers import Timers
 
 MAX_PREFIXES = 64
-"""In one action: a withdrawal never waits longer than it takes ExaBGP to digest so many."""
+"""Routes in one action: a withdrawal never waits longer than ExaBGP needs for this many."""
 
 MAX_OPEN = 2
-"""Open actions of a kind. What waits meanwhile goes together in the next: the batch grows with the load."""
+"""Open actions of a kind. Routes that wait meanwhile share the next one: the batch grows with the load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,14 @@ class RouteQueue:
             self._timers.set(RouteRetry(state.key), state.retry_at(step))
         elif step is not Step.PUT or (state.aim is not None and self._may_put(state.key)):
             self._ready[step][state.key] = None
-        # Else the put is not possible yet. What makes it possible touches the prefix.
+        # Otherwise the put is not possible yet. The event that makes it possible touches the prefix.
 
     def _leave(self, key: RouteKey) -> None:
         for ready in self._ready.values():
             ready.pop(key, None)
 
     def chunks(self, step: Step, states: Mapping[RouteKey, RouteState]) -> Iterable[list[RouteState]]:
-        """What may begin now, in actions of routes that go together; the first to wait is the first to go."""
+        """The routes that may begin now, grouped into actions. The first to wait is the first to go."""
         ready, together = self._ready[step], _by_line if step is Step.PUT else _by_error
         while ready and self.open[step] < MAX_OPEN:
             kind = together(states[next(iter(ready))])
@@ -80,18 +80,18 @@ class RouteQueue:
 
 
 def wish(state: RouteState) -> tuple[RouteKey, Attributes, Will]:
-    """What a put of the route says."""
+    """The content of the route's put."""
     if state.desired is None or state.aim is None:
         raise ValueError(f"no route can be put for {state.key}")
     return state.key, state.aim, state.desired.will
 
 
 def _by_error(state: RouteState) -> Hashable:
-    """What has failed goes alone: the fault of one route is not to be that of the others in its action."""
+    """A route that failed goes alone: its fault must not become that of the others in its action."""
     return state.key if state.error else None
 
 
 def _by_line(state: RouteState) -> Hashable:
-    """What can be announced together: same neighbor, attributes, will and family."""
+    """The key of routes that share an action: neighbor, attributes, will and family."""
     key, attributes, will = wish(state)
     return _by_error(state), key.neighbor, attributes, will, family_of(key.prefix)

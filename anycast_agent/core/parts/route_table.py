@@ -1,4 +1,4 @@
-"""Every route that is, was or may be, by key and by prefix, and what others ask of them."""
+"""Every route that is, was or may be, by key and by prefix, and the answers to other parts' questions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anycast_agent.core.observed import Known, Unknown
 from anycast_agent.core.parts.route import Acknowledged, RouteState
 
 SENT_WITHIN = 1.0
-"""How long the UPDATE of an acknowledged withdrawal is waited for: a route that was never sent has none. Seconds."""
+"""Time limit for the UPDATE of an acknowledged withdrawal: a route that was never sent has none. Seconds."""
 
 
 class RouteTable:
@@ -21,7 +21,7 @@ class RouteTable:
         self._by_prefix: dict[Prefix, dict[RouteKey, None]] = {}
         self._own_addresses: dict[str, str | None] = {}
         self.known = False
-        """Whether a replay has said what the speaker holds."""
+        """True if a replay has named the speaker's routes."""
 
     # --- asked by others ---
 
@@ -35,7 +35,7 @@ class RouteTable:
         return [state for state in self.states.values() if state.key.neighbor == name]
 
     def announced(self, prefix: Prefix) -> bool:
-        """Whether a route for the prefix is with the speaker, as far as that is known or was known last."""
+        """True if the speaker has a route for the prefix, as known now or last."""
         return any(self.states[key].there for key in self._by_prefix.get(prefix, ()))
 
     def with_speaker(self) -> list[RouteKey]:
@@ -43,12 +43,12 @@ class RouteTable:
         return [state.key for state in self.states.values() if state.there]
 
     def gone_from(self, neighbors: frozenset[str]) -> bool:
-        """Whether nothing of these neighbors is with the speaker, on the wire or under way."""
+        """True if these neighbors have no route in the speaker, on the wire or under way."""
         theirs = [s for s in self.states.values() if s.key.neighbor in neighbors]
         return not any(s.there or s.under_way is not None or s.carried() for s in theirs)
 
     def carries_nothing(self, neighbor: str) -> bool:
-        """Whether the neighbor's session is known not to be up."""
+        """True if the neighbor's session is known not to be up."""
         return self._session_down(neighbor)
 
     def withdrawn_at(self, prefix: Prefix, now: float) -> float | None:

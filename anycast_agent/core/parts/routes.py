@@ -4,9 +4,9 @@ Theory
 - The ladder says what is desired. The pipe says what ExaBGP has acknowledged. The plan compares the two each turn.
 - The rules are preconditions and not a script: a plan that was cut off at any point resumes by itself.
 - Withdrawals come first, and never wait longer than the first back-off. A put needs the address on the node, and
-  ExaBGP configured for the neighbor. What is not possible yet waits, and that is not an error.
+  ExaBGP configured for the neighbor. A put that is not possible yet waits; that is not an error.
 - An error means unknown: the speaker may have done all of it, a part, or nothing. Only a replay says which.
-- What has failed goes alone from then on: the fault of one route is not to be that of the others in its action.
+- A route that failed goes alone from then on: its fault must not become that of the others in its action.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ class Routes(Part):
     # --- desired ---
 
     def desire(self, key: RouteKey, route: Route | None, keep: bool, now: float) -> None:
-        """``keep``: exactly as it was found, whatever ``route`` says."""
+        """``keep``: leave it exactly as found, whatever ``route`` says."""
         state = self.table.state(key, now)
         self._queue.look_at([key])
         if state.desired == route and state.keep == keep:
             return
         if state.desired != route:
             state.desired_since = now
-            state.forget_failures()  # what failed was another wish: this one does not wait for it
+            state.forget_failures()  # the failure was that of other attributes: these do not wait for it
         state.desired, state.keep = route, keep
 
     def forget(self, over: Callable[[RouteKey], bool]) -> None:
@@ -114,10 +114,10 @@ class Routes(Part):
             self._found[event.key] = event
 
     def _replay_ended(self, news: ReplayEnded, now: float) -> None:
-        """What the replay named is there, and nothing else is.
+        """The speaker has the routes that the replay named, and no others.
 
-        A put or drop that is under way says more by its end than a replay that may have come before it. Where it was
-        begun before the speaker was lost, not even that is believed: its route stays unknown, and is asked for again.
+        The end of a put or drop that is under way is newer than a replay that may have come before it. If it began
+        before the speaker was lost, its end is not believed either: the route stays unknown, and is asked for again.
         """
         self.table.known, self._replaying = True, False
         for key in self._found:
@@ -131,7 +131,7 @@ class Routes(Part):
         }
 
     def _speaker_gone(self, news: SpeakerGone, now: float) -> None:
-        """What was known is the last that was known."""
+        """Known states become the last known ones."""
         self.table.known, self._replaying = False, False
         self.refused.clear()
         for state in self.table.states.values():
@@ -157,7 +157,7 @@ class Routes(Part):
             self._board.touch(state.key.prefix)
 
     def _speaker_set_up(self, news: SpeakerSetUp, now: float) -> None:
-        """What is desired is put again to a neighbor that ExaBGP has anew, whether it has forgotten it or not."""
+        """Put desired routes again at a neighbor that ExaBGP has anew, whether it has forgotten them or not."""
         for key, state in self.table.states.items() if news.renewed else ():
             if key.neighbor in news.renewed and state.attributes is not None:
                 state.renew = True
@@ -179,7 +179,7 @@ class Routes(Part):
             self._board.touch(key.prefix)
             self.refused.pop(key, None)
             if state.under_way is not None:
-                state.under_way.contradicted = True  # before or after what is under way? Only a replay can say
+                state.under_way.contradicted = True  # before or after the action under way? Only a replay can tell
             else:
                 state.drop(now)
         text = f"dropped {len(event.keys)} routes by itself: {event.why}"
@@ -264,7 +264,7 @@ class Routes(Part):
         for state in states:
             state.under_way = UnderWay(action.id, step)
             if isinstance(action, PutRoutes) and state.attributes != action.attributes:
-                # What was sent for other attributes says nothing of these.
+                # A report about other attributes says nothing of these.
                 state.infer(False if self.table.carries_nothing(state.key.neighbor) else None, now)
             self._board.show(state.key.prefix)
         return action
@@ -293,7 +293,7 @@ def _keys(states: list[RouteState]) -> tuple[RouteKey, ...]:
 def _take_found(state: RouteState, found: ev.RouteFound | None, now: float) -> None:
     if found is None:
         state.take(None, now)
-        # A replay says what was announced. That something is not in it does not say that its withdrawal was sent.
+        # A replay names announced routes. A route that is missing in it may still have an unsent withdrawal.
         state.infer(False if state.carried() is False else None, now)
         return
     attributes = with_address(found.attributes, state.own_address)

@@ -14,15 +14,15 @@ from anycast_agent.core.part import Binding, Part, on
 from anycast_agent.core.timers import Timers
 
 MAX_SESSIONS = 4096
-"""Sessions that are remembered: the speaker names them, and what comes from outside is bounded."""
+"""Sessions that are remembered: names come from the speaker, and input from outside is bounded."""
 
 MAX_TEXT = 200
 
 UNHEARD_AFTER = 30.0
-"""A router to which no connection comes about for so long is warned of. Seconds."""
+"""Time without a connection after which the agent warns of the router. Seconds."""
 
 UNREAD_AFTER = 10.0
-"""A router that takes nothing of what waits for it for so long is warned of. Seconds."""
+"""Time for which a router reads nothing of its queue before the agent warns of it. Seconds."""
 
 DOES_NOT_READ = (
     "the router does not read what is sent to it, though the session is up: it may go by routes that were withdrawn; "
@@ -45,11 +45,11 @@ class Session:
     since: float = 0.0
     why: str = ""
     flaps: int = 0
-    """How often it left UP."""
+    """The number of times that it left UP."""
     own_address: str | None = ""
     """This node's, as the pipe says; empty: not known yet; None: the pipe does not say."""
     queued: int = 0
-    """What waits for the router to take it. Octets."""
+    """Octets that wait for the router to read them."""
     unread_since: float | None = None
     """Since when it has taken nothing of that."""
 
@@ -61,7 +61,7 @@ class Sessions(Part):
         self.states: dict[str, Session] = {}
         """By the neighbor's name."""
         self._configured: Mapping[str, Neighbor] = {}
-        """As ExaBGP has them."""
+        """The neighbors in ExaBGP."""
 
     def handlers(self) -> Iterable[Binding]:
         return (
@@ -74,7 +74,7 @@ class Sessions(Part):
         )
 
     def down(self, neighbor: str) -> bool:
-        """Whether the session is known to carry nothing. One of which nothing is known may carry something."""
+        """True if the session is known to carry nothing. An unknown session may carry something."""
         session = self.states.get(neighbor)
         return session is not None and session.state in _CARRIES_NOTHING
 
@@ -145,14 +145,14 @@ class Sessions(Part):
             self._board.post(OwnAddress(name, self.own_address(name)), now)
 
     def own_address(self, neighbor: str) -> str | None:
-        """What next hop ``self`` stands for there; empty: not known yet; None: left to ExaBGP."""
+        """The address behind next hop ``self`` there; empty: unknown yet; None: left to ExaBGP."""
         session, configured = self.states.get(neighbor), self._configured.get(neighbor)
         if configured is not None and configured.local_address is not None:
             return configured.local_address
         return session.own_address if session else ""
 
     def _take_own_address(self, neighbor: str, session: Session, address: str | None, now: float) -> None:
-        """One that was known is not forgotten."""
+        """A known address is not forgotten."""
         if address not in (session.own_address, ""):
             session.own_address = address
             self._board.post(OwnAddress(neighbor, self.own_address(neighbor)), now)
@@ -164,7 +164,7 @@ class Sessions(Part):
 
 
 def _why_unheard(neighbor: Neighbor, session: Session) -> str:
-    """What a person may look at where no connection comes about."""
+    """Hints for a person if no connection comes about."""
     if session.own_address == "":
         return f"no connection to {neighbor.address}: this node has no route to it, or no address on the uplink"
     secret = f"another MD5 password than {neighbor.password_file}" if neighbor.password_file else "an MD5 password"

@@ -1,4 +1,4 @@
-"""The link to the speaker: heartbeats, silence, and whether what it holds is known."""
+"""The link to the speaker: heartbeats, silence, and the replay of its routes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anycast_agent.core.part import Binding, Part, on
 from anycast_agent.core.timers import Timers
 
 REPLAY_WITHIN = 5.0
-"""A replay that names no route for so long, and has not ended, is asked for again. Seconds."""
+"""Time without a route after which a replay that has not ended is asked for again. Seconds."""
 
 DEAD_MAN = 5.0
 """The dead-man's time before a configuration says another. Seconds."""
@@ -76,7 +76,7 @@ class Speaker(Part):
 
     @property
     def silence(self) -> float:
-        """How long without an answer is a wedge, in seconds."""
+        """The time without an answer that counts as a wedge, in seconds."""
         return max(self._dead_man, MIN_SILENCE)
 
     def excuse(self, now: float) -> None:
@@ -158,7 +158,7 @@ class Speaker(Part):
         self._board.post(ReplayBegan(), now)
 
     def _end_replay(self) -> bool:
-        """A replay ended, or is given up. Returns whether it can be believed; if not, it is asked for again."""
+        """A replay ended, or is given up. Returns True if it can be believed; otherwise it is asked for again."""
         again, self.replaying, self._replay_again = self._replay_again, False, False
         self._timers.cancel(ReplayDue())
         return not again

@@ -1,4 +1,4 @@
-"""Whether ExaBGP has the configuration that is desired, and the actions that bring it there."""
+"""ExaBGP's configuration: desired against applied, and the actions between the two."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIGURE_DUE = 30.0
 """Starting or reloading ExaBGP, verified, takes longer than a command. Seconds."""
 
 SETTLE_BEFORE_REMOVAL = 3.0
-"""How long the removal of a neighbor waits for the withdrawal of its routes. Seconds."""
+"""Time that the removal of a neighbor waits for the withdrawal of its routes. Seconds."""
 
 RETRY_FIRST, RETRY_MOST = 1.0, 30.0
 
@@ -38,7 +38,7 @@ class Wedge:
 
     why: str
     silence: float
-    """How long a new one has until it must have answered, in seconds."""
+    """The time limit for a new configuration's answer, in seconds."""
 
 
 class SpeakerSetup(Part):
@@ -83,11 +83,11 @@ class SpeakerSetup(Part):
 
     @property
     def pending(self) -> bool:
-        """Whether ExaBGP is not yet known to have the configuration that is desired."""
+        """True while ExaBGP is not known to have the desired configuration."""
         return self._open is not None or self._differs
 
     def may_put(self, key: RouteKey) -> bool:
-        """Whether ExaBGP has the neighbor, and the pipe passes the prefix."""
+        """True if ExaBGP has the neighbor, and the pipe passes the prefix."""
         return self._has is not None and key.neighbor in self._has.neighbors and key.prefix in self._has.prefixes
 
     # --- desired ---
@@ -102,7 +102,7 @@ class SpeakerSetup(Part):
         self._backoff.reset()
         self._not_before = now
         if not self.pending:
-            self.error = ""  # a restart that failed: here is what it was to bring
+            self.error = ""  # a restart had failed: this is its effect
 
     def _agent_ends(self, news: Ending, now: float) -> None:
         self._ending = True

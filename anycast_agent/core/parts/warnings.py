@@ -1,4 +1,4 @@
-"""What a person should mend, and which adapters have failed."""
+"""Warnings for people, and the adapters that have failed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Warnings(Part):
     def __init__(self, board: Board) -> None:
         self._board = board
         self.texts: dict[str, str] = {}
-        """By subject."""
+        """The warnings by subject."""
         self.adapter_failures: dict[str, int] = {}
 
     def handlers(self) -> Iterable[Binding]:
