@@ -24,7 +24,7 @@ _NO_DATA = (dns.rdatatype.ANY, dns.rdatatype.AXFR, dns.rdatatype.IXFR, dns.rdata
 
 @lru_cache(maxsize=4096)
 def written(record: str, klass: str, text: str) -> bytes:
-    """What somebody wrote, as data. A name may lack its last dot; a text may lack its quotes. Raises ValueError."""
+    """An operator's text as data. A name may lack its last dot; a text may lack its quotes. Raises ValueError."""
     kind, family = dns.rdatatype.from_text(record), dns.rdataclass.from_text(klass)
     if kind in _NO_DATA:
         raise ValueError(f"answers of type {record} cannot be compared: ask for one type")

@@ -40,7 +40,7 @@ class SecondQuestion:
             self._sock.sendto(wire, (address, self._port))
 
     async def fault(self, number: int) -> Finding | None:
-        """What is wrong although the probe's own answer is good."""
+        """The problem with a probe whose own answer is good."""
         if self._sock is None:
             return None
         loop = asyncio.get_running_loop()
@@ -66,8 +66,8 @@ class SecondQuestion:
 
 
 def _another_source_outside(address: str) -> bool:
-    """Whether the kernel gives another source to what leaves the node; not so where a route says ``src``, nor, as far
-    as is known, where none leads outside."""
+    """True if the kernel gives another source to packets that leave the node; not if a route has a ``src``, nor if no
+    known route leads outside."""
     family = family_of(address)
     with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         sock.connect((_OUTSIDE[family], 9))  # sends nothing

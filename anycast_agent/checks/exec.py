@@ -65,7 +65,7 @@ class ExecProber:
     """Runs programs: within its service's slots, and one for each check at a time."""
 
     def __init__(self, slots: int) -> None:
-        """``slots``: what all services share, beside the one that each has for itself."""
+        """``slots``: the number that all services share, beside each service's own slot."""
         self._slots = Slots(slots)
         self._programs = Programs()
         self._left: dict[tuple[str, str, str], _Left] = {}
@@ -86,7 +86,7 @@ class ExecProber:
     async def _end_of(self, program: Program, params: ExecParams, target: Target, start_by: float) -> Finding:
         try:
             await asyncio.shield(program.started)
-            # That a program which had less than its time was not done in time says nothing.
+            # A program that got less than its time, and was not done, is no evidence.
             late = time.monotonic() - start_by
             target.wait.reason = self._starved(target, "the program began late") if late > 0 else ""
             code = await asyncio.shield(program.answered)
@@ -98,7 +98,7 @@ class ExecProber:
         return judge(params, code, clean(program.output.decode("utf-8", "replace").partition("\n")[0]))
 
     def _leave(self, target: Target, program: Program) -> None:
-        """What cannot be killed, asleep in the kernel or another user's, is at most one for each check."""
+        """At most one program of each check is left that cannot be killed: asleep in the kernel, or another user's."""
         key = (target.service, target.check, target.prefix)
         if not program.gone.done():
             self._left[key] = _Left(program, hung=not program.answered.done())
@@ -107,7 +107,7 @@ class ExecProber:
     async def _see_the_last_gone(self, target: Target) -> None:
         left = self._left.get((target.service, target.check, target.prefix))
         if left is not None:
-            # One that hangs is still the answer to what was asked; what one that has answered left behind is none.
+            # A program that hangs is an answer to the probe. Children of one that has answered are not.
             target.wait.reason = "" if left.hung else "what the last run left behind cannot be ended"
             await asyncio.shield(left.program.gone)
 

@@ -17,8 +17,8 @@ _REAL = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?")
 class Written(BaseModel):
     """A mapping of the configuration.
 
-    pydantic takes ``true`` for 1 and the text ``0120`` for 120. Neither is what somebody meant, so both are refused
-    here, for every field that holds a number and has no rule of its own.
+    pydantic takes ``true`` for 1 and the text ``0120`` for 120. Nobody means that, so both are refused here, for every
+    field that holds a number and has no rule of its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

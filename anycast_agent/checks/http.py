@@ -31,7 +31,7 @@ _PORT = re.compile(r":[0-9]*$")
 
 
 def _a_url(text: str) -> str:
-    """What only the probe would find wrong, and blame the service for: raises ValueError."""
+    """Refuse values for which the probe would blame the service. Raises ValueError."""
     host = as_written(text).raw_host or ""
     if ":" not in host:
         _a_server_name(host)
@@ -69,7 +69,7 @@ def _a_pointer(text: str) -> str:
 
 
 class JsonExpectation(Params):
-    """What the JSON body must hold."""
+    """The expected value in the JSON body."""
 
     pointer: Annotated[str, AfterValidator(_a_pointer)] = Field(description="JSON pointer (RFC 6901).")
     equals: str | int | float | bool | None = None
@@ -131,7 +131,7 @@ class HttpParams(Params):
 
     @property
     def may_use_tls(self) -> bool:
-        """At once, or where a redirect leads."""
+        """The answer to the request, or to the last redirect."""
         scheme = self.scheme if self.url is None else as_written(self.url).scheme
         return scheme == "https" or self.follow_redirects > 0
 
@@ -164,7 +164,7 @@ class HttpProber:
         self._sessions = Sessions(self._names, sessions_most)
 
     async def look_up(self, params: HttpParams) -> Finding | None:
-        """Find the address of a URL's host, which the probe then finds at hand; what is wrong where there is none."""
+        """Resolve a URL's host ahead of the probe. Returns the problem if it has no address."""
         host = as_written(params.url).raw_host if params.url is not None else None
         if host is None or _is_address(host):
             return None
@@ -175,7 +175,7 @@ class HttpProber:
         return None
 
     async def probe(self, params: HttpParams, target: Target) -> Finding:
-        """One request on a connection of its own: that a new one is accepted is part of what is asked."""
+        """One request on a connection of its own: accepting a new one is part of the check."""
         certificates = (params.ca_file, params.cert_file, params.key_file)
         way = Way(target, params.source, params.may_use_tls, params.verify, *certificates)
         with ExitStack() as stack:
@@ -222,7 +222,7 @@ class HttpProber:
         return await self._judge_body(params, body, target)
 
     async def _judge_body(self, params: HttpParams, body: bytes, target: Target) -> Finding:
-        """Whether the part of the body that is read holds what it must."""
+        """Check the part of the body that is read."""
         cut = _cut(len(body) > params.body_limit, params)
         body = body[: params.body_limit]
         text = body.decode("utf-8", "replace")
@@ -291,7 +291,7 @@ def _judge_json(expected: JsonExpectation, found: dict[str, Any], cut: str) -> F
 
 
 def _equal(value: Any, wanted: Any) -> bool:
-    """As JSON has it: 1 and 1.0 are one number; true is none."""
+    """Equality of JSON values: 1 and 1.0 are one number; true is not a number."""
     if type(value) in (int, float) and type(wanted) in (int, float):
         return bool(value == wanted)
     return type(value) is type(wanted) and value == wanted

@@ -1,7 +1,7 @@
-"""Regular expressions and large JSON over what a service has said, in processes that can be killed.
+"""Regular expressions and large JSON on a service's answer, in processes that can be killed.
 
-Some patterns take longer than the universe has on some texts, ten megabytes of JSON half a second; neither can be
-interrupted, and whatever blocks the loop withdraws every service of the node.
+Some patterns never end on some texts, and ten megabytes of JSON take half a second. Neither can be interrupted, and a
+blocked loop withdraws every service of the node.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Matcher:
         self._killed: list[_Worker] = []
 
     async def found(self, pattern: str, said: bytes, target: Target, *, as_text: bool) -> bool:
-        """Whether the pattern is found in the bytes, or in the text that they are. Raises CannotMatchError."""
+        """True if the pattern matches the bytes, or the text in them. Raises CannotMatchError."""
         if not _SLOW & set(pattern):
             text = said.decode("utf-8", "replace")
             return bool(re.search(pattern, text) if as_text else re.search(pattern.encode(), said))
@@ -50,7 +50,7 @@ class Matcher:
         return bool(await self._worked(operation, pattern, said, target, "the pattern takes too long to match"))
 
     async def json_at(self, pointer: str, said: bytes, target: Target) -> dict[str, Any]:
-        """What ``worker.json_at`` says of a JSON pointer. Raises CannotMatchError."""
+        """The result of ``worker.json_at`` for a JSON pointer. Raises CannotMatchError."""
         if len(said) <= JSON_AT_ONCE:
             return worker.json_at(pointer, said.decode("utf-8", "replace"))
         answer = await self._worked(worker.JSON_AT, pointer, said, target, "the JSON takes too long to read")

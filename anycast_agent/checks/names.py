@@ -19,7 +19,7 @@ LOOKUPS_MOST = 32
 KEPT_FOR = 10.0
 
 asks_for: ContextVar[str] = ContextVar("asks_for", default="")
-"""The service whose probe is run: a redirect is looked up deep within aiohttp."""
+"""The service of the running probe: aiohttp resolves a redirect deep inside, without our arguments."""
 
 _Key = tuple[str, int]
 _Found = list[ResolveResult] | OSError

@@ -1,4 +1,4 @@
-"""Programs of exec checks, as the agent sees them. ``spawner`` is what starts and ends them."""
+"""Programs of exec checks, on the agent's side. ``spawner`` starts and ends them."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class _Supervisor:
             program.is_gone()
 
     def close(self) -> None:
-        """It ends what it has, and itself."""
+        """It ends its programs, and itself."""
         if self._socket.fileno() >= 0:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close()
@@ -178,8 +178,8 @@ class _Supervisor:
 
 
 class Program:
-    """A program that was asked for: ``started``; ``answered`` gives its exit code, as soon as it has ended; ``gone``
-    comes once nothing is left of it, nor of what it has started."""
+    """A requested program. ``started``: it runs; ``answered``: its exit code, as soon as it has ended; ``gone``:
+    nothing is left of it, nor of its children."""
 
     def __init__(self, output: int, end: Callable[[], None]) -> None:
         self.output = b""
@@ -240,6 +240,6 @@ class Program:
 
 
 def _is_looked_at(future: asyncio.Future[int]) -> None:
-    """Nobody may wait for it any more: asyncio would call that an error."""
+    """The caller may have gone: asyncio would then log an error."""
     if not future.cancelled():
         future.exception()

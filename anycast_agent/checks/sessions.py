@@ -22,8 +22,8 @@ from anycast_agent.checks.names import Names
 SESSIONS_MOST = 2000
 
 HEADER_MOST, HEADERS_MOST = 32 * 1024, 512
-"""A line of an answer's head may have so many bytes, and the head so many lines; aiohttp's own bounds (8,190 and 128)
-are passed by what applications really send, such as a content security policy."""
+"""Limits of an answer's head: bytes of a line, and number of lines. Real applications exceed aiohttp's own limits
+(8,190 and 128), with a content security policy for instance."""
 
 # aiohttp before 3.14 does not count the lines.
 _COUNTED = {"max_headers": HEADERS_MOST} if "max_headers" in signature(aiohttp.ClientSession).parameters else {}
@@ -62,7 +62,7 @@ class _Kept:
 
 
 class Sessions:
-    """Bounded by what is idle: a session is never closed under a probe."""
+    """Idle sessions are bounded: a session is never closed under a probe."""
 
     def __init__(self, names: Names, most: int) -> None:
         self._names = names
@@ -129,7 +129,7 @@ class Sessions:
             limit=0,
             ssl=context,
             resolver=self._names,
-            use_dns_cache=False,  # the resolver keeps what it finds
+            use_dns_cache=False,  # the resolver caches its results
             socket_factory=make_socket,
         )
         return aiohttp.ClientSession(
@@ -165,7 +165,7 @@ def _tls(
 ) -> ssl.SSLContext:
     if verify:
         context = ssl.create_default_context(cafile=ca_file)
-        # What curl and the users' clients take. Python refuses, from 3.13 on, certificates that lack extensions of
+        # The same rules as curl and users' clients. Python refuses, from 3.13 on, certificates that lack extensions of
         # RFC 5280, as private authorities like to write them: an upgrade would withdraw services that work.
         context.verify_flags = (context.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN) & ~ssl.VERIFY_X509_STRICT
     else:

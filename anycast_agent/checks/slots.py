@@ -1,4 +1,4 @@
-"""How many things run at once, shared so that one service cannot use up what the others need."""
+"""Slots for concurrent work, shared so that one service cannot use up the others' part."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Slots:
             self._waiting.pop(service, None)
 
     def _serve(self) -> None:
-        """One waiter of each service, who has waited longest first, until none may."""
+        """Admit one waiter of each service, the longest wait first, until none may enter."""
         served = True
         while served:
             served = False

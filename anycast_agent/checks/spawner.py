@@ -1,16 +1,15 @@
 """The processes that start the programs of exec checks, and end all that they have started.
 
 A program may start others that leave its session and its parent ("daemons"). They cannot leave their subreaper
-(prctl(2), PR_SET_CHILD_SUBREAPER): whatever loses its parent is handed to it by the kernel. So each program runs below
-a supervisor that is one, and has no other at that time. When the program has ended, or the agent asks for its end, the
-supervisor kills all that is below it. A supervisor is used again; to make one for each program costs more than the
-program.
+(prctl(2), PR_SET_CHILD_SUBREAPER): the kernel gives it every process that loses its parent. So each program runs below
+a supervisor of its own, which is a subreaper. When the program has ended, or the agent asks for its end, the supervisor
+kills everything below it. A supervisor is used again, because making one costs more than a program.
 
     agent ── "supervise" ──────── spawner ── fork ── supervisors ── a program each ── whatever it starts
       └── requests and answers, one socket each ──────────┘
 
-The agent itself is no subreaper: its own children, ExaBGP among them, are none of this. Where the agent dies, the
-sockets close, and the supervisors end their programs.
+The agent itself is no subreaper, so its own children, such as ExaBGP, are not affected. If the agent dies, the sockets
+close, and the supervisors end their programs.
 
 This file runs by its path, without the package: it imports the standard library alone.
 """
@@ -34,11 +33,11 @@ from typing import Any
 REQUEST_MOST = 1 << 17
 """Bytes of a request."""
 END = b"end"
-"""What is asked of a supervisor whose program is to end."""
+"""The request to a supervisor to end its program."""
 STARTED, EXITED, FAILED, GONE = range(4)
 ANSWER = struct.Struct("!Bi")
-"""What a supervisor says: STARTED; EXITED and the exit code, negative for a signal; or FAILED and the errno of why it
-did not start; and at the end, always, GONE: nothing is left, and it is free for the next."""
+"""A supervisor's messages: STARTED; EXITED and the exit code, negative for a signal; or FAILED and the errno of the
+start. The last one is always GONE: nothing is left, and it is free for the next program."""
 
 PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -53,7 +52,7 @@ def become_subreaper() -> None:
 
 
 class Spawner:
-    """Forks supervisors, and sees to what one that was killed has left."""
+    """Forks supervisors, and kills the leftovers of one that was killed."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -172,7 +171,7 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
 
 
 def start(request: dict[str, Any], output: int) -> int:
-    """Nothing is inherited but what stands here, the working directory ``/`` and the umask. Raises OSError."""
+    """The program inherits only these arguments, the working directory ``/`` and the umask. Raises OSError."""
     command: list[str] = request["command"]
     return os.posix_spawn(
         command[0],
@@ -186,7 +185,7 @@ def start(request: dict[str, Any], output: int) -> int:
 
 
 def end_tree() -> None:
-    """Kill what is below us, and what comes to us by that, until nothing is left."""
+    """Kill all our descendants, and those that become ours by that, until none is left."""
     pause = 0.0
     while _has_children():
         kill(*descendants_of(os.getpid()))
@@ -195,7 +194,7 @@ def end_tree() -> None:
 
 
 def _has_children() -> bool:
-    """Whether one lives. The dead ones are reaped."""
+    """True if one lives. Dead ones are reaped."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

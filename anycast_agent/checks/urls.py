@@ -1,7 +1,7 @@
-"""URLs as they are written: the path and the query are sent as they stand.
+"""URLs as written: the path and the query are sent unchanged.
 
-Only what no request line can hold is encoded: spaces and letters beyond ASCII. A parser that "normalises" decodes %2F
-in a query, takes the ? off an empty one, and so breaks signed URLs.
+Only characters that a request line cannot hold are encoded: spaces and letters beyond ASCII. A parser that
+"normalises" decodes %2F in a query, drops the ? of an empty one, and so breaks signed URLs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _zone_as_sockets_want_it(authority: str) -> str:
 
 
 def host_header(url: URL) -> str | None:
-    """Where it differs from the URL's own: a zone is of this node alone, and is never sent."""
+    """The host, if it differs from the URL's own: a zone belongs to this node alone, and is never sent."""
     host = url.raw_host or ""
     if "%" not in host:
         return None

@@ -1,7 +1,7 @@
-"""What may take long over what a service has said: a process of its own, which can be killed.
+"""A process for slow work on a service's answer. It can be killed.
 
-It is run by its path, without the package and without site-packages, so that it starts at once: the standard library
-only. A job is an operation, what is asked, and the bytes that the service said; an answer is its length and JSON.
+It runs by its path, without the package and without site-packages, so that it starts at once: standard library only.
+A job is an operation, its argument, and the bytes of the service's answer. The result is its length and JSON.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ VALUE_MOST = 65_536
 """A value in JSON that is longer is answered by its beginning: nobody compares with so much."""
 
 _LONGEST = 60
-"""Whoever asked has gone by then. Seconds."""
+"""Time after which the caller has gone. Seconds."""
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 def at(value: Any, pointer: str) -> Any:
-    """What a JSON pointer (RFC 6901) names. Raises LookupError."""
+    """The value that a JSON pointer (RFC 6901) names. Raises LookupError."""
     for part in pointer.split("/")[1:]:
         part = part.replace("~1", "/").replace("~0", "~")
         if isinstance(value, list) and _INDEX.fullmatch(part):
@@ -39,7 +39,7 @@ def at(value: Any, pointer: str) -> Any:
 
 
 def json_at(pointer: str, text: str) -> dict[str, Any]:
-    """One of: the ``value``; the beginning of a ``large`` one; ``nothing`` there; the ``error`` that it is no JSON."""
+    """One of: the ``value``; the beginning of a ``large`` value; ``nothing`` there; the ``error`` if it is not JSON."""
     try:
         found = at(json.loads(text), pointer)
     except (ValueError, RecursionError) as error:
