@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from anycast_agent import __version__
 from anycast_agent.core.life import Life, Link
 from anycast_agent.core.model import Family as IpFamily
-from anycast_agent.core.model import Outcome, Reason, SessionState, Verdict
+from anycast_agent.core.model import Reason, SessionState, Verdict
 from anycast_agent.core.snapshot import CheckSnapshot, PrefixSnapshot, RouteSnapshot, ServiceSnapshot, Snapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -188,8 +188,9 @@ def _reason(name: str, which: str, p: PrefixSnapshot) -> str:
 
 
 def _probes(name: str, which: str, c: CheckSnapshot) -> str:
-    """Also the outcomes that never were: an increase from nothing to one is none to a rate."""
-    return "".join(f'{name}{{{which},outcome="{outcome}"}} {c.runs.get(outcome, 0)}\n' for outcome in Outcome)
+    """Also the ends that never were: an increase from nothing to one is none to a rate."""
+    codes = dict.fromkeys((*c.codes, *c.runs))
+    return "".join(f'{name}{{{which},outcome="{code}"}} {c.runs.get(code, 0)}\n' for code in codes)
 
 
 def _durations(name: str, which: str, c: CheckSnapshot) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import AddressState, Outcome
+from anycast_agent.core.model import AddressState
 from anycast_agent.inbox import Inbox
+from tests.support import ends
 
 
 def test_past_the_capacity_observations_go_and_their_source_is_asked() -> None:
@@ -14,7 +15,7 @@ def test_past_the_capacity_observations_go_and_their_source_is_asked() -> None:
     inbox = Inbox(capacity=10)
     for n in range(1000):
         inbox.post(ev.PathSeen("leaf", "192.0.2.1/32", str(n)))
-    kept = [ev.ProbeFinished(1, Outcome.OK), ev.SpeakerSynced(), ev.StopAsked("x"), ev.SpeakerLost("y")]
+    kept = [ev.ProbeFinished(1, ends.OK), ev.SpeakerSynced(), ev.StopAsked("x"), ev.SpeakerLost("y")]
     for event in kept:
         inbox.post(event)
     taken = inbox.take()
@@ -27,7 +28,7 @@ def test_past_the_capacity_observations_go_and_their_source_is_asked() -> None:
 
 def test_every_kind_of_event_is_bounded() -> None:
     """Whatever comes too often: no more than twice the capacity waits, and both sources are asked in full."""
-    for event in (ev.ProbeFinished(1, Outcome.OK), ev.StopAsked("x"), ev.ConfigRejected(("y",)), ev.SpeakerLost("z")):
+    for event in (ev.ProbeFinished(1, ends.OK), ev.StopAsked("x"), ev.ConfigRejected(("y",)), ev.SpeakerLost("z")):
         inbox = Inbox(capacity=10)
         for _ in range(1000):
             inbox.post(event)

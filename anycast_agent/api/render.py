@@ -65,14 +65,14 @@ class Drawing:
             stale=c.stale,
             kept=c.kept,
             in_a_row=c.streak,
-            outcome=c.outcome,
-            detail=c.detail,
+            outcome=c.outcome.code if c.outcome else None,
+            detail=c.outcome.detail if c.outcome else "",
             duration=None if c.duration is None else round(c.duration, 6),
             probe_age=_age(at, c.finished_at),
             next_in=_left(at, c.next_at),
             interval=c.interval,
             fast=c.fast,
-            probes={str(outcome): count for outcome, count in c.runs.items()},
+            probes=dict(c.runs),
         )
 
     def prefix(self, service: str, p: PrefixSnapshot) -> shapes.Prefix:

@@ -10,21 +10,13 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from anycast_agent.checks.fields import Written
-from anycast_agent.core.model import Outcome
+from anycast_agent.checks.outcomes import NOT_RUN, REFUSED, RESET, TIMEOUT, TLS, UNREACHABLE, Finding
 
 DETAIL_MOST = 200
 
 
 class Params(Written):
     """The parameters of a protocol: frozen, and equal where they say the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """How a probe ended."""
-
-    outcome: Outcome
-    detail: str = ""
 
 
 @dataclass(slots=True)
@@ -51,34 +43,32 @@ class Target:
     wait: Wait = field(default_factory=Wait, compare=False)
 
 
-OK = Finding(Outcome.OK)
-
 # Our own shortage says nothing of the service.
 _NOT_RUN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EACCES,
                       errno.EPERM, errno.EADDRINUSE, errno.ENODEV, errno.EAFNOSUPPORT, errno.EINVAL})  # fmt: skip
 _BY_ERRNO = {
-    errno.ECONNREFUSED: Outcome.REFUSED,
-    errno.ECONNRESET: Outcome.RESET,
-    errno.EPIPE: Outcome.RESET,
-    errno.ECONNABORTED: Outcome.RESET,
-    errno.ENETUNREACH: Outcome.UNREACHABLE,
-    errno.EHOSTUNREACH: Outcome.UNREACHABLE,
-    errno.ETIMEDOUT: Outcome.TIMEOUT,
+    errno.ECONNREFUSED: REFUSED,
+    errno.ECONNRESET: RESET,
+    errno.EPIPE: RESET,
+    errno.ECONNABORTED: RESET,
+    errno.ENETUNREACH: UNREACHABLE,
+    errno.EHOSTUNREACH: UNREACHABLE,
+    errno.ETIMEDOUT: TIMEOUT,
 }
 
 
 def from_error(error: OSError) -> Finding:
     """What an error of a socket means."""
     if isinstance(error, ssl.SSLError):
-        return Finding(Outcome.TLS, f"{error.reason or error}".lower().replace("_", " "))
+        return Finding(TLS, f"{error.reason or error}".lower().replace("_", " "))
     if isinstance(error, socket.gaierror):
-        return Finding(Outcome.NOT_RUN, f"the name does not resolve: {error.strerror}")
+        return Finding(NOT_RUN, f"the name does not resolve: {error.strerror}")
     if error.errno == errno.EADDRNOTAVAIL:
-        return Finding(Outcome.NOT_RUN, "the address is not on this node")
+        return Finding(NOT_RUN, "the address is not on this node")
     text = (os.strerror(error.errno) if error.errno else str(error)).lower()
     if error.errno in _NOT_RUN:
-        return Finding(Outcome.NOT_RUN, f"the probe could not be made: {text}")
-    return Finding(_BY_ERRNO.get(error.errno or 0, Outcome.UNREACHABLE), text)
+        return Finding(NOT_RUN, f"the probe could not be made: {text}")
+    return Finding(_BY_ERRNO.get(error.errno or 0, UNREACHABLE), text)
 
 
 def clean(text: str) -> str:

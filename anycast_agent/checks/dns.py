@@ -18,10 +18,14 @@ import dns.rdatatype
 from pydantic import AfterValidator, Field, model_validator
 
 from anycast_agent.checks import dns_data
-from anycast_agent.checks.base import Finding, Params, Target, clean, family_of, from_error, open_socket
+from anycast_agent.checks.base import Params, Target, clean, family_of, from_error, open_socket
 from anycast_agent.checks.dns_source import SecondQuestion
+from anycast_agent.checks.outcomes import BAD_ANSWER, CONNECTING, OK_CODE, PROTOCOL, Code, Finding
 from anycast_agent.checks.tcp import IpText, Port
-from anycast_agent.core.model import Outcome
+from anycast_agent.core.outcome import Evidence
+
+OVERLOADED = Code("overloaded", Evidence.DOUBTFUL, "SERVFAIL: a resolver that is overloaded, or waits, says it too.")
+OUTCOMES = (*CONNECTING, PROTOCOL, BAD_ANSWER, OVERLOADED)
 
 _TC = 0x02
 """Of the third byte: the answer was cut off."""
@@ -105,7 +109,7 @@ async def probe(params: DnsParams, target: Target) -> Finding:
         if _refuses_edns(params, query, answer):
             answer = await _exchange(params, target, _query(params, edns=False))
         finding = answer if isinstance(answer, Finding) else judge(params, answer)
-        fault = await second.fault(query.id) if finding.outcome is Outcome.OK else None
+        fault = await second.fault(query.id) if finding.code is OK_CODE else None
         return fault or finding
     except OSError as error:
         return from_error(error)
@@ -175,7 +179,7 @@ async def _over_tcp(params: DnsParams, target: Target, query: dns.message.Messag
         await loop.sock_sendall(sock, struct.pack("!H", len(wire)) + wire)
         (length,) = struct.unpack("!H", await _exactly(sock, 2))
         answer = _parse(query, await _exactly(sock, length))
-        return answer or Finding(Outcome.BAD_ANSWER, "an answer to another question")
+        return answer or Finding(BAD_ANSWER, "an answer to another question")
 
 
 async def _exactly(sock: socket.socket, size: int) -> bytes:
@@ -197,7 +201,7 @@ def _parse(query: dns.message.Message, wire: bytes) -> Answer | None:
     try:
         answer = dns.message.from_wire(wire, ignore_trailing=True, continue_on_error=cut)
     except (dns.exception.DNSException, ValueError, IndexError, struct.error) as error:
-        return Finding(Outcome.PROTOCOL, f"not a DNS message: {clean(str(error)) or type(error).__name__}")
+        return Finding(PROTOCOL, f"not a DNS message: {clean(str(error)) or type(error).__name__}")
     return answer if query.is_response(answer) else None
 
 
@@ -205,7 +209,7 @@ def judge(params: DnsParams, answer: dns.message.Message) -> Finding:
     """Whether an answer is what was asked for; the detail names the server that gave it, where it tells its name."""
     finding = _judge(params, answer)
     who = dns_data.nsid(answer)
-    return Finding(finding.outcome, clean(f"{finding.detail}; nsid {who[:60]}")) if who else finding
+    return Finding(finding.code, clean(f"{finding.detail}; nsid {who[:60]}")) if who else finding
 
 
 def _judge(params: DnsParams, answer: dns.message.Message) -> Finding:
@@ -213,13 +217,13 @@ def _judge(params: DnsParams, answer: dns.message.Message) -> Finding:
     rcode = dns.rcode.to_text(answer.rcode())
     if rcode != params.rcode:
         doubtful = answer.rcode() == dns.rcode.SERVFAIL
-        return Finding(Outcome.OVERLOADED if doubtful else Outcome.BAD_ANSWER, f"rcode {rcode}, not {params.rcode}")
+        return Finding(OVERLOADED if doubtful else BAD_ANSWER, f"rcode {rcode}, not {params.rcode}")
     missing = [flag for flag in params.flags if not answer.flags & dns.flags.from_text(flag)]
     if missing:
-        return Finding(Outcome.BAD_ANSWER, f"without the flag {', '.join(missing)}")
+        return Finding(BAD_ANSWER, f"without the flag {', '.join(missing)}")
     finding = _judge_answers(params, dns_data.answers(answer) if answer.question else {})
-    if finding.outcome is not Outcome.OK and answer.flags & dns.flags.TC:
-        return Finding(finding.outcome, f"cut off (retry_truncated asks again over TCP): {finding.detail}")
+    if finding.code is not OK_CODE and answer.flags & dns.flags.TC:
+        return Finding(finding.code, f"cut off (retry_truncated asks again over TCP): {finding.detail}")
     return finding
 
 
@@ -231,10 +235,10 @@ def _judge_answers(params: DnsParams, found: dict[bytes, str]) -> Finding:
 
     lacking = [text for value, text in written(params.contains).items() if value not in found]
     if lacking:
-        return Finding(Outcome.BAD_ANSWER, f"answers {said}; without {', '.join(lacking[:3])}")
+        return Finding(BAD_ANSWER, f"answers {said}; without {', '.join(lacking[:3])}")
     if params.exactly is not None and written(params.exactly).keys() != found.keys():
-        return Finding(Outcome.BAD_ANSWER, f"answers {said}; not exactly {', '.join(params.exactly[:5]) or 'none'}")
+        return Finding(BAD_ANSWER, f"answers {said}; not exactly {', '.join(params.exactly[:5]) or 'none'}")
     if len(found) < params.needed:
         none = f"no {params.record} record in the answer" if not found else f"{len(found)} answers"
-        return Finding(Outcome.BAD_ANSWER, f"{none}, {params.needed} wanted")
-    return Finding(Outcome.OK, f"{params.rcode.lower()} {said}")
+        return Finding(BAD_ANSWER, f"{none}, {params.needed} wanted")
+    return Finding(OK_CODE, f"{params.rcode.lower()} {said}")

@@ -12,8 +12,8 @@ import socket
 from contextlib import suppress
 from ipaddress import ip_address
 
-from anycast_agent.checks.base import Finding, Target, family_of, open_socket
-from anycast_agent.core.model import Outcome
+from anycast_agent.checks.base import Target, family_of, open_socket
+from anycast_agent.checks.outcomes import BAD_ANSWER, Finding
 
 GRACE = 0.005
 """The second question is asked first, so its answer is there when the probe's own comes, or little later. That none
@@ -58,7 +58,7 @@ class SecondQuestion:
         if ip_address(host.partition("%")[0]) == ip_address(asked):
             return None
         what = f"asked at {asked} it answers from {host}: clients drop that; bind the server to the address"
-        return Finding(Outcome.BAD_ANSWER, what)
+        return Finding(BAD_ANSWER, what)
 
     def close(self) -> None:
         if self._sock is not None:

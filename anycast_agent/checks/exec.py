@@ -9,16 +9,22 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from anycast_agent.checks.base import Finding, Params, Target, clean
+from anycast_agent.checks.base import Params, Target, clean
+from anycast_agent.checks.outcomes import NOT_RUN, OK_CODE, Code, Finding
 from anycast_agent.checks.programs import CannotStartError, Program, Programs
 from anycast_agent.checks.slots import Slots
-from anycast_agent.core.model import Outcome
+from anycast_agent.core.outcome import Evidence
 
 EXEC_SLOTS = 32
 """Programs that run at once on a node, beside one for each service, where nothing else is configured."""
 
 LATE = 0.25
 """The share of the timeout after which a program has begun late."""
+
+
+EXIT_STATUS = Code("exit_status", Evidence.DEFINITE, "The program ended with another code than 0, or by a signal.")
+OVERLOADED = Code("overloaded", Evidence.DOUBTFUL, "The program ended with code 3, UNKNOWN of Nagios plugins.")
+OUTCOMES = (EXIT_STATUS, OVERLOADED)
 
 
 def _an_absolute_path(command: tuple[str, ...]) -> tuple[str, ...]:
@@ -80,7 +86,7 @@ class ExecProber:
             try:
                 program = await self._programs.start(params.command, _environment(target))
             except CannotStartError as error:
-                return Finding(Outcome.NOT_RUN, str(error))
+                return Finding(NOT_RUN, str(error))
             return await self._end_of(program, params, target, began + LATE * timeout)
 
     async def _end_of(self, program: Program, params: ExecParams, target: Target, start_by: float) -> Finding:
@@ -91,7 +97,7 @@ class ExecProber:
             target.wait.reason = self._starved(target, "the program began late") if late > 0 else ""
             code = await asyncio.shield(program.answered)
         except CannotStartError as error:
-            return Finding(Outcome.NOT_RUN, f"{params.command[0]}: {error}")
+            return Finding(NOT_RUN, f"{params.command[0]}: {error}")
         finally:
             program.end()
             self._leave(target, program)
@@ -134,9 +140,9 @@ def _environment(target: Target) -> dict[str, str]:
 def judge(params: ExecParams, code: int, output: str) -> Finding:
     """0 is ok. 3 (UNKNOWN of Nagios plugins) is a failure that must last. A signal and everything else is a failure."""
     if code == 0:
-        return Finding(Outcome.OK, output)
+        return Finding(OK_CODE, output)
     if code == 1 and params.warning == "ok":
-        return Finding(Outcome.OK, f"warning: {output}"[:200])
+        return Finding(OK_CODE, f"warning: {output}"[:200])
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    outcome = Outcome.OVERLOADED if code == 3 else Outcome.EXIT_STATUS
+    outcome = OVERLOADED if code == 3 else EXIT_STATUS
     return Finding(outcome, f"{how}: {output}"[:200] if output else how)

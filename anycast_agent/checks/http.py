@@ -14,14 +14,19 @@ from multidict import CIMultiDict
 from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
-from anycast_agent.checks.base import OK, Finding, Params, Target, clean, from_error
+from anycast_agent.checks.base import Params, Target, clean, from_error
 from anycast_agent.checks.matching import Matcher
 from anycast_agent.checks.names import Names
+from anycast_agent.checks.outcomes import CONNECTING, NOT_RUN, OK, PROTOCOL, RESET, TLS, Code, Finding
 from anycast_agent.checks.sessions import SESSIONS_MOST, Sessions, Way
 from anycast_agent.checks.tcp import IpText, Port, Regex
 from anycast_agent.checks.urls import as_written, ascii_name, host_header
-from anycast_agent.core.model import Outcome
+from anycast_agent.core.outcome import Evidence
 
+BAD_STATUS = Code("bad_status", Evidence.DEFINITE, "The status is none of those that are accepted.")
+BAD_BODY = Code("bad_body", Evidence.DEFINITE, "The body is not as it is asked for.")
+OVERLOADED = Code("overloaded", Evidence.DOUBTFUL, "Status 429 or 503: the service says that it cannot just now.")
+OUTCOMES = (*CONNECTING, TLS, PROTOCOL, BAD_STATUS, BAD_BODY, OVERLOADED)
 _OVERLOADED = frozenset({429, 503})
 
 
@@ -182,7 +187,7 @@ class HttpProber:
             try:
                 session = stack.enter_context(self._sessions.use(way))
             except OSError as error:  # of a file of ours: ssl.SSLError is one, too
-                return Finding(Outcome.NOT_RUN, f"the certificates cannot be read: {from_error(error).detail}")
+                return Finding(NOT_RUN, f"the certificates cannot be read: {from_error(error).detail}")
             return await self._answer(session, params, target)
 
     async def _answer(self, session: aiohttp.ClientSession, params: HttpParams, target: Target) -> Finding:
@@ -191,7 +196,7 @@ class HttpProber:
         except aiohttp.ClientError as error:
             return _from_client_error(error)
         except (ValueError, TypeError) as error:
-            return Finding(Outcome.PROTOCOL, clean(str(error)))
+            return Finding(PROTOCOL, clean(str(error)))
         except OSError as error:
             return from_error(error)
 
@@ -210,7 +215,7 @@ class HttpProber:
         ) as response:
             if not params.accepts(response.status):
                 overloaded = response.status in _OVERLOADED
-                return Finding(Outcome.OVERLOADED if overloaded else Outcome.BAD_STATUS, f"status {response.status}")
+                return Finding(OVERLOADED if overloaded else BAD_STATUS, f"status {response.status}")
             if params.contains is None and params.regex is None and params.json_body is None:
                 return OK
             body = await _read(response, params.body_limit)
@@ -218,7 +223,7 @@ class HttpProber:
             try:
                 body = _plain(body, coding.strip().lower(), params.body_limit)
             except zlib.error as error:
-                return Finding(Outcome.BAD_BODY, f"said to be {clean(coding)}: {clean(str(error))}")
+                return Finding(BAD_BODY, f"said to be {clean(coding)}: {clean(str(error))}")
         return await self._judge_body(params, body, target)
 
     async def _judge_body(self, params: HttpParams, body: bytes, target: Target) -> Finding:
@@ -227,10 +232,10 @@ class HttpProber:
         body = body[: params.body_limit]
         text = body.decode("utf-8", "replace")
         if params.contains is not None and params.contains not in text:
-            return Finding(Outcome.BAD_BODY, f"without {params.contains[:60]!r}" + cut)
+            return Finding(BAD_BODY, f"without {params.contains[:60]!r}" + cut)
         regex = params.regex
         if regex is not None and not await self._matcher.found(regex, body, target, as_text=True):
-            return Finding(Outcome.BAD_BODY, f"does not match {regex[:60]!r}" + cut)
+            return Finding(BAD_BODY, f"does not match {regex[:60]!r}" + cut)
         if params.json_body is not None:
             return _judge_json(
                 params.json_body, await self._matcher.json_at(params.json_body.pointer, body, target), cut
@@ -281,13 +286,13 @@ def _cut(cut: bool, params: HttpParams) -> str:
 
 def _judge_json(expected: JsonExpectation, found: dict[str, Any], cut: str) -> Finding:
     if "error" in found:
-        return Finding(Outcome.BAD_BODY, f"not JSON{cut}: {clean(str(found['error']))}")
+        return Finding(BAD_BODY, f"not JSON{cut}: {clean(str(found['error']))}")
     if "nothing" in found:
-        return Finding(Outcome.BAD_BODY, f"nothing at {expected.pointer}")
+        return Finding(BAD_BODY, f"nothing at {expected.pointer}")
     if "value" in found and _equal(found["value"], expected.equals):
         return OK
     value = found["large"] if "large" in found else found.get("value")
-    return Finding(Outcome.BAD_BODY, f"{expected.pointer} is {clean(str(value))[:60]}, not {expected.equals}")
+    return Finding(BAD_BODY, f"{expected.pointer} is {clean(str(value))[:60]}, not {expected.equals}")
 
 
 def _equal(value: Any, wanted: Any) -> bool:
@@ -299,17 +304,17 @@ def _equal(value: Any, wanted: Any) -> bool:
 
 def _from_client_error(error: aiohttp.ClientError) -> Finding:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return Finding(Outcome.TLS, clean(str(error.certificate_error)))
+        return Finding(TLS, clean(str(error.certificate_error)))
     if isinstance(error, aiohttp.ClientSSLError):
-        return Finding(Outcome.TLS, clean(str(error)))
+        return Finding(TLS, clean(str(error)))
     if isinstance(error, aiohttp.TooManyRedirects):
-        return Finding(Outcome.BAD_STATUS, "too many redirects")
+        return Finding(BAD_STATUS, "too many redirects")
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return Finding(Outcome.RESET, "closed without an answer")
+        return Finding(RESET, "closed without an answer")
     if isinstance(error, aiohttp.ClientPayloadError):
-        return Finding(Outcome.RESET, "closed before the whole body")
+        return Finding(RESET, "closed before the whole body")
     if isinstance(error, aiohttp.ClientOSError):
         inner = error.__cause__ if isinstance(error.__cause__, OSError) else error
         return from_error(getattr(error, "os_error", inner))
     said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return Finding(Outcome.PROTOCOL, clean(said.partition("\n")[0]).rstrip(":") or type(error).__name__)
+    return Finding(PROTOCOL, clean(said.partition("\n")[0]).rstrip(":") or type(error).__name__)

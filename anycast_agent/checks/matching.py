@@ -17,6 +17,7 @@ from typing import Any
 
 from anycast_agent.checks import worker
 from anycast_agent.checks.base import Target
+from anycast_agent.checks.outcomes import CannotProbeError
 from anycast_agent.checks.slots import Slots
 
 MATCHERS_MOST = 4
@@ -29,7 +30,7 @@ JSON_AT_ONCE = 65_536
 """A text of so many bytes is read as JSON before anybody notices; a longer one would keep the loop."""
 
 
-class CannotMatchError(RuntimeError):
+class CannotMatchError(CannotProbeError):
     """It says nothing of the service."""
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from anycast_agent.checks import dns, tcp
-from anycast_agent.checks.base import Finding, Target, clean
+from anycast_agent.checks.base import Target, clean
 from anycast_agent.checks.exec import EXEC_SLOTS, ExecProber
 from anycast_agent.checks.http import HttpProber
 from anycast_agent.checks.matching import Matcher
 from anycast_agent.checks.names import asks_for
+from anycast_agent.checks.outcomes import BROKEN, NOT_RUN, TIMEOUT, CannotProbeError, Finding
+from anycast_agent.checks.registry import OUTCOMES
 from anycast_agent.core.actions import RunProbe
 from anycast_agent.core.events import Event, ProbeFinished
-from anycast_agent.core.model import Outcome, address_of
+from anycast_agent.core.model import address_of
 
 
 class Prober:
@@ -48,15 +51,17 @@ class Prober:
         target = Target(action.key.service, check.name, prefix, address_of(prefix) if prefix else None)
         try:
             async with asyncio.timeout(check.timeout):
-                finding = await self._probe(action, target)
+                finding = _declared(check.kind, await self._probe(action, target))
         except TimeoutError:
-            finding = Finding(Outcome.TIMEOUT, f"no answer within {check.timeout * 1000:.0f} ms")
+            finding = Finding(TIMEOUT, f"no answer within {check.timeout * 1000:.0f} ms")
             if target.wait.reason:
-                finding = Finding(Outcome.NOT_RUN, target.wait.reason)
+                finding = Finding(NOT_RUN, target.wait.reason)
+        except CannotProbeError as error:
+            finding = Finding(NOT_RUN, str(error))
         except Exception as error:
-            finding = Finding(Outcome.NOT_RUN, f"the probe itself failed: {type(error).__name__}: {error}")
+            finding = Finding(BROKEN, f"the probe itself failed: {type(error).__name__}: {error}")
         duration, late = time.monotonic() - began, self._lost() - lost
-        self._post(ProbeFinished(action.id, finding.outcome, clean(finding.detail), duration, late))
+        self._post(ProbeFinished(action.id, replace(finding, detail=clean(finding.detail)).outcome, duration, late))
 
     async def _probe(self, action: RunProbe, target: Target) -> Finding:
         kind, params = action.check.kind, action.check.params
@@ -78,3 +83,10 @@ class Prober:
         await self._exec.close()
         await self._http.close()
         await self._matcher.close()
+
+
+def _declared(kind: str, finding: Finding) -> Finding:
+    """The finding, if its code is in the table of the kind: metrics have a series for those, and for no others."""
+    if finding.code in OUTCOMES[kind]:
+        return finding
+    return Finding(BROKEN, f"the probe ended with {finding.code.word!r}, which is not in the table of its kind")

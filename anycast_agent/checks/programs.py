@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from anycast_agent.checks import spawner
+from anycast_agent.checks.outcomes import CannotProbeError
 
 OUTPUT_MOST = 4096
 IDLE_MOST = 8
@@ -21,7 +22,7 @@ _TRY_AGAIN = 0.005
 _CLOSE_WITHIN = 1.0
 
 
-class CannotStartError(RuntimeError):
+class CannotStartError(CannotProbeError):
     """The program could not be started, or nobody knows how it ended: it says nothing of the service."""
 
 

@@ -10,10 +10,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from anycast_agent.checks.base import OK, Finding, Params, Target, clean, family_of, from_error, open_socket
+from anycast_agent.checks.base import Params, Target, clean, family_of, from_error, open_socket
 from anycast_agent.checks.matching import Matcher
-from anycast_agent.core.model import Outcome
+from anycast_agent.checks.outcomes import BAD_ANSWER, CONNECTING, OK, Finding
 
+OUTCOMES = (*CONNECTING, BAD_ANSWER)
 ANSWER_MOST = 64 * 1024
 
 
@@ -87,4 +88,4 @@ async def _expect(matcher: Matcher, sock: socket.socket, pattern: str, target: T
         if not data:
             break
     said = clean(answer[:100].decode("utf-8", "replace")) or "nothing"
-    return Finding(Outcome.BAD_ANSWER, f"does not match {pattern!r}: {said}")
+    return Finding(BAD_ANSWER, f"does not match {pattern!r}: {said}")

@@ -14,7 +14,8 @@ from anycast_agent.config import ConfigError, load
 from anycast_agent.config.problems import did_you_mean
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.events import ProbeFinished
-from anycast_agent.core.model import Check, Outcome, Scope
+from anycast_agent.core.model import Check, Scope
+from anycast_agent.core.outcome import Evidence
 
 
 def add_verbs(subparsers: Any) -> None:
@@ -46,8 +47,8 @@ def probe(args: argparse.Namespace) -> int:
         return 1
     ends = asyncio.run(_run(service.name, checks))
     _show(args.output, checks, ends)
-    failed = [c for c, e in zip(checks, ends, strict=True) if e.outcome is not Outcome.OK and c.scope is Scope.LOCAL]
-    return 1 if failed else 0
+    local = [e for c, e in zip(checks, ends, strict=True) if c.scope is Scope.LOCAL]
+    return 0 if all(e.outcome.evidence is Evidence.SUCCESS for e in local) else 1
 
 
 async def _run(service: str, checks: list[Check]) -> list[ProbeFinished]:
@@ -69,8 +70,8 @@ async def _run(service: str, checks: list[Check]) -> list[ProbeFinished]:
 
 def _show(output: str, checks: list[Check], ends: list[ProbeFinished]) -> None:
     rows = [
-        {"check": c.name, "asks": c.prefix.partition("/")[0] or "its own target", "outcome": e.outcome,
-         "duration": round(e.duration, 6), "detail": e.detail}
+        {"check": c.name, "asks": c.prefix.partition("/")[0] or "its own target", "outcome": e.outcome.code,
+         "duration": round(e.duration, 6), "detail": e.outcome.detail}
         for c, e in zip(checks, ends, strict=True)
     ]  # fmt: skip
     if output == "json":

@@ -16,13 +16,13 @@ from anycast_agent.core.model import (
     AddressState,
     Attributes,
     Config,
-    Outcome,
     Prefix,
     ReturnRoute,
     RouteKey,
     SessionState,
     Will,
 )
+from anycast_agent.core.outcome import Outcome
 
 
 class Source(StrEnum):
@@ -55,8 +55,6 @@ class Latest:
 class ProbeFinished:
     action: int
     outcome: Outcome
-    detail: str = ""
-    """For people; bounded by who writes it."""
     duration: float = 0.0
     late: float = 0.0
     """For how much of that the agent itself could not look at its events. Seconds."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from anycast_agent.core.model import Check, HoldDown, Outcome, Require, Scope, Verdict, Weight, weight_of
+from anycast_agent.core.model import Check, HoldDown, Require, Scope, Verdict
+from anycast_agent.core.outcome import Evidence, Outcome
 
 
 class Phase(StrEnum):
@@ -100,7 +101,7 @@ class CheckHealth:
     kept: bool = False
     """The verdict is older than ``fresh_for``, and kept because the agent itself is starved."""
     outcome: Outcome | None = None
-    detail: str = ""
+    """Of the last probe."""
     duration: float | None = None
     finished_at: float | None = None
 
@@ -113,23 +114,22 @@ class CheckHealth:
 
         A probe that could not be made is not repeated faster: that would only add to the load that prevents it.
         """
-        return self.phase in _ABOUT_TO_CHANGE and self.outcome is not Outcome.NOT_RUN
+        return self.phase in _ABOUT_TO_CHANGE and (self.outcome is None or self.outcome.evidence is not Evidence.NONE)
 
     def stale_at(self, check: Check) -> float | None:
         """When this verdict goes stale; None where there is nothing to expire."""
         return None if self.concluded_at is None else self.concluded_at + check.fresh_for
 
-    def after(self, check: Check, outcome: Outcome, detail: str, duration: float, now: float) -> CheckHealth:
+    def after(self, check: Check, outcome: Outcome, duration: float, now: float) -> CheckHealth:
         """The health after a probe with this end."""
-        weight = weight_of(outcome)
-        if weight is Weight.NONE:
-            return replace(self, outcome=outcome, detail=detail, duration=duration, finished_at=now)
-        if weight is Weight.SUCCESS:
+        if outcome.evidence is Evidence.NONE:
+            return replace(self, outcome=outcome, duration=duration, finished_at=now)
+        if outcome.evidence is Evidence.SUCCESS:
             successes, failures, definite, failing_since = self.successes + 1, 0, 0, 0.0
             signal = Signal.RISEN if successes >= check.rise else Signal.SUCCESS
         else:
             successes, failures = 0, self.failures + 1
-            definite = self.definite + (weight is Weight.DEFINITE)
+            definite = self.definite + (outcome.evidence is Evidence.DEFINITE)
             failing_since = self.failing_since if self.failures else now
             fallen = _has_fallen(check, failures, definite, now - failing_since)
             signal = Signal.FALLEN if fallen else Signal.FAILURE
@@ -144,7 +144,6 @@ class CheckHealth:
             concluded_at=now,
             expired=self.expired and phase is Phase.UNKNOWN,
             outcome=outcome,
-            detail=detail,
             duration=duration,
             finished_at=now,
         )

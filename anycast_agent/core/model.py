@@ -38,48 +38,6 @@ def family_of(prefix_or_address: str) -> Family:
 # --- checks -------------------------------------------------------------------------------------------------
 
 
-class Outcome(StrEnum):
-    """How one probe ended."""
-
-    OK = "ok"
-    REFUSED = "refused"
-    RESET = "reset"
-    UNREACHABLE = "unreachable"
-    BAD_STATUS = "bad_status"
-    BAD_BODY = "bad_body"
-    BAD_ANSWER = "bad_answer"
-    TLS = "tls"
-    PROTOCOL = "protocol"
-    """Something answered that does not speak the protocol."""
-    EXIT_STATUS = "exit_status"
-    TIMEOUT = "timeout"
-    OVERLOADED = "overloaded"
-    """The service says that it cannot just now: HTTP 429 or 503, DNS SERVFAIL where that is not a wrong answer,
-    Nagios UNKNOWN."""
-    NOT_RUN = "not_run"
-    """The probe could not be made here (no file descriptor, no such program): it says nothing of the service."""
-
-
-class Weight(StrEnum):
-    """What an outcome is worth as evidence."""
-
-    SUCCESS = "success"
-    DEFINITE = "definite"
-    DOUBTFUL = "doubtful"
-    NONE = "none"
-
-
-_DOUBTFUL = frozenset({Outcome.TIMEOUT, Outcome.OVERLOADED})
-
-
-def weight_of(outcome: Outcome) -> Weight:
-    if outcome is Outcome.OK:
-        return Weight.SUCCESS
-    if outcome is Outcome.NOT_RUN:
-        return Weight.NONE
-    return Weight.DOUBTFUL if outcome in _DOUBTFUL else Weight.DEFINITE
-
-
 class Verdict(StrEnum):
     """What the last probes of a check, or the checks of a service, add up to."""
 
@@ -118,6 +76,8 @@ class Check:
     fresh_for: float = 10.0
     """A verdict older than this is stale, and no longer a verdict."""
     scope: Scope = Scope.LOCAL
+    codes: tuple[str, ...] = ()
+    """The words of its kind for how a probe may end: each is counted from the start."""
     prefix: Prefix = ""
     """The prefix of the service whose address it asks: its verdict counts for that prefix only. Empty: the check has
     a target of its own, and counts for every prefix of the service."""

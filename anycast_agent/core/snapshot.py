@@ -15,13 +15,13 @@ from anycast_agent.core.model import (
     Attributes,
     Decision,
     Family,
-    Outcome,
     Prefix,
     Scope,
     SessionState,
     Verdict,
     Will,
 )
+from anycast_agent.core.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,14 @@ class CheckSnapshot:
     streak: int
     """Probes in a row that ended like the last one: success or failure."""
     outcome: Outcome | None
-    detail: str
+    """Of the last probe."""
     duration: float | None
     finished_at: float | None
     next_at: float | None
-    runs: Mapping[Outcome, int]
-    """The number of probes with this end, since the start."""
+    codes: tuple[str, ...]
+    """The words for how a probe of its kind may end."""
+    runs: Mapping[str, int]
+    """How many probes ended with each of them, since the start."""
     duration_sum: float
     interval: float
     fast: bool

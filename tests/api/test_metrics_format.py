@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from anycast_agent.core.model import Outcome
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.metrics import Metrics, labels, number
 from tests.api.surfaces import picture, well
+from tests.support import ends
 from tests.support.world import LEAF1, World, config, service
 
 _SAMPLE = re.compile(r"([a-z_]+)(?:\{([^}]*)\})? (NaN|[+-]Inf|-?[0-9.e+-]+)")
@@ -50,7 +50,7 @@ def test_every_line_is_of_the_text_format(story: str) -> None:
     if story == "starting":
         world.start(config())
     elif story == "down":
-        world.outcomes["dns"] = Outcome.REFUSED
+        world.outcomes["dns"] = ends.REFUSED
         world.run(5.0)
     elif story == "alone":
         world.lose_pipe()
@@ -94,7 +94,7 @@ def test_what_is_kept_of_a_service_is_what_would_be_written_anew() -> None:
     for step in range(6):
         world.run(0.9)
         assert same() != "different", step
-    world.outcomes["www"] = Outcome.REFUSED
+    world.outcomes["www"] = ends.REFUSED
     world.run(4.0)
     assert 'prefix="192.0.2.80/32"} 0' in same()
     world.set_session(LEAF1, up=False)

@@ -29,11 +29,12 @@ from anycast_agent.api.shapes import Announced, InForce
 from anycast_agent.cli.config_verbs import DEFAULT
 from anycast_agent.cli.live_verbs import Unreachable, ask, show_why
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import AddressMode, Outcome, SessionState
+from anycast_agent.core.model import AddressMode, SessionState
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.metrics import Metrics
 from tests.api.surfaces import picture, run, said, serving, well
-from tests.support.world import LEAF1, LEAF2, V4, V6, World, config
+from tests.support import ends
+from tests.support.world import LEAF1, LEAF2, V4, V6, World, check, config, service
 
 METRICS = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -96,7 +97,7 @@ def test_taken_sent_and_session_are_never_shown_for_one_another() -> None:
 def test_why_says_rung_reason_evidence_age_and_remedy() -> None:
     """By prefix and by address; what is not configured is said to be that."""
     world = well()
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     world.until(lambda w: not w.router, 10)
     world.run(3.0)
     said = explained(world, "192.0.2.53")
@@ -241,14 +242,17 @@ def value(found: dict[str, Any], name: str, **labels: str) -> float:
     return float(next(s.value for s in family.samples if s.name == name and labels.items() <= s.labels.items()))
 
 
+CODES = ("ok", "timeout", "refused", "not_run")
+
+
 def test_series_are_there_from_the_start_and_tell_the_facts_apart() -> None:
     """Before the first probe each series exists; then desired, acknowledged and sent are three of them."""
     world = World()
-    world.start(config())
+    world.start(config(service(checks=(check(codes=CODES),))))
     found = families(world)
     assert value(found, "anycast_prefix_announce", prefix=V4) == 0
-    for outcome in Outcome:
-        assert value(found, "anycast_check_probes_total", service="dns", outcome=outcome) == 0
+    for code in CODES:
+        assert value(found, "anycast_check_probes_total", service="dns", outcome=code) == 0
     assert math.isnan(value(found, "anycast_speaker_exabgp_age_seconds"))  # not 0: nobody has answered yet
     world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 5)
     world.set_session(LEAF1, up=False)

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import Outcome
 from tests.api.surfaces import serving, well
+from tests.support import ends
 from tests.support.world import V4, V6, World
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -42,7 +42,7 @@ async def test_the_page_shows_every_prefix_with_its_reason(tmp_path: Path) -> No
         assert V6 in text
         assert "healthy" in text
         assert "desired, acknowledged, sent" in text
-        world.outcomes["dns"] = Outcome.REFUSED
+        world.outcomes["dns"] = ends.REFUSED
         world.until(lambda w: not w.router, 10)
         text = await seen(tmp_path / "b", f"http://127.0.0.1:{server.port}/")
         assert "not announced" in text
@@ -130,7 +130,7 @@ async def test_rows_come_and_go_and_change_places_in_a_refresh(tmp_path: Path) -
             asked = server.requests
             while server.requests < asked + 3:
                 await asyncio.sleep(0.05)
-            world.outcomes[f"dns/answers@{V6.partition('/')[0]}"] = Outcome.REFUSED
+            world.outcomes[f"dns/answers@{V6.partition('/')[0]}"] = ends.REFUSED
             world.until(lambda w: not w.announced(V6), 10)
             world.post(ev.Warned("arp", "somebody else has it"))
 

@@ -9,7 +9,8 @@ import pytest
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.engine import Engine
-from anycast_agent.core.model import AddressMode, AddressState, Attributes, Family, Outcome, Scope, Tier
+from anycast_agent.core.model import AddressMode, AddressState, Attributes, Family, Scope, Tier
+from tests.support import ends
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, as_sent, check, config, service
 
 
@@ -34,7 +35,7 @@ def test_a_healthy_service_is_announced_to_every_neighbor() -> None:
 def test_a_failing_service_is_withdrawn_and_comes_back_after_the_hold_down() -> None:
     """Two definite failures withdraw; the address stays; recovery waits for rise and hold-down."""
     world = started()
-    world.outcomes["dns"] = Outcome.BAD_STATUS
+    world.outcomes["dns"] = ends.BAD_STATUS
     took = world.until(lambda w: not w.router, 5)
     assert took < 1.3
     assert world.reason(V4) == "health_down"
@@ -125,7 +126,7 @@ def test_a_reload_that_would_withdraw_more_than_half_is_refused_unless_forced() 
 def test_a_service_that_hangs_goes_down_after_the_doubt_window() -> None:
     """Timeouts count only once they have lasted."""
     world = started()
-    world.outcomes["dns"] = Outcome.TIMEOUT
+    world.outcomes["dns"] = ends.TIMEOUT
     took = world.until(lambda w: not w.router, 10)
     assert 1.0 < took < 4.0
 
@@ -139,7 +140,7 @@ def test_a_shared_check_lowers_preference_and_never_withdraws(has_degraded: bool
         one = replace(one, attributes={Tier.FULL: one.attributes[Tier.FULL]})
     world.start(config(one))
     world.until(lambda w: len(w.router) == 4, 5)
-    world.outcomes["dns/backbone"] = Outcome.REFUSED
+    world.outcomes["dns/backbone"] = ends.REFUSED
     world.run(5.0)
     assert world.reason(V4) == "shared_check_down"
     assert len(world.router) == 4
@@ -264,7 +265,7 @@ def test_a_verdict_ends_an_adoption_also_where_it_is_forgotten_again() -> None:
     world.start(config(adopt_for=60.0))
     world.until(lambda w: w.announced(V4) == {LEAF1, LEAF2}, 5)
     world.kill()
-    world.outcomes["dns"] = Outcome.BAD_STATUS
+    world.outcomes["dns"] = ends.BAD_STATUS
     world.start(config(adopt_for=60.0))
     world.until(lambda w: w.reason(V4) == "adopted", 5, step=0.001)
     world.pipe_frozen = True

@@ -16,10 +16,12 @@ from anycast_agent.core.health import (
     Phase,
     combine,
 )
-from anycast_agent.core.model import Check, HoldDown, Outcome, Require, Scope, Verdict, Weight, weight_of
+from anycast_agent.core.model import Check, HoldDown, Require, Scope, Verdict
+from anycast_agent.core.outcome import Evidence, Outcome
+from tests.support import ends
 from tests.support.world import check
 
-OK, REFUSED, TIMEOUT, NOT_RUN = Outcome.OK, Outcome.REFUSED, Outcome.TIMEOUT, Outcome.NOT_RUN
+OK, REFUSED, TIMEOUT, NOT_RUN = ends.OK, ends.REFUSED, ends.TIMEOUT, ends.NOT_RUN
 
 
 def told(conf: Check, *outcomes: Outcome, every: float = 0.1, start: CheckHealth | None = None) -> CheckHealth:
@@ -27,7 +29,7 @@ def told(conf: Check, *outcomes: Outcome, every: float = 0.1, start: CheckHealth
     health, now = start or CheckHealth(), 100.0 if start is None else (start.finished_at or 100.0)
     for outcome in outcomes:
         now += every
-        health = health.after(conf, outcome, "", 0.001, now)
+        health = health.after(conf, outcome, 0.001, now)
     return health
 
 
@@ -83,7 +85,7 @@ def test_a_probe_that_could_not_be_made_says_nothing() -> None:
     conf = check()
     for before in (CheckHealth(), up(conf), told(conf, REFUSED, REFUSED, start=up(conf))):
         after = told(conf, NOT_RUN, start=before)
-        moved = {"outcome", "detail", "duration", "finished_at"}
+        moved = {"outcome", "duration", "finished_at"}
         fields = [f for f in CheckHealth.__dataclass_fields__ if f not in moved]
         assert [getattr(after, f) for f in fields] == [getattr(before, f) for f in fields]
         assert after.outcome is NOT_RUN
@@ -133,17 +135,17 @@ def test_since_is_when_the_state_was_entered() -> None:
     assert told(conf, REFUSED, REFUSED, start=fallen).since == fallen.since
 
 
-@given(st.lists(st.sampled_from(Outcome), max_size=40), st.integers(1, 5), st.integers(1, 5))
+@given(st.lists(st.sampled_from(ends.EVERY), max_size=40), st.integers(1, 5), st.integers(1, 5))
 def test_a_verdict_is_never_ahead_of_its_evidence(outcomes: list[Outcome], rise: int, fall: int) -> None:
     """It turns up only at the rise-th success in a row, and down only with ``fall`` failures in a row."""
     conf = check(rise=rise, fall=fall, doubt_window=0.25)
     health, successes, failures = CheckHealth(), 0, 0
     for number, outcome in enumerate(outcomes):
-        before, health = health, health.after(conf, outcome, "", 0.0, 100.0 + number / 10)
-        weight = weight_of(outcome)
-        if weight is Weight.SUCCESS:
+        before, health = health, health.after(conf, outcome, 0.0, 100.0 + number / 10)
+        evidence = outcome.evidence
+        if evidence is Evidence.SUCCESS:
             successes, failures = successes + 1, 0
-        elif weight is not Weight.NONE:
+        elif evidence is not Evidence.NONE:
             successes, failures = 0, failures + 1
         if health.verdict is not before.verdict:
             assert (successes >= rise) if health.verdict is Verdict.UP else (failures >= fall)

@@ -25,20 +25,21 @@ from anycast_agent.core.model import (
     AddressMode,
     AddressState,
     Decision,
-    Outcome,
     Reason,
     Require,
     Scope,
     Tier,
     Verdict,
 )
+from anycast_agent.core.outcome import not_run
+from tests.support import ends
 from tests.support.world import V4, V6, check
 
 NOW = 1000.0
-UP = CheckHealth(Phase.UP, successes=3, outcome=Outcome.OK)
-DOWN = CheckHealth(Phase.DOWN, failures=2, definite=2, outcome=Outcome.REFUSED, detail="connection refused")
-UNKNOWN = CheckHealth(Phase.UNKNOWN, successes=1, outcome=Outcome.OK)
-EXPIRED = CheckHealth(Phase.UNKNOWN, expired=True, outcome=Outcome.NOT_RUN, detail="no file descriptor")
+UP = CheckHealth(Phase.UP, successes=3, outcome=ends.OK)
+DOWN = CheckHealth(Phase.DOWN, failures=2, definite=2, outcome=replace(ends.REFUSED, detail="connection refused"))
+UNKNOWN = CheckHealth(Phase.UNKNOWN, successes=1, outcome=ends.OK)
+EXPIRED = CheckHealth(Phase.UNKNOWN, expired=True, outcome=not_run("no file descriptor"))
 CHECK = check(prefix=V4)
 ON_LO = AddressState("lo", ours=True)
 
@@ -246,7 +247,7 @@ def test_people_read_what_it_was_seen_by_and_what_would_change_it(
 
 def test_a_recovering_check_says_how_far_it_has_come() -> None:
     """Down, with one good probe of the three it takes."""
-    recovering = CheckHealth(Phase.RECOVERING, successes=1, outcome=Outcome.OK)
+    recovering = CheckHealth(Phase.RECOVERING, successes=1, outcome=ends.OK)
     decision = of(with_health(((CHECK, recovering),), Health(Verdict.DOWN)))
     assert decision.evidence == "check answers: ok, 1 of 3 good"
 

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from anycast_agent.core import events as ev
 from anycast_agent.core.actions import CheckKey, RunProbe
-from anycast_agent.core.model import AddressMode, Config, Outcome, Verdict
+from anycast_agent.core.model import AddressMode, Config, Verdict
+from anycast_agent.core.outcome import Outcome
 from anycast_agent.core.pace import CALM, CAP_FIRST, CAP_LEAST, CAP_MOST, GROWTH, KEPT_FOR, STEP, Pace
 from anycast_agent.core.snapshot import CheckSnapshot, Snapshot
+from tests.support import ends
 from tests.support.world import V4, World, check, config, service
 
 NAMES = [f"s{n}" for n in range(500)]
@@ -135,7 +137,7 @@ def test_the_fast_interval_takes_only_what_the_others_leave() -> None:
     world = started(many(100, interval=1.0, fall=1000))
     world.run(3.0)
     world.probe_delay = 0.035
-    world.outcomes = dict.fromkeys(NAMES[:50], Outcome.REFUSED)
+    world.outcomes = dict.fromkeys(NAMES[:50], ends.REFUSED)
     starve(world, 3.0)
     before = len(world.actions)
     starve(world, 10.0)
@@ -152,7 +154,7 @@ def test_services_that_hang_put_off_no_other_while_the_loop_is_on_time() -> None
     """490 of 500 hang for their timeout: ten that are well are asked every second, as ever."""
     world = started(many(500, timeout=0.9))
     world.run(5.0)
-    world.outcomes = dict.fromkeys(NAMES[10:], Outcome.TIMEOUT)
+    world.outcomes = dict.fromkeys(NAMES[10:], ends.TIMEOUT)
     world.run(3.0)
     before = len(world.actions)
     world.run(6.0)
@@ -165,7 +167,7 @@ def test_services_that_hang_put_off_no_other_while_the_loop_is_on_time() -> None
 # --- what is no evidence ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("outcome", [Outcome.TIMEOUT, Outcome.RESET])
+@pytest.mark.parametrize("outcome", [ends.TIMEOUT, ends.RESET])
 @pytest.mark.parametrize(("late", "counts"), [(0.0, True), (0.1, True), (0.15, False), (0.5, False)])
 def test_a_probe_whose_own_process_was_late_is_no_evidence(outcome: Outcome, late: float, counts: bool) -> None:
     """Of a timeout of 0.5 s, a quarter was lost: nothing is held against the service, and the detail says why."""
@@ -175,12 +177,12 @@ def test_a_probe_whose_own_process_was_late_is_no_evidence(outcome: Outcome, lat
     world.run(3.5)
     shown = first_check(world)
     assert (shown.verdict is Verdict.DOWN) is counts
-    assert shown.outcome is (outcome if counts else Outcome.NOT_RUN)
+    assert shown.outcome is not None and shown.outcome.code == (outcome if counts else ends.NOT_RUN).code
     if not counts:
-        assert shown.detail == f"as told; the agent itself was {late * 1000:.0f} ms late"
+        assert shown.outcome.detail == f"as told; the agent itself was {late * 1000:.0f} ms late"
 
 
-@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.BAD_STATUS, Outcome.EXIT_STATUS, Outcome.OVERLOADED])
+@pytest.mark.parametrize("outcome", [ends.REFUSED, ends.BAD_STATUS, ends.EXIT_STATUS, ends.OVERLOADED])
 def test_what_a_service_has_said_counts_however_late_it_was_heard(outcome: Outcome) -> None:
     """A dead service is withdrawn by a starved agent, too."""
     world = started(many(1))
@@ -199,7 +201,7 @@ def test_verdicts_of_a_starved_agent_are_kept_and_shown_for_a_bounded_time() -> 
     world = started(many(1))
     world.run(5.0)
     heard = world.now
-    world.outcomes["s0"], world.probe_late = Outcome.TIMEOUT, 0.5
+    world.outcomes["s0"], world.probe_late = ends.TIMEOUT, 0.5
     starve(world, 30.0)
     shown = snapshot(world)
     check_, decision = shown.services["s0"].checks[0], shown.services["s0"].prefixes[0].decision
@@ -219,7 +221,7 @@ def test_when_starvation_ends_verdicts_have_their_time_to_be_renewed() -> None:
     """Nothing is withdrawn in the moment in which the processor is back; and what is kept is no longer shown so."""
     world = started(many(20))
     world.run(5.0)
-    world.outcomes, world.probe_late = dict.fromkeys(NAMES, Outcome.TIMEOUT), 0.5
+    world.outcomes, world.probe_late = dict.fromkeys(NAMES, ends.TIMEOUT), 0.5
     starve(world, 20.0)
     updates = len(world.updates)
     world.outcomes, world.probe_late = {}, 0.0
@@ -237,7 +239,7 @@ def test_without_starvation_verdicts_expire_as_ever() -> None:
     """Probes that say nothing for another cause are no reason to keep a verdict."""
     world = started(many(1))
     world.run(5.0)
-    world.outcomes["s0"] = Outcome.NOT_RUN
+    world.outcomes["s0"] = ends.NOT_RUN
     world.run(6.0)
     assert first_check(world).stale
     assert not world.announced(prefix(0))
@@ -257,7 +259,7 @@ def test_a_late_moment_is_no_warning() -> None:
 
 def test_nothing_new_is_announced_by_keeping() -> None:
     """A check without a verdict has none to keep."""
-    world = World(outcomes=dict.fromkeys(NAMES, Outcome.TIMEOUT), probe_late=0.5)
+    world = World(outcomes=dict.fromkeys(NAMES, ends.TIMEOUT), probe_late=0.5)
     world.start(many(1))
     starve(world, 30.0)
     assert first_check(world).verdict is Verdict.UNKNOWN

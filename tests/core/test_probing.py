@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.events import StopAsked
-from anycast_agent.core.model import AddressMode, Config, Outcome
+from anycast_agent.core.model import AddressMode, Config
+from anycast_agent.core.outcome import Outcome
 from anycast_agent.core.parts.probing import PROBE_GRACE, SPREAD_PER_CHECK, ProbeDue, VerdictStale
 from tests.conftest import examples
+from tests.support import ends
 from tests.support.world import V4, V6, World, check, config, service
 
 
@@ -74,7 +76,7 @@ def test_a_start_is_spread_over_two_milliseconds_a_check() -> None:
 
 
 @settings(max_examples=examples(30))
-@given(st.lists(st.sampled_from(("hang", "slow", "quick", Outcome.REFUSED, Outcome.NOT_RUN)), max_size=15))
+@given(st.lists(st.sampled_from(("hang", "slow", "quick", ends.REFUSED, ends.NOT_RUN)), max_size=15))
 def test_one_probe_of_a_check_is_open_at_a_time(story: list[str]) -> None:
     """Whatever became of the last one; and one that never ends is given up in its time."""
     world = started(one(interval=0.3, fast_interval=0.05, timeout=0.2))
@@ -101,7 +103,7 @@ def test_the_fast_interval_is_used_while_the_verdict_is_about_to_change() -> Non
     world.run(3.3)
     assert [round(g, 3) for g in gaps(world)] == [0.1, 0.1, 1.0, 1.0, 1.0]
     before = len(runs(world))
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     world.run(3.0)
     assert [round(g, 3) for g in gaps(world)][before - 1 :] == [1.0, 0.1, 1.0]
 
@@ -111,7 +113,7 @@ def runs_of(world: World, key: CheckKey) -> list[float]:
 
 
 @pytest.mark.parametrize("fall", [1, 2])
-@pytest.mark.parametrize("begins", [(Outcome.OK, Outcome.REFUSED), (Outcome.REFUSED, Outcome.OK)])
+@pytest.mark.parametrize("begins", [(ends.OK, ends.REFUSED), (ends.REFUSED, ends.OK)])
 def test_what_one_prefix_finds_the_services_others_are_asked_next(begins: tuple[Outcome, Outcome], fall: int) -> None:
     """A service that has failed is found by the first look of any family; and so is one that is well again.
 
@@ -142,7 +144,7 @@ def test_what_one_prefix_finds_the_services_others_are_asked_next(begins: tuple[
     }
 
 
-@pytest.mark.parametrize("outcome", [Outcome.TIMEOUT, Outcome.OVERLOADED])
+@pytest.mark.parametrize("outcome", [ends.TIMEOUT, ends.OVERLOADED])
 def test_after_a_doubtful_outcome_nobody_else_is_asked(outcome: Outcome) -> None:
     """It may be load: to ask more would add to it."""
     checks = (check(prefix=V4), check(prefix=V6, interval=0.7))  # not in step
@@ -160,7 +162,7 @@ def test_where_many_prefixes_are_asked_next_it_is_no_burst() -> None:
     prefixes = tuple(f"192.0.2.{n}/32" for n in range(200))
     world = started(config(service("dns", prefixes), address_mode=AddressMode.UNMANAGED))
     world.run(4.0)
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     before = len(runs(world))
     world.until(lambda w: len(runs(w)) > before, 2, 0.0005)
     at, before = world.now, len(runs(world))
@@ -173,7 +175,7 @@ def test_where_many_prefixes_are_asked_next_it_is_no_burst() -> None:
 
 
 @settings(max_examples=examples(40))
-@given(st.lists(st.tuples(st.sampled_from((V4, V6)), st.sampled_from(Outcome), st.floats(0.01, 1.2)), max_size=12))
+@given(st.lists(st.tuples(st.sampled_from((V4, V6)), st.sampled_from(ends.EVERY), st.floats(0.01, 1.2)), max_size=12))
 def test_nobody_is_asked_more_often_than_at_the_fast_interval(story: list[tuple[str, Outcome, float]]) -> None:
     """However the families take turns to fail and recover."""
     world = started(config(service(), address_mode=AddressMode.UNMANAGED))

@@ -12,8 +12,9 @@ import pytest
 from anycast_agent.core import events as ev
 from anycast_agent.core.actions import ConfigureSpeaker
 from anycast_agent.core.engine import Engine
-from anycast_agent.core.model import Outcome, Reason
+from anycast_agent.core.model import Reason
 from anycast_agent.core.snapshot import Snapshot
+from tests.support import ends
 from tests.support.world import LEAF1, V4, World, config, service
 
 WWW = "192.0.2.80/32"
@@ -62,7 +63,7 @@ def test_a_snapshot_cannot_be_changed_and_does_not_change() -> None:
     world = running()
     held = snapshot(world)
     text = repr(held)
-    world.outcomes["www"] = Outcome.REFUSED
+    world.outcomes["www"] = ends.REFUSED
     world.hangs.clear()
     world.run(20.0)
     assert repr(held) == text
@@ -75,7 +76,7 @@ def test_a_snapshot_cannot_be_changed_and_does_not_change() -> None:
 @pytest.mark.parametrize(
     ("event", "drawn"),
     [
-        (ev.ProbeFinished(10**9, Outcome.OK), set()),
+        (ev.ProbeFinished(10**9, ends.OK), set()),
         (ev.SpeakerAnswered(0.0), set()),
         (ev.Warned("x", "y"), set()),
         (ev.RoutesSent(LEAF1, (WWW,)), {"www"}),
@@ -107,7 +108,7 @@ def test_counts_are_counts() -> None:
     world = World()
     world.start(config(service("dns", (V4,))))
     world.run(3.0)
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     world.run(3.0)
     world.outcomes.clear()
     world.set_address("192.0.2.53", None)
@@ -115,7 +116,7 @@ def test_counts_are_counts() -> None:
     world.run(10.0)
     shown = snapshot(world)
     (check,), (prefix,) = shown.services["dns"].checks, shown.services["dns"].prefixes
-    assert check.runs[Outcome.REFUSED] >= 2
+    assert check.runs["refused"] >= 2
     assert sum(check.runs.values()) * world.probe_delay == pytest.approx(check.duration_sum)
     assert (prefix.address_repairs, prefix.changes) == (1, 3)
     assert next(n for n in shown.neighbors if n.name == LEAF1).flaps == 1

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import AddressState, Family, Outcome, Tier
+from anycast_agent.core.model import AddressState, Family, Tier
+from tests.support import ends
 from tests.support.agent import V4 as REAL_V4
 from tests.support.agent import V6 as REAL_V6
 from tests.support.agent import Scene, configuration, play, prefix_in
@@ -60,9 +61,9 @@ def _duplicate(world: World) -> None:
 
 
 CAUSES: list[tuple[Callable[[World], None], str, float]] = [
-    (lambda w: w.outcomes.update(dns=Outcome.REFUSED), "health_down", 1.3),
-    (lambda w: w.outcomes.update(dns=Outcome.TIMEOUT), "health_down", 4.0),
-    (lambda w: w.outcomes.update(dns=Outcome.NOT_RUN), "health_stale", 4.6),
+    (lambda w: w.outcomes.update(dns=ends.REFUSED), "health_down", 1.3),
+    (lambda w: w.outcomes.update(dns=ends.TIMEOUT), "health_down", 4.0),
+    (lambda w: w.outcomes.update(dns=ends.NOT_RUN), "health_stale", 4.6),
     (lambda w: w.hangs.add("dns"), "health_stale", 4.6),
     (_address_lost, "address_missing", 0.1),
     (_duplicate, "address_not_usable", 0.1),
@@ -83,7 +84,7 @@ def test_a_route_goes_with_what_it_rests_on(cause: Callable[[World], None], reas
 def test_one_familys_cause_leaves_the_other_announced() -> None:
     """The check of the IPv4 address fails; IPv6 still works, and still says so."""
     world = announced()
-    world.outcomes["dns/answers@192.0.2.53"] = Outcome.REFUSED
+    world.outcomes["dns/answers@192.0.2.53"] = ends.REFUSED
     world.until(lambda w: not w.announced(V4), 1.3)
     world.run(30.0)
     assert world.announced(V6) == {LEAF1, LEAF2}

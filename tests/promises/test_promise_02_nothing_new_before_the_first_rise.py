@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from anycast_agent.core import actions as act
-from anycast_agent.core.model import AddressMode, AddressState, Outcome, address_of
+from anycast_agent.core.model import AddressMode, AddressState, address_of
+from anycast_agent.core.outcome import Outcome
+from tests.support import ends
 from tests.support.agent import V4 as REAL_V4
 from tests.support.agent import Scene, configuration, play, prefix_in
 from tests.support.netns import needs_root
@@ -37,7 +39,7 @@ def test_a_prefix_is_announced_with_its_rise_th_success_and_not_before(rise: int
                 assert len(ended) >= rise
 
 
-@pytest.mark.parametrize("outcome", [o for o in Outcome if o is not Outcome.OK])
+@pytest.mark.parametrize("outcome", [o for o in ends.EVERY if o is not ends.OK], ids=lambda o: o.code)
 def test_a_service_that_never_rises_is_never_announced(outcome: Outcome) -> None:
     """Ten minutes of every kind of failure, and of probes that cannot be made."""
     world = World(outcomes={"dns": outcome})
@@ -62,7 +64,7 @@ def test_a_prefix_that_is_new_to_a_service_rises_first() -> None:
     world = World()
     world.start(config(service("dns", (V4,))))
     world.until(lambda w: len(w.router) == 2, 5)
-    world.outcomes["dns/answers@2001:db8:53::53"] = Outcome.REFUSED
+    world.outcomes["dns/answers@2001:db8:53::53"] = ends.REFUSED
     world.offer(config(service("dns", (V4, V6))))
     world.run(60.0)
     assert not world.announced(V6)
@@ -71,7 +73,7 @@ def test_a_prefix_that_is_new_to_a_service_rises_first() -> None:
 
 def test_an_address_that_was_there_before_is_no_reason_to_announce() -> None:
     """Left by an earlier run whose routes are gone: it is taken over, and the checks come first."""
-    world = World(outcomes={"dns": Outcome.REFUSED})
+    world = World(outcomes={"dns": ends.REFUSED})
     world.start(config())
     world.run(1.0)
     world.kill()

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import Config, Outcome, Will
+from anycast_agent.core.model import Config, Will
 from tests.conftest import examples
+from tests.support import ends
 from tests.support.agent import (
     ADOPT_FOR,
     DEAD_MAN,
@@ -111,7 +112,7 @@ def test_an_agent_that_is_cut_off_again_and_again_changes_nothing_either(cuts: l
 def test_a_crash_loop_does_not_keep_a_route_beyond_adopt_for() -> None:
     """Each agent beats, and dies before its first verdict: nobody knows whether the service still works."""
     world = announced(config(adopt_for=10.0))
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     world.hangs.add("dns")
     crashed = world.now
     world.kill()

@@ -17,7 +17,8 @@ import pytest
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import AddressState, Attributes, Outcome
+from anycast_agent.core.model import AddressState, Attributes
+from tests.support import ends
 from tests.support.agent import Scene, play, routes_in
 from tests.support.faults import Faults, wanted
 from tests.support.netns import needs_root
@@ -67,7 +68,7 @@ def _dead_man_fires(world: World) -> None:
 
 def _error_once(world: World) -> None:
     world.speaker_errors.add(V4)
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     world.run(3.0)
     world.outcomes.clear()
     world.speaker_errors.clear()

@@ -14,7 +14,8 @@ import pytest
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import AddressMode, Attributes, Config, Outcome, RouteKey
+from anycast_agent.core.model import AddressMode, Attributes, Config, RouteKey
+from tests.support import ends
 from tests.support.agent import V4 as REAL_V4
 from tests.support.agent import V6 as REAL_V6
 from tests.support.agent import Scene, addresses_of, configuration, play
@@ -101,7 +102,7 @@ def test_a_check_that_is_altered_is_no_reason_to_withdraw() -> None:
     world.run(30.0)
     assert world.reason(V4) == "healthy"
     assert world.updates[before:] == []
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     checks = tuple(check(prefix=p, params="newer") for p in (V4, V6))
     assert reload(world, config(service("dns", checks=checks), service("www", (WWW,)))).ok
     world.until(lambda w: not w.announced(V4), 3.0)
@@ -111,7 +112,7 @@ def test_a_check_that_is_altered_after_flaps_does_not_start_a_hold_down() -> Non
     """It is announced, and was not down: there is nothing to wait for."""
     world = running()
     for _ in range(3):
-        world.outcomes["dns"] = Outcome.REFUSED
+        world.outcomes["dns"] = ends.REFUSED
         world.until(lambda w: not w.announced(V4), 5.0)
         world.outcomes.clear()
         world.until(lambda w: len(w.router) == 6, 60.0)
@@ -128,7 +129,7 @@ def test_a_check_that_is_altered_while_its_probe_is_open_starts_anew() -> None:
     world.probe_delay = 0.4
     world.run(1.2)
     checks = tuple(check(prefix=p, params="new", rise=1) for p in (V4, V6))
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     assert reload(world, config(service("dns", checks=checks), service("www", (WWW,)))).ok
     assert world.engine is not None
     runs = [c.runs for c in world.engine.snapshot(world.now).services["dns"].checks]

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anycast_agent.core import actions as act
-from anycast_agent.core.model import AddressState, Outcome, RouteKey, address_of
+from anycast_agent.core.model import AddressState, RouteKey, address_of
 from tests.conftest import examples
+from tests.support import ends
 from tests.support.agent import HTTP_PORT, Scene, configuration, play
 from tests.support.agent import V4 as REAL_V4
 from tests.support.agent import V6 as REAL_V6
@@ -31,13 +32,15 @@ FAULTS = (
     "speaker_error",
 )  # fmt: skip
 
+OUTCOMES = {"refused": ends.REFUSED, "timeout": ends.TIMEOUT, "not_run": ends.NOT_RUN}
+
 
 def fault(world: World, kind: str) -> None:
     """Something that befalls the bad service alone."""
     address = address_of(BAD)
     match kind:
         case "refused" | "timeout" | "not_run":
-            world.outcomes["bad"] = Outcome(kind)
+            world.outcomes["bad"] = OUTCOMES[kind]
         case "hang":
             world.hangs.add("bad")
         case "well":
@@ -97,7 +100,7 @@ def test_a_thousand_failures_at_once_do_not_delay_a_probe_of_the_rest() -> None:
     world.start(config(service("good", GOOD), *services))
     world.until(lambda w: len(w.router) == 2 * 499 + 4, 10)
     at = len(world.updates)
-    world.outcomes = {f"s{n}": Outcome.REFUSED for n in range(499)}
+    world.outcomes = {f"s{n}": ends.REFUSED for n in range(499)}
     world.until(lambda w: len(w.router) == 4, 3.0)
     world.run(2.0)
     runs = [t for t, a in world.actions if isinstance(a, act.RunProbe) and a.key == act.CheckKey("good", "answers", V4)]

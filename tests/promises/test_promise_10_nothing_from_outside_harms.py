@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from anycast_agent.core import events as ev
 from anycast_agent.core.engine import Engine
-from anycast_agent.core.model import AddressState, Attributes, Outcome, RouteKey, SessionState, Will
+from anycast_agent.core.model import AddressState, Attributes, RouteKey, SessionState, Will
 from tests.conftest import examples
+from tests.support import ends
 from tests.support.agent import V4 as REAL_V4
 from tests.support.agent import Scene, play
 from tests.support.any_events import EVENTS, RARE
@@ -70,7 +71,7 @@ def test_names_from_outside_are_bounded_too() -> None:
         engine.handle(ev.RoutesSent(f"n{number}", (f"p{number}",)), now)
         engine.handle(ev.RoutesDropped((RouteKey(f"n{number}", V4),), "x"), now)
         engine.handle(ev.RouteFound(RouteKey(f"n{number}", V4), Attributes(), Will.KEEP, True, True), now)
-        engine.handle(ev.ProbeFinished(10**9 + number, Outcome.OK), now)
+        engine.handle(ev.ProbeFinished(10**9 + number, ends.OK), now)
         if number % 1000 == 0:
             engine.settle(now)
     engine.settle(world.now)

@@ -20,9 +20,10 @@ from anycast_agent.api.page import page
 from anycast_agent.api.shapes import Status, Why, read
 from anycast_agent.cli.live_verbs import show_status, show_why
 from anycast_agent.core import events as ev
-from anycast_agent.core.model import Attributes, Outcome, SessionState
+from anycast_agent.core.model import Attributes, SessionState
 from anycast_agent.core.snapshot import PrefixSnapshot, RouteSnapshot, Snapshot
 from anycast_agent.metrics import Metrics
+from tests.support import ends
 from tests.support.agent import Scene, play, routes_in
 from tests.support.netns import needs_root
 from tests.support.world import LEAF1, LEAF2, OWN, V4, V6, World, as_sent, config, service
@@ -118,7 +119,7 @@ def test_a_withdrawal_is_shown_as_sent_only_where_one_was() -> None:
     world.run(1.0)
     assert (route(world).sent, route(world).withdrawal_sent_at) == (False, None)
     world.set_session(LEAF1, up=True)
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     world.until(lambda w: not w.announced(V4), 5.0)
     world.run(0.1)
     assert route(world).sent is False
@@ -148,7 +149,7 @@ def test_a_refused_withdrawal_turns_readiness_red_and_is_told_once() -> None:
     world.until(lambda w: len(w.router) == 4, 10.0)
     world.speaker_errors.add(V4)
     world.speaker.exabgp.refuses_clear = True
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     waits = ("withdrawals that ExaBGP refuses (2)",)
     world.until(lambda w: w.engine is not None and w.engine.snapshot(w.now).not_ready == waits, 3.0)
     world.run(1.5)
@@ -169,7 +170,7 @@ def test_a_refused_withdrawal_ends_with_no_route_at_any_router() -> None:
         world.until(lambda w: len(w.router) == 4, 10.0)
         world.speaker_errors.add(V4)
         world.speaker.exabgp.refuses_clear = refuses_clear
-        world.outcomes["dns"] = Outcome.REFUSED
+        world.outcomes["dns"] = ends.REFUSED
         world.until(lambda w: not w.announced(V4), 8.0)
 
 
@@ -203,7 +204,7 @@ def test_since_is_when_the_decision_came_to_be_what_it_is() -> None:
     announced = prefix(world).since
     world.run(30.0)
     assert prefix(world).since == announced
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     world.until(lambda w: not prefix(w).decision.announce, 3.0)
     down = prefix(world).since
     assert world.now - down < 0.02
@@ -315,7 +316,7 @@ def test_a_route_that_is_not_to_be_there_and_is_shows_as_that() -> None:
     """While its withdrawal is on its way a router still has it: that is not called withdrawn."""
     world = started()
     world.speaker_delay = 5.0
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     world.until(lambda w: not prefix(w).decision.announce, 5)
     state, on_wire, gauge, text, _ = everywhere(world)
     assert (state, on_wire, gauge) == ("still announced", True, 1.0)
@@ -329,7 +330,7 @@ def test_a_route_that_is_not_to_be_there_and_is_shows_as_that() -> None:
 def test_what_never_was_announced_is_known_not_to_be() -> None:
     """A service that fails from the start: not sent, and neither a withdrawal nor unknown."""
     world = World()
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     world.start(config())
     world.run(5.0)
     state, on_wire, gauge, _, why = everywhere(world)
@@ -342,7 +343,7 @@ def test_what_was_not_there_is_not_unknown_for_good_after_the_speaker_was_away()
     world = World()
     world.start(config(service("dns"), service("off", ("192.0.2.80/32",), enabled=False)))
     world.run(3.0)
-    world.outcomes["dns"] = Outcome.REFUSED
+    world.outcomes["dns"] = ends.REFUSED
     world.until(lambda w: not w.router, 10)
     world.lose_pipe()
     world.run(1.0)
@@ -370,7 +371,7 @@ def test_why_explains_a_prefix_a_service_or_all_that_is_not_well() -> None:
     """A service has all of its prefixes; without a word, what is well and what nobody wants is counted and left out."""
     world = World()
     services = [service("dns"), service("off", ("192.0.2.80/32",), enabled=False), service("web", ("192.0.2.81/32",))]
-    world.outcomes["web"] = Outcome.REFUSED
+    world.outcomes["web"] = ends.REFUSED
     world.start(config(*services))
     world.run(5.0)
 
@@ -396,7 +397,7 @@ def test_why_explains_a_prefix_a_service_or_all_that_is_not_well() -> None:
 def test_a_check_that_cannot_be_made_says_why_there_is_no_verdict() -> None:
     """A program that may not be run never gets a verdict: the evidence names it."""
     world = World()
-    world.outcomes["dns"] = Outcome.NOT_RUN
+    world.outcomes["dns"] = ends.NOT_RUN
     world.start(config())
     world.run(5.0)
     assert prefix(world).decision.reason == "nothing_known"

@@ -8,13 +8,13 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.model import (
     AddressState,
     Attributes,
-    Outcome,
     ReturnRoute,
     RouteKey,
     SessionState,
     Will,
     address_of,
 )
+from anycast_agent.core.outcome import Evidence, Outcome
 from tests.support.faults import PREFIXES, configs
 
 NUMBERS = st.integers(0, 60)
@@ -29,8 +29,9 @@ ATTRIBUTES = st.sampled_from((None, Attributes(), Attributes(med=50)))
 PREFIX_LISTS = st.lists(PREFIX, max_size=3).map(tuple)
 CONFIG = st.sampled_from(configs())
 RETURN_ROUTES = st.dictionaries(ADDRESS, st.builds(ReturnRoute, st.booleans(), TEXTS), max_size=4)
+OUTCOME = st.builds(Outcome, st.sampled_from(Evidence), TEXTS, TEXTS, by_time=st.booleans())
 EVENTS = st.one_of(
-    st.builds(ev.ProbeFinished, NUMBERS, st.sampled_from(Outcome), TEXTS, st.floats()),
+    st.builds(ev.ProbeFinished, NUMBERS, OUTCOME, st.floats(), st.floats()),
     st.builds(
         ev.KernelSeen,
         st.dictionaries(ADDRESS, STATE.filter(bool), max_size=4),

@@ -15,7 +15,6 @@ from anycast_agent.core.model import (
     Attributes,
     Config,
     Family,
-    Outcome,
     Prefix,
     RouteKey,
     Tier,
@@ -25,6 +24,7 @@ from anycast_agent.core.model import (
     prefix_of,
 )
 from anycast_agent.core.picture import Pictures
+from tests.support import ends
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, as_sent, check, config, service
 
 WWW = "192.0.2.80/32"
@@ -57,7 +57,7 @@ def _shared() -> Any:
 
 NAMES = ("dns", "www", "ntp", f"dns/answers@{address_of(V4)}", "dns/backbone", "resolver")
 PREFIXES = (V4, V6, WWW, NTP)
-OUTCOMES = (Outcome.OK, Outcome.REFUSED, Outcome.TIMEOUT, Outcome.NOT_RUN, Outcome.OVERLOADED)
+OUTCOMES = (ends.OK, ends.REFUSED, ends.TIMEOUT, ends.NOT_RUN, ends.OVERLOADED)
 
 Fault = tuple[str, int, int]
 """A kind of fault, and two numbers that say what of; and after it, time."""
@@ -107,7 +107,7 @@ class Faults:
 
     def _outcome(self, a: int, b: int) -> None:
         name, outcome = NAMES[a % len(NAMES)], OUTCOMES[b % len(OUTCOMES)]
-        if outcome is Outcome.OK:
+        if outcome is ends.OK:
             self.world.outcomes.pop(name, None)
             self.world.hangs.discard(name)
         else:

@@ -28,7 +28,6 @@ from anycast_agent.core.model import (
     Family,
     HoldDown,
     Neighbor,
-    Outcome,
     Prefix,
     ReturnRoute,
     RouteKey,
@@ -37,8 +36,10 @@ from anycast_agent.core.model import (
     address_of,
     family_of,
 )
+from anycast_agent.core.outcome import Outcome
 from anycast_agent.speaker import wire
 from anycast_agent.speaker.pipe.ledger import Entry
+from tests.support import ends
 from tests.support.speaker import SpeakerSide
 
 V4, V6 = "192.0.2.53/32", "2001:db8:53::53/128"
@@ -330,9 +331,9 @@ class World:
         names = self._names(action.key)
         if self.hangs.intersection(names):
             return
-        outcome = next((self.outcomes[n] for n in reversed(names) if n in self.outcomes), Outcome.OK)
-        delay = action.check.timeout if outcome is Outcome.TIMEOUT else self.probe_delay
-        self.post_later(ev.ProbeFinished(action.id, outcome, "as told", delay, self.probe_late), delay)
+        outcome = next((self.outcomes[n] for n in reversed(names) if n in self.outcomes), ends.OK)
+        delay = action.check.timeout if outcome is ends.TIMEOUT else self.probe_delay
+        self.post_later(ev.ProbeFinished(action.id, replace(outcome, detail="as told"), delay, self.probe_late), delay)
 
     # --- kernel ---
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from anycast_agent.checks.base import Params
 from anycast_agent.checks.exec import ExecParams
-from anycast_agent.checks.registry import KINDS, has_own_target
+from anycast_agent.checks.registry import KINDS, OUTCOMES, has_own_target
 from anycast_agent.config import types
 from anycast_agent.config.hints import kind_meant
 from anycast_agent.config.models import CheckModel, ServiceModel
@@ -129,6 +129,7 @@ def _check(report: Report, where: Where, name: str, common: CheckModel, params: 
         doubt_window=doubt,
         fresh_for=fresh,
         scope=core.Scope(common.scope),
+        codes=tuple(code.word for code in OUTCOMES[common.type]),
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from anycast_agent.core.health import CheckHealth
 from anycast_agent.core.ladder.case import HealthFact
-from anycast_agent.core.model import Outcome, Scope, Verdict
+from anycast_agent.core.model import Scope, Verdict
+from anycast_agent.core.outcome import Evidence
 
 
 def needs(fact: HealthFact) -> str:
@@ -34,9 +35,10 @@ def waiting_for(fact: HealthFact) -> str:
 
 def _last(state: CheckHealth) -> str:
     """The obstacle to a check's verdict, if its last probe names one."""
-    if state.outcome in (None, Outcome.OK):
+    last = state.outcome
+    if last is None or last.evidence is Evidence.SUCCESS:
         return ""
-    return f" (last {state.outcome}" + (f": {state.detail})" if state.detail else ")")
+    return f" (last {last.code}" + (f": {last.detail})" if last.detail else ")")
 
 
 def failing(fact: HealthFact, scope: Scope = Scope.LOCAL) -> str:
@@ -44,13 +46,13 @@ def failing(fact: HealthFact, scope: Scope = Scope.LOCAL) -> str:
     said = []
     for check, state in fact.checks:
         if check.scope is scope and state.verdict is Verdict.DOWN:
-            outcome = state.outcome.value if state.outcome else "?"
+            code, detail = (state.outcome.code, state.outcome.detail) if state.outcome else ("?", "")
             count = f", {state.failures} in a row" if state.failures else f", {state.successes} of {check.rise} good"
-            said.append(f"check {check.name}: {outcome}{count}" + (f" ({state.detail})" if state.detail else ""))
+            said.append(f"check {check.name}: {code}{count}" + (f" ({detail})" if detail else ""))
     return "; ".join(said)
 
 
 def last_detail(fact: HealthFact, names: list[str]) -> str:
     """The last detail of the first of these checks, in brackets; empty if there is none."""
-    details = [h.detail for c, h in fact.checks if c.name in names and h.detail]
+    details = [h.outcome.detail for c, h in fact.checks if c.name in names and h.outcome and h.outcome.detail]
     return f" ({details[0]})" if details else ""

@@ -13,9 +13,10 @@ from anycast_agent.core.actions import Action, CheckKey, RunProbe
 from anycast_agent.core.board import Board
 from anycast_agent.core.changes import Told, VerdictChanged
 from anycast_agent.core.health import CheckHealth, Phase
-from anycast_agent.core.model import Check, Config, Outcome, Prefix, Weight, weight_of
+from anycast_agent.core.model import Check, Config, Prefix
 from anycast_agent.core.news import ConfigApplied, Ending
 from anycast_agent.core.opened import OpenActions
+from anycast_agent.core.outcome import Evidence, Outcome, not_run
 from anycast_agent.core.pace import CALM, KEPT_FOR, LATE_SHARE, STEP, Pace
 from anycast_agent.core.part import Binding, Part, Touched, on
 from anycast_agent.core.timers import Timers
@@ -31,8 +32,6 @@ KEPT_LOOK = 1.0
 """A verdict that is kept because the agent is starved is looked at again after so long. Seconds."""
 
 _SETTLED = frozenset({Phase.UP, Phase.DOWN})
-_BY_TIME = frozenset({Outcome.TIMEOUT, Outcome.RESET})
-"""What becomes of a probe whose own process is late: it does not see the answer, or its server waits no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,8 @@ class CheckState:
     """It is due, and its address is not on the node: it runs as soon as that is."""
     queued: bool = False
     """It is due, and waits for its turn."""
-    runs: dict[Outcome, int] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
+    """How many probes ended with each word."""
     duration_sum: float = 0.0
 
     def interval(self) -> float:
@@ -225,24 +225,24 @@ class Probing(Part):
             self._ended(probe, event, now)
 
     def _give_up(self, probe: RunProbe, now: float) -> None:
-        self._ended(probe, ev.ProbeFinished(probe.id, Outcome.NOT_RUN, "the probe did not end in time"), now)
+        self._ended(probe, ev.ProbeFinished(probe.id, not_run("the probe did not end in time")), now)
 
     def _ended(self, probe: RunProbe, event: ev.ProbeFinished, now: float) -> None:
         self._in_flight.discard(probe.id)
         state = self.states.get(probe.key)
         if state is None or state.open != probe.id:
             return  # the check is gone, or another one by now
-        outcome, detail, duration = event.outcome, event.detail, event.duration
-        if outcome in _BY_TIME and event.late > LATE_SHARE * state.check.timeout:
-            outcome, detail = Outcome.NOT_RUN, f"{detail}; the agent itself was {event.late * 1000:.0f} ms late"
+        outcome, duration = event.outcome, event.duration
+        if outcome.by_time and event.late > LATE_SHARE * state.check.timeout:
+            outcome = not_run(f"{outcome.detail}; the agent itself was {event.late * 1000:.0f} ms late")
         before = state.health
         state.open = None
-        state.health = before.after(state.check, outcome, detail, duration, now)
-        state.runs[outcome] = state.runs.get(outcome, 0) + 1
+        state.health = before.after(state.check, outcome, duration, now)
+        state.runs[outcome.code] = state.runs.get(outcome.code, 0) + 1
         state.duration_sum += duration
         self._schedule_next(state, now)
         # Not after a doubtful outcome: a service that is overloaded is not to be asked more for it.
-        sure = weight_of(outcome) is not Weight.DOUBTFUL
+        sure = outcome.evidence is not Evidence.DOUBTFUL
         if sure and before.phase in _SETTLED and state.health.phase is not before.phase:
             self._ask_alike(probe.key, before.phase, now)
         stale_at = state.health.stale_at(state.check)
@@ -253,13 +253,13 @@ class Probing(Part):
     def _show_or_touch(self, state: CheckState, before: CheckHealth) -> None:
         """A service that goes on being well is most of what happens: nobody has to decide anything about it."""
         health, prefixes = state.health, self.prefixes_of(state.key)
-        steady = before.phase is health.phase is Phase.UP and before.outcome is health.outcome is Outcome.OK
+        steady = before.phase is health.phase is Phase.UP and _good(before.outcome) and _good(health.outcome)
         if steady and not before.kept:
             self._board.show(*prefixes)
             return
         self._board.touch(*prefixes)
         if before.verdict is not health.verdict:
-            self._board.tell(VerdictChanged(state.key.service, state.key.check, health.verdict, health.detail))
+            self._board.tell(VerdictChanged(state.key.service, state.key.check, health.verdict, _detail(health)))
 
     def _schedule_next(self, state: CheckState, now: float) -> None:
         interval = state.interval()
@@ -314,3 +314,11 @@ class Probing(Part):
     def _share(self, key: CheckKey, run: int) -> float:
         """A number in [0, 1) that is the same for the same seed, check and run: jitter that a test can repeat."""
         return zlib.crc32(f"{self._seed}/{key}/{run}".encode()) / 2**32
+
+
+def _good(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.evidence is Evidence.SUCCESS
+
+
+def _detail(health: CheckHealth) -> str:
+    return health.outcome.detail if health.outcome else ""
