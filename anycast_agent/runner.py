@@ -251,7 +251,9 @@ class Runner:
         match action:
             case act.RunProbe():
                 self._prober.execute(action)
-            case act.AddAddresses() | act.RemoveAddresses() | act.WatchKernel() | act.Resync(source=ev.Source.KERNEL):
+            case act.AddAddresses() | act.RemoveAddresses() | act.AddBlackholes() | act.RemoveBlackholes():
+                self._kernel.execute(action)
+            case act.WatchKernel() | act.Resync(source=ev.Source.KERNEL):
                 self._kernel.execute(action)
             case act.Reply():
                 self._reply(action)
@@ -303,6 +305,7 @@ class Runner:
         """The files in force as they were read, not as they are now, and the announced routes."""
         shown = self.snapshot()
         routes = [(p.prefix, r) for s in shown.services.values() for p in s.prefixes for r in p.routes]
+        routes += [(c.prefix, r) for s in shown.services.values() for c in s.covers for r in c.routes]
         announced = tuple(Announced(r.neighbor, prefix) for prefix, r in routes if r.acknowledged is not None)
         return InForce(dict(shown.config.files), announced)
 

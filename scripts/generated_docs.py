@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from anycast_agent.core.health import VERDICT_OF, VERDICT_TABLE, Phase
-from anycast_agent.core.ladder.rows import LADDER
+from anycast_agent.core.ladder.rows import LADDER, LAST_RESORT
 from anycast_agent.core.life import LIFE_TABLE, LINK_TABLE, Life, Link
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -50,7 +50,8 @@ def diagram(table: Mapping[tuple[StrEnum, StrEnum], StrEnum], first: StrEnum) ->
 
 def ladder() -> str:
     """The rows of the ladder as a table."""
-    rows = [f"| {row.rung.number} | {row.rung.title} | {row.says} |" for row in LADDER]
+    every = dict.fromkeys((*LADDER, *LAST_RESORT))
+    rows = [f"| {row.rung.number} | {row.rung.title} | {row.says} |" for row in every]
     return "\n".join(["| | row | answers |", "|---|---|---|", *rows])
 
 

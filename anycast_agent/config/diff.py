@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from anycast_agent.core.model import Attributes, Config, RouteKey, Service, Tier
 from anycast_agent.core.reload import refusal, withdrawn_by
 
-_TOLD_APART = frozenset({"name", "prefixes", "checks", "attributes"})
+_TOLD_APART = frozenset({"name", "prefixes", "checks", "attributes", "covers"})
 """Fields of a service with lines of their own. Any other field, also a later one, is told by its name."""
 
 
@@ -82,6 +82,7 @@ def _service(name: str, before: Service, after: Service) -> Iterator[Change]:
         yield Change("service", name, f"prefix {prefix} removed")
     if before.prefixes != after.prefixes and {*before.prefixes} == {*after.prefixes}:
         yield Change("service", name, "prefixes: in another order")
+    yield from _covers(name, before, after)
     old_checks, new_checks = ({(c.name, c.prefix): c for c in s.checks} for s in (before, after))
     for key in sorted({*old_checks, *new_checks}):
         label = f"{name}/{key[0]}" + (f"@{key[1].partition('/')[0]}" if key[1] else "")
@@ -98,14 +99,25 @@ def _service(name: str, before: Service, after: Service) -> Iterator[Change]:
         yield Change("service", name, _what_becomes(after), not _silent(before))
 
 
+def _covers(name: str, before: Service, after: Service) -> Iterator[Change]:
+    """What is announced whatever the checks say, or no longer."""
+    was, becomes = ({c.prefix: c.behind for c in s.covers} for s in (before, after))
+    for prefix in sorted({*was, *becomes}):
+        if was.get(prefix) != becomes.get(prefix):
+            around = f"around {', '.join(becomes[prefix])}" if prefix in becomes else "removed"
+            yield Change("service", name, f"last resort {prefix} {around}", prefix not in becomes)
+
+
 def _routes(old: Config, new: Config) -> Iterator[Change]:
-    for tier, how in ((Tier.FULL, "announced anew"), (Tier.DEGRADED, "while degraded")):
-        before, after, silent = _of_tier(old, tier), _of_tier(new, tier), _silent_routes(new)
+    silent = _silent_routes(new)
+    for tier in (Tier.FULL, Tier.DEGRADED, Tier.LAST_RESORT):
+        how = "while degraded" if tier is Tier.DEGRADED else "announced anew"
+        before, after = _of_tier(old, tier), _of_tier(new, tier)
         for key in sorted({*before, *after}):
             label = f"{key.prefix} at {key.neighbor}"
             was, becomes = before.get(key), after.get(key)
             if was is None or becomes is None:
-                if tier is Tier.FULL:
+                if tier is not Tier.DEGRADED:
                     new_one = f"new, but not announced: {silent[key]}" if key in silent else "new"
                     yield Change("route", label, new_one if was is None else "no longer configured")
             elif was != becomes:
@@ -115,6 +127,8 @@ def _routes(old: Config, new: Config) -> Iterator[Change]:
 
 
 def _of_tier(config: Config, tier: Tier) -> dict[RouteKey, Attributes]:
+    if tier is Tier.LAST_RESORT:
+        return {k: a for s in config.services.values() for cover in s.covers for k, a in cover.attributes.items()}
     return {k: a for s in config.services.values() for k, a in s.attributes.get(tier, {}).items()}
 
 

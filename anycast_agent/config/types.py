@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -19,6 +19,8 @@ _WELL_KNOWN = {
 }  # fmt: skip
 _EXTENDED = re.compile(r"(target|origin):(\d+|\d+\.\d+\.\d+\.\d+):\d+|bandwidth:\d+:\d+|0x[0-9A-Fa-f]{16}")
 ASN_MOST = 2**32 - 1
+COVER_LENGTHS = {4: (24, 31), 6: (48, 127)}
+"""By IP version: how short and how long the prefix of a last resort may be."""
 
 
 def shown(value: Any) -> str:
@@ -99,6 +101,36 @@ def prefix(value: Any) -> str:
     if ip.is_loopback or ip.is_link_local or (reason := _not_routed(ip)):
         why = "it never leaves the node or the link" if ip.is_loopback or ip.is_link_local else f"it is {reason}"
         raise ValueError(f"{ip} cannot be an anycast address: {why}")
+    return str(network)
+
+
+def last_resort(value: Any) -> bool | Literal["never"] | tuple[str, ...]:
+    """Whether there is one, ``never``, or its prefixes."""
+    if isinstance(value, bool):
+        return value
+    if value == "never":
+        return "never"
+    if isinstance(value, list | tuple) and value:
+        return tuple(dict.fromkeys(cover(prefix) for prefix in value))
+    raise ValueError(f"a last resort is true, false, never or a list of prefixes, not {shown(value)}")
+
+
+def cover(value: Any) -> str:
+    """The prefix of a last resort in canonical text."""
+    text = str(value).strip()
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"not a prefix: {shown(value)}; write 192.0.2.52/31 or 2001:db8:53::52/127") from None
+    _refuse_zone(text)
+    least, most = COVER_LENGTHS[network.version]
+    if "/" not in text or network.prefixlen > most:
+        raise ValueError(f"{text} is no last resort: it is shorter than the prefix inside, /{least} to /{most}")
+    if network.prefixlen < least:
+        text = f"{network} is too short for a last resort, /{least} to /{most}"
+        raise ValueError(f"{text}: it would draw what is sent to networks that are not this service's")
+    if ipaddress.ip_interface(text).ip != network.network_address:
+        raise ValueError(f"{text} names an address, not a network: write {network}")
     return str(network)
 
 
@@ -241,6 +273,16 @@ _SECONDS = {"type": "integer", "minimum": 0, "maximum": 65535}
 HoldTime = Annotated[int, BeforeValidator(hold_time), WithJsonSchema({"anyOf": [_SECONDS, SPAN]})]
 Name = Annotated[str, BeforeValidator(name), _TEXT]
 PrefixText = Annotated[str, BeforeValidator(prefix), _TEXT]
+_LAST_RESORT = {
+    "anyOf": [
+        {"type": "boolean"},
+        {"const": "never"},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1000},
+    ]
+}
+LastResort = Annotated[
+    bool | Literal["never"] | tuple[str, ...], BeforeValidator(last_resort), WithJsonSchema(_LAST_RESORT)
+]
 AddressText = Annotated[str, BeforeValidator(address), _TEXT]
 RouterId = Annotated[str, BeforeValidator(router_id), _TEXT]
 Community = Annotated[str, BeforeValidator(community), _TEXT]

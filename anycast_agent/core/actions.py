@@ -51,6 +51,22 @@ class RemoveAddresses:
 
 
 @dataclass(frozen=True, slots=True)
+class AddBlackholes:
+    """Discard what is sent to these prefixes and matches nothing longer. Ends in BlackholesAdded."""
+
+    id: int
+    prefixes: tuple[Prefix, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveBlackholes:
+    """Ends in BlackholesRemoved. Only what is marked as ours is removed."""
+
+    id: int
+    prefixes: tuple[Prefix, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PutRoutes:
     """Announce prefixes of one family, with the same attributes, to one neighbor. Ends in RoutesDone."""
 
@@ -144,6 +160,8 @@ EndingAction = (
     RunProbe
     | AddAddresses
     | RemoveAddresses
+    | AddBlackholes
+    | RemoveBlackholes
     | PutRoutes
     | DropRoutes
     | ConfirmRoutes

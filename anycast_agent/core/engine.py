@@ -78,7 +78,7 @@ class Engine:
         if touched:
             for part in self.parts:
                 part.look(touched, now)
-            self.parts.prefixes.decide(touched, now)
+            self.parts.decide(touched, now)
         for part in self.parts:
             for action in part.plan(now):
                 self.board.act(action)

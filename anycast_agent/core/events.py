@@ -16,6 +16,7 @@ from anycast_agent.core.model import (
     AddressState,
     Attributes,
     Config,
+    CoverState,
     Prefix,
     ReturnRoute,
     RouteKey,
@@ -73,6 +74,8 @@ class KernelSeen:
     """The interfaces that carry those addresses or are configured to; True where up."""
     return_routes: Mapping[Address, ReturnRoute]
     """Of each configured address that is, or was, on the node; of another it is not known."""
+    covers: Mapping[Prefix, CoverState] = field(default_factory=lambda: MappingProxyType({}))
+    """Each configured cover, and each other one of which a blackhole route is marked as ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,17 @@ class ReturnRoutesSeen(Observation, Latest):
 
 
 @dataclass(frozen=True, slots=True)
+class CoverSeen(Observation, Latest):
+    SOURCE = Source.KERNEL
+
+    prefix: Prefix
+    state: CoverState
+
+    def coalesces_by(self) -> Hashable:
+        return self.prefix
+
+
+@dataclass(frozen=True, slots=True)
 class AddressesAdded:
     action: int
     errors: Mapping[Address, str] = field(default_factory=dict)
@@ -121,6 +135,20 @@ class AddressesAdded:
 class AddressesRemoved:
     action: int
     errors: Mapping[Address, str] = field(default_factory=dict)
+    """Of those that could not be removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlackholesAdded:
+    action: int
+    errors: Mapping[Prefix, str] = field(default_factory=dict)
+    """Of those that could not be added."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlackholesRemoved:
+    action: int
+    errors: Mapping[Prefix, str] = field(default_factory=dict)
     """Of those that could not be removed."""
 
 
@@ -338,8 +366,11 @@ Event = (
     | AddressSeen
     | LinkSeen
     | ReturnRoutesSeen
+    | CoverSeen
     | AddressesAdded
     | AddressesRemoved
+    | BlackholesAdded
+    | BlackholesRemoved
     | SpeakerConnected
     | RouteFound
     | SpeakerSynced

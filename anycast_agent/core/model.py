@@ -30,6 +30,11 @@ def prefix_of(address: Address) -> Prefix:
     return f"{address}/128" if ":" in address else f"{address}/32"
 
 
+def is_host_route(prefix: Prefix) -> bool:
+    """Whether it is a /32 or a /128, and not a cover."""
+    return prefix == prefix_of(address_of(prefix))
+
+
 def family_of(prefix_or_address: str) -> Family:
     """The family of a prefix or an address in canonical text; IPv6 text always has a colon (RFC 5952)."""
     return Family.IPV6 if ":" in prefix_or_address else Family.IPV4
@@ -157,6 +162,7 @@ class Tier(StrEnum):
     ADOPTED = "adopted"
     FULL = "full"
     DEGRADED = "degraded"
+    LAST_RESORT = "last_resort"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +220,21 @@ class Require:
 
 
 @dataclass(frozen=True, slots=True)
+class Cover:
+    """The last resort of a service: a shorter prefix that is announced whatever the checks say.
+
+    Routers use it only where none of them has the longer prefix any more (longest match).
+    """
+
+    prefix: Prefix
+    """A network in canonical text: ``192.0.2.52/31``."""
+    behind: tuple[Prefix, ...]
+    """The host routes of the service that are inside."""
+    attributes: Mapping[RouteKey, Attributes]
+    """Each neighbor that it is announced to, with what it carries."""
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     name: str
     prefixes: tuple[Prefix, ...]
@@ -228,11 +249,12 @@ class Service:
     linger: float = 1.0
     """How long an address stays after its withdrawals were sent, for what is still under way. Seconds."""
     will: Will = Will.WITHDRAW
+    covers: tuple[Cover, ...] = ()
 
     @property
     def keys(self) -> tuple[RouteKey, ...]:
         """Every route this service may have."""
-        return tuple(self.attributes.get(Tier.FULL, {}))
+        return (*self.attributes.get(Tier.FULL, {}), *(key for cover in self.covers for key in cover.attributes))
 
     def offers(self) -> dict[Prefix, dict[Tier, dict[RouteKey, Attributes]]]:
         """What ``attributes`` says, by prefix."""
@@ -264,6 +286,8 @@ class KernelConfig:
     address_mode: AddressMode = AddressMode.MANAGE
     return_route: ReturnRouteRule = ReturnRouteRule.DEFAULT
     addresses: frozenset[Address] = frozenset()
+    covers: frozenset[Prefix] = frozenset()
+    """What is discarded on the node where nothing longer matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,16 +319,20 @@ class Config:
         return frozenset(p for s in self.services.values() for p in s.prefixes)
 
     @property
+    def covers(self) -> frozenset[Prefix]:
+        return frozenset(cover.prefix for s in self.services.values() for cover in s.covers)
+
+    @property
     def speaker(self) -> SpeakerConfig:
         """The slice that the speaker gets."""
         clocks = (self.dead_man, self.adopt_for, self.keep_for)
-        return SpeakerConfig(self.neighbors, self.router_id, *clocks, self.prefixes)
+        return SpeakerConfig(self.neighbors, self.router_id, *clocks, self.prefixes | self.covers)
 
     @property
     def kernel(self) -> KernelConfig:
         """The slice that the kernel adapter gets."""
         addresses = frozenset(address_of(p) for p in self.prefixes)
-        return KernelConfig(self.interface, self.address_mode, self.return_route, addresses)
+        return KernelConfig(self.interface, self.address_mode, self.return_route, addresses, self.covers)
 
 
 # --- observed -----------------------------------------------------------------------------------------------
@@ -318,6 +346,18 @@ class AddressState:
     ours: bool
     usable: bool = True
     """False while IPv6 calls it tentative or a duplicate."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoverState:
+    """The prefix of a last resort as it is on the node."""
+
+    blackholed: bool
+    """A blackhole route for it is in the main table."""
+    ours: bool
+    """That route is marked as ours."""
+    holds: Address | None = None
+    """An address of this node that is inside and no anycast address; one of them, where there are several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +399,9 @@ class Reason(StrEnum):
     HOLD_DOWN = "hold_down"
     HEALTHY = "healthy"
     SHARED_CHECK_DOWN = "shared_check_down"
+    LAST_RESORT = "last_resort"
+    BLACKHOLE_MISSING = "blackhole_missing"
+    NODE_ADDRESS_INSIDE = "node_address_inside"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from types import MappingProxyType
 
 from anycast_agent.core.backoff import NEVER
 from anycast_agent.core.board import Board
-from anycast_agent.core.model import Config, Service, Verdict, Will, address_of
+from anycast_agent.core.last_resort import CoverDecided
+from anycast_agent.core.model import Config, Prefix, RouteKey, Service, Verdict, Will, address_of
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.pace import KEPT_FOR
 from anycast_agent.core.parts.probing import CheckState, ProbeDue
@@ -15,6 +16,7 @@ from anycast_agent.core.prefixes import PrefixState
 from anycast_agent.core.snapshot import (
     CheckSnapshot,
     ConfigSnapshot,
+    CoverSnapshot,
     NeighborSnapshot,
     PaceSnapshot,
     PrefixSnapshot,
@@ -74,7 +76,9 @@ class Pictures:
 
     def _forget_what_changed(self) -> None:
         """The services that the board says are out of date are drawn anew."""
-        shown = self._board.take_shown({p: s.service for p, s in self._parts.prefixes.states.items()})
+        of_prefixes = {p: s.service for p, s in self._parts.prefixes.states.items()}
+        of_covers = {p: s.service for p, s in self._parts.last_resort.states.items()}
+        shown = self._board.take_shown(of_prefixes | of_covers)
         for name in list(self._services) if shown is None else shown:
             self._services.pop(name, None)
 
@@ -120,7 +124,9 @@ class Pictures:
 
     def _service(self, service: Service, now: float) -> ServiceSnapshot:
         parts = self._parts
-        prefixes = tuple(self._prefix(parts.prefixes.states[p], service, now) for p in service.prefixes)
+        covers = tuple(self._cover(parts.last_resort.states[c.prefix]) for c in service.covers)
+        around = {inside: c for c in sorted(covers, key=lambda c: c.on_wire is True) for inside in c.behind}
+        prefixes = tuple(self._prefix(parts.prefixes.states[p], service, around.get(p), now) for p in service.prefixes)
         checks = {s.key: s for p in service.prefixes for s in parts.probing.of_prefix(p)}
         healths = [p.health for p in prefixes]
         return ServiceSnapshot(
@@ -128,6 +134,7 @@ class Pictures:
             health=next((v for v in _WORST_FIRST if v in healths), Verdict.UNKNOWN),
             checks=tuple(self._check(state) for state in checks.values()),
             prefixes=prefixes,
+            covers=covers,
         )
 
     def _check(self, state: CheckState) -> CheckSnapshot:
@@ -154,15 +161,10 @@ class Pictures:
             fast=health.wants_fast(),
         )
 
-    def _prefix(self, state: PrefixState, service: Service, now: float) -> PrefixSnapshot:
+    def _prefix(self, state: PrefixState, service: Service, cover: CoverSnapshot | None, now: float) -> PrefixSnapshot:
         parts = self._parts
         record = parts.addresses.records.get(address_of(state.prefix))
         offered = {key for routes in state.offers.values() for key in routes}
-        # A route that is neither configured nor under way is history.
-        routes = [
-            r for r in parts.routes.table.of_prefix(state.prefix)
-            if r.key in offered or r.there or r.under_way is not None or r.carried()
-        ]  # fmt: skip
         return PrefixSnapshot(
             prefix=state.prefix,
             address=record.state if record else None,
@@ -176,8 +178,31 @@ class Pictures:
             decision=state.decision,
             since=state.since,
             changes=state.changes,
-            routes=tuple(self._route(r) for r in routes),
+            routes=self._routes(state.prefix, offered),
+            cover=cover.prefix if cover else "",
+            cover_on_wire=cover.on_wire if cover else False,
         )
+
+    def _cover(self, state: CoverDecided) -> CoverSnapshot:
+        record = self._parts.blackholes.records.get(state.prefix)
+        return CoverSnapshot(
+            prefix=state.prefix,
+            behind=state.behind,
+            state=record.state if record else None,
+            state_at=record.seen_at if record else None,
+            error=record.error if record else "",
+            repairs=record.repairs if record else 0,
+            decision=state.decision,
+            since=state.since,
+            changes=state.changes,
+            routes=self._routes(state.prefix, set(state.offers)),
+        )
+
+    def _routes(self, prefix: Prefix, offered: set[RouteKey]) -> tuple[RouteSnapshot, ...]:
+        """Those of a prefix; one that is neither configured nor anywhere on the way is history."""
+        found = self._parts.routes.table.of_prefix(prefix)
+        shown = (r for r in found if r.key in offered or r.there or r.under_way is not None or r.carried())
+        return tuple(self._route(r) for r in shown)
 
     def _route(self, route: RouteState) -> RouteSnapshot:
         held, echo = route.held, self._parts.echoes.of(route.key)

@@ -24,6 +24,7 @@ from anycast_agent.core.model import (
     Tier,
     Verdict,
     address_of,
+    is_host_route,
 )
 from anycast_agent.core.news import ConfigApplied, Ending, ReplayEnded
 from anycast_agent.core.part import Binding, Part, Touched, on
@@ -107,6 +108,10 @@ class Prefixes(Part):
         configured."""
         return self._lingers.get(prefix, 0.0)
 
+    def decision(self, prefix: Prefix) -> Decision:
+        """What was decided of a prefix."""
+        return self.states[prefix].decision if prefix in self.states else UNDECIDED
+
     def _turn(self, timer: PrefixTurn, now: float) -> None:
         self._board.touch(timer.prefix)
 
@@ -137,7 +142,7 @@ class Prefixes(Part):
         """True if nothing depends on that route any more: no configuration, no address that has to outlast it."""
         state = self.states.get(key.prefix)
         if state is None:
-            return not self._addresses.there(address_of(key.prefix))
+            return is_host_route(key.prefix) and not self._addresses.there(address_of(key.prefix))
         return not any(key in routes for routes in state.offers.values())
 
     def _take(self, prefix: Prefix, service: Service, offers: Offers, altered: bool, now: float) -> None:

@@ -13,6 +13,7 @@ from anycast_agent.core.model import (
     Address,
     AddressState,
     Attributes,
+    CoverState,
     Decision,
     Family,
     Prefix,
@@ -124,12 +125,51 @@ class PrefixSnapshot:
     changes: int
     """The number of changes between announced and not announced, since the start."""
     routes: tuple[RouteSnapshot, ...]
+    cover: Prefix = ""
+    """The prefix of its last resort, one that is on the wire first; empty: it has none."""
+    cover_on_wire: bool | None = False
 
     @property
     def on_wire(self) -> bool | None:
         """True if it was sent on at least one established session. None: unknown."""
-        found = [r.on_wire for r in self.routes]
-        return True if True in found else None if None in found else False
+        return _on_wire(self.routes)
+
+    @property
+    def on_last_resort(self) -> bool | None:
+        """True if routers have only its last resort from this node. None: unknown."""
+        if not self.cover or self.on_wire is True or self.cover_on_wire is False:
+            return False
+        return None if self.on_wire is None else self.cover_on_wire
+
+
+@dataclass(frozen=True, slots=True)
+class CoverSnapshot:
+    """The last resort of some prefixes of a service."""
+
+    prefix: Prefix
+    behind: tuple[Prefix, ...]
+    """The prefixes of the service that are inside."""
+    state: CoverState | None
+    """None: the kernel has not told yet."""
+    state_at: float | None
+    error: str
+    """Why its blackhole route could not be added."""
+    repairs: int
+    """How often its blackhole route was put back after someone removed it."""
+    decision: Decision
+    since: float
+    changes: int
+    routes: tuple[RouteSnapshot, ...]
+
+    @property
+    def on_wire(self) -> bool | None:
+        """True if it was sent on at least one established session. None: unknown."""
+        return _on_wire(self.routes)
+
+
+def _on_wire(routes: tuple[RouteSnapshot, ...]) -> bool | None:
+    found = [r.on_wire for r in routes]
+    return True if True in found else None if None in found else False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +179,8 @@ class ServiceSnapshot:
     """The worst of its prefixes'."""
     checks: tuple[CheckSnapshot, ...]
     prefixes: tuple[PrefixSnapshot, ...]
+    covers: tuple[CoverSnapshot, ...] = ()
+    """Its last resort."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycast_agent.core.board import Board, Standing
+from anycast_agent.core.last_resort import LastResort
 from anycast_agent.core.life import Life, Link
-from anycast_agent.core.model import Address, AddressMode, RouteKey, prefix_of
+from anycast_agent.core.model import Address, AddressMode, Prefix, RouteKey, prefix_of
 from anycast_agent.core.opened import OpenActions
-from anycast_agent.core.part import Part
+from anycast_agent.core.part import Part, Touched
 from anycast_agent.core.parts.addresses import Addresses
+from anycast_agent.core.parts.blackholes import Blackholes
 from anycast_agent.core.parts.configuration import Configuration
 from anycast_agent.core.parts.echoes import Echoes
 from anycast_agent.core.parts.life import LOOK_AGAIN, LifeCycle
@@ -40,11 +42,15 @@ class Parts:
         self.setup = SpeakerSetup(board, timers, opened, self.wedge, lambda names: self.routes.table.gone_from(names))
         self.addresses = Addresses(board, timers, opened, self.removable)
         self.return_routes = ReturnRoutes(board)
+        self.blackholes = Blackholes(board, timers, opened, lambda: self.addresses.known, self.undrawn)
         self.probing = Probing(board, timers, opened, self.addresses.reachable, now)
         table, queue = RouteTable(self.sessions.down), RouteQueue(timers, self.may_put)
         self.routes = Routes(board, opened, table, queue, self.may_act)
         self.echoes = Echoes(board)
         self.prefixes = Prefixes(board, timers, self.addresses, self.return_routes, self.probing, self.routes)
+        self.last_resort = LastResort(
+            board, self.addresses, self.return_routes, self.blackholes, self.routes, self.prefixes.decision
+        )
         self.configuration = Configuration(board, table.with_speaker, self.setting_up)
 
     def __iter__(self) -> Iterator[Part]:
@@ -58,8 +64,10 @@ class Parts:
         yield self.echoes
         yield self.addresses
         yield self.return_routes
+        yield self.blackholes
         yield self.setup
         yield self.prefixes
+        yield self.last_resort
         yield self.life
 
     def standing(self) -> Standing:
@@ -68,6 +76,11 @@ class Parts:
         dead_man = found.config.dead_man if found.config is not None else 0.0
         in_force = {} if self.setup.pending else found.files
         return Standing(self.life.state, self.life.ready, self.not_ready(), found.errors, in_force, dead_man)
+
+    def decide(self, touched: Touched, now: float) -> None:
+        """Ask the ladder about what was touched: the prefixes, then their covers."""
+        self.prefixes.decide(touched, now)
+        self.last_resort.decide(touched, now)
 
     # --- the questions of one part to several others ---
 
@@ -104,18 +117,28 @@ class Parts:
         return self.speaker.state is Link.SYNCED and self.life.state in (Life.RUNNING, Life.STOPPING)
 
     def may_put(self, key: RouteKey) -> bool:
-        """The address first, also where its route may stay while it is put back."""
-        return self.setup.may_put(key) and self.addresses.reachable(key.prefix)
+        """The addresses first, also where the route may stay while they are put back."""
+        leads_to = self.last_resort.behind(key.prefix) or (key.prefix,)
+        return self.setup.may_put(key) and all(self.addresses.reachable(prefix) for prefix in leads_to)
 
     def removable(self, address: Address, now: float) -> float | None:
-        """An address goes after each of its routes' withdrawals was sent, or the session is down, and the linger."""
+        """An address goes after the withdrawals of its prefix, of each cover around it, and the linger."""
+        prefix = prefix_of(address)
+        return self._undrawn((prefix, *self.last_resort.around(prefix)), self.prefixes.linger(prefix), now)
+
+    def undrawn(self, cover: Prefix, now: float) -> float | None:
+        """A blackhole route goes after the withdrawals of its cover, and the linger."""
+        return self._undrawn((cover,), self.last_resort.linger(cover), now)
+
+    def _undrawn(self, prefixes: tuple[Prefix, ...], linger: float, now: float) -> float | None:
+        """When nobody is drawn here any more: the withdrawals were sent, or the sessions are down; and the linger."""
         if self.life.state is Life.STARTING:
             return None
-        prefix = prefix_of(address)
-        at = self.routes.table.withdrawn_at(prefix, now)
-        if at is None:
+        times = [self.routes.table.withdrawn_at(prefix, now) for prefix in prefixes]
+        known = [at for at in times if at is not None]
+        if len(known) < len(times):
             return now if self._dead_man_has_fired(now) else now + LOOK_AGAIN
-        return at + self.prefixes.linger(prefix)
+        return max(known) + linger
 
     def withdrawing(self, now: float) -> bool:
         """True if a router may still have a route from us."""
@@ -133,8 +156,8 @@ class Parts:
         return now >= self.speaker.since + config.dead_man + 1.0
 
     def cleaned_up(self) -> bool:
-        """True if no address of ours is left on the node."""
-        return self._addresses_seen() and not self.addresses.ours_left()
+        """True if no address and no route of ours is left on the node."""
+        return self._addresses_seen() and not self.addresses.ours_left() and not self.blackholes.ours_left()
 
     def _addresses_seen(self) -> bool:
         return self.addresses.known or self.addresses.mode is not AddressMode.MANAGE
@@ -143,4 +166,5 @@ class Parts:
         """The leftovers of a stop, in words."""
         routes = [f"route {key.prefix} at {key.neighbor}" for key in self.routes.table.with_speaker()]
         unseen = [] if self._addresses_seen() else ["addresses: what the kernel has is not known"]
-        return [*routes, *unseen, *(f"address {a}" for a in self.addresses.ours_left())]
+        addresses = [f"address {a}" for a in self.addresses.ours_left()]
+        return [*routes, *unseen, *addresses, *(f"blackhole route {p}" for p in self.blackholes.ours_left())]

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
@@ -24,10 +24,12 @@ from anycast_agent.core.model import (
     ReturnRouteRule,
     family_of,
 )
+from anycast_agent.kernel import blackholes, return_routes, sysctls
 from anycast_agent.kernel import netlink as nl
-from anycast_agent.kernel import return_routes, sysctls
 from anycast_agent.kernel.changes import Changes, Failures, explain
+from anycast_agent.kernel.covers import BlackholeAction, Covers
 from anycast_agent.kernel.ownership import Ownership
+from anycast_agent.kernel.threads import to_its_end
 from anycast_agent.kernel.view import View
 
 ROUTES_SETTLE = 0.01
@@ -47,8 +49,8 @@ HEARD_IN_A_ROW = 100
 """So many messages, then the loop has its turn: what is at hand is had without waiting, and when a routing daemon fills
 the table something always is."""
 
-T = TypeVar("T")
-KernelAction = act.AddAddresses | act.RemoveAddresses | act.WatchKernel | act.Resync
+AddressAction = act.AddAddresses | act.RemoveAddresses
+KernelAction = AddressAction | BlackholeAction | act.WatchKernel | act.Resync
 Change = tuple[nl.SeenAddress | nl.SeenLink, bool]
 """The address or link that changed, and whether it is there now."""
 
@@ -57,16 +59,6 @@ def kernel_marks() -> bool:
     """True if this kernel has IFA_PROTO (5.18 and later). An older one ignores it silently."""
     found = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return found is not None and (int(found[1]), int(found[2])) >= (5, 18)
-
-
-async def _to_its_end(call: Callable[..., T], *args: object) -> T:
-    """Run in a thread. A cancellation waits for its end, so that the next call never meets one half done."""
-    work = asyncio.ensure_future(asyncio.to_thread(call, *args))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait({work})
-        raise
 
 
 class Kernel:
@@ -106,6 +98,7 @@ class Kernel:
         self._known = False
         """The view is as true as the monitor."""
         self._changes = Changes()
+        self._covers = Covers(post, self._drain)
 
     @property
     def _looks(self) -> bool:
@@ -181,8 +174,13 @@ class Kernel:
             elif kind in (nl.RTM_NEWLINK, nl.RTM_DELLINK):
                 if message[16] == socket.AF_UNSPEC:  # others tell of a bridge's ports
                     self._changed((nl.seen_link(nl.parse(message)), kind == nl.RTM_NEWLINK))
-            elif kind not in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE) or return_routes.concerns(message, config.return_route):
+            elif kind not in (nl.RTM_NEWROUTE, nl.RTM_DELROUTE):
                 self._ask(report=False)
+            else:
+                if not self._covers.take(message, there=kind == nl.RTM_NEWROUTE):
+                    self._ask(report=True)
+                if return_routes.concerns(message, config.return_route):
+                    self._ask(report=False)
 
     def _changed(self, change: Change) -> None:
         if self._heard is not None:
@@ -197,6 +195,8 @@ class Kernel:
         else:
             self._view.address(seen, there=there)
             self._say_address(seen.address)
+            if seen.address not in self._wanted and self._covers.around(seen.address):
+                self._ask(report=True)
             # The kernel flushes routes with the last address of their interface, and says nothing of them.
             if not self._view.is_loopback(seen.index):
                 self._ask(report=False)
@@ -248,7 +248,7 @@ class Kernel:
                 await self._look_at_return_routes()
             if self._owned.unsaved:
                 async with self._one_at_a_time:
-                    await _to_its_end(self._owned.save)
+                    await to_its_end(self._owned.save)
             if not self._report_due and not self._unasked:
                 self._wake.clear()
                 try:
@@ -281,16 +281,19 @@ class Kernel:
         for address, interface in self._owned.addresses.items():
             if view.host_on(address, interface) is None and address not in self._adding:
                 self._forget([address])
-        self._post(ev.KernelSeen(dict(self._addresses), dict(self._links), dict(return_routes)))
+        covers = self._covers.report(view.others(self._wanted))
+        self._post(ev.KernelSeen(dict(self._addresses), dict(self._links), dict(return_routes), covers))
         await self._warn(config)
 
     async def _read(self) -> None:
         """Read a dump, and the changes during it. Reports come from the old view until then."""
         heard: list[Change] = []
         self._heard = heard
+        self._covers.hear()
         try:
             links = await asyncio.to_thread(nl.all_links)
             addresses = await asyncio.to_thread(nl.all_addresses)
+            discarded = await asyncio.to_thread(blackholes.read_all)
             self._drain()
         finally:
             self._heard = None
@@ -302,6 +305,7 @@ class Kernel:
                 view.link(seen, there=there)
             else:
                 view.address(seen, there=there)
+        self._covers.read(discarded)
         self._view, self._known = view, True
 
     async def _ask_return_routes(self) -> dict[Address, ReturnRoute]:
@@ -346,19 +350,22 @@ class Kernel:
             case act.WatchKernel():
                 self._config = action.config
                 self._wanted = action.config.addresses
+                self._covers.configure(action.config.covers)
                 self._watched.set()
                 self._ask(report=True)
             case act.Resync():
                 self._ask(report=True)
             case act.AddAddresses() | act.RemoveAddresses():
                 self._begin(self._change(action))
+            case act.AddBlackholes() | act.RemoveBlackholes():
+                self._begin(self._covers.change(action))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _change(self, action: act.AddAddresses | act.RemoveAddresses) -> None:
+    async def _change(self, action: AddressAction) -> None:
         """An action ends in exactly one event, also on failure. Its own changes are read before."""
         try:
             async with self._one_at_a_time:
@@ -383,8 +390,8 @@ class Kernel:
         try:
             if not self._marks:
                 self._adding = frozenset(missing)
-                await _to_its_end(self._owned.add, missing, action.interface)
-            failures = await _to_its_end(partial(self._changes.add, missing, index, mark=self._marks))
+                await to_its_end(self._owned.add, missing, action.interface)
+            failures = await to_its_end(partial(self._changes.add, missing, index, mark=self._marks))
             self._drain()
         finally:
             self._adding = frozenset()
@@ -398,9 +405,9 @@ class Kernel:
         ours = {a: seen.index for a, seen in found.items() if seen is not None and self._view.is_ours(seen)}
         if not ours:
             return {}
-        failures = await _to_its_end(self._changes.remove, ours, next(iter(ours.values())))
+        failures = await to_its_end(self._changes.remove, ours, next(iter(ours.values())))
         self._drain()
-        await _to_its_end(self._owned.save)
+        await to_its_end(self._owned.save)
         gone = (errno.EADDRNOTAVAIL, errno.ENODEV)
         return {address: code for address, code in failures.items() if code not in gone}
 
@@ -415,3 +422,4 @@ class Kernel:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._changes.close()
+        self._covers.close()

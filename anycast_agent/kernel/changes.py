@@ -15,7 +15,7 @@ PATIENCE = 1.5
 """Time limit for the kernel's answers to all changes of one call. Seconds."""
 
 Failures = dict[str, int]
-"""The error number (errno) of each address that failed. An address that is not in it succeeded."""
+"""The error number (errno) of each address or prefix that failed. One that is not in it succeeded."""
 
 _IFADDRMSG = struct.Struct("=BBBBI")
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO, _IFA_FLAGS, _IFA_PROTO = 1, 2, 6, 8, 11
@@ -40,6 +40,14 @@ class Changes:
     def remove(self, addresses: Iterable[str], index: int) -> Failures:
         """EADDRNOTAVAIL where it has gone, ETIMEDOUT where the kernel did not answer. Raises OSError."""
         return self._do(nl.RTM_DELADDR, 0, {address: _body(address, index) for address in addresses})
+
+    def add_routes(self, bodies: dict[str, bytes]) -> Failures:
+        """Add routes. EEXIST where another one is there, ETIMEDOUT where the kernel did not answer. Raises OSError."""
+        return self._do(nl.RTM_NEWROUTE, nl.NLM_F_CREATE | nl.NLM_F_EXCL, bodies)
+
+    def remove_routes(self, bodies: dict[str, bytes]) -> Failures:
+        """Remove routes. ESRCH where it has gone, ETIMEDOUT where the kernel did not answer. Raises OSError."""
+        return self._do(nl.RTM_DELROUTE, 0, bodies)
 
     def _do(self, kind: int, flags: int, bodies: dict[str, bytes]) -> Failures:
         if not bodies:
@@ -90,7 +98,7 @@ def _body(address: str, index: int) -> bytes:
 
 def _kept(address: str, mark: bool) -> bytes:
     """The attributes of a new address: the mark that it is ours, and the flags that IPv6 needs."""
-    marked = nl.attribute(_IFA_PROTO, bytes([nl.IFA_PROTO_OURS])) if mark else b""
+    marked = nl.attribute(_IFA_PROTO, bytes([nl.PROTOCOL_OURS])) if mark else b""
     if ":" not in address:
         return marked
     # No duplicate detection: every copy of an anycast address is one. Preferred 0: it is never the source of the

@@ -30,8 +30,9 @@ RTNLGRP_NEXTHOP = 32
 """Linux 5.3. The group's number is too high for the mask of bind(2)."""
 
 IFF_UP = 0x1
-IFA_PROTO_OURS = 0xAC
-"""The mark of our addresses, on kernels with IFA_PROTO (5.18 and later). Numbers from 4 on are free for users."""
+PROTOCOL_OURS = 0xAC
+"""The mark of our routes, and of our addresses on kernels with IFA_PROTO (5.18 and later). No RTPROT_* of rtnetlink.h
+has this number."""
 
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
 
@@ -221,6 +222,6 @@ def seen_address(message: Any) -> SeenAddress | None:
     if address is None:
         return None
     flags = message.get_attr("IFA_FLAGS") or message["flags"]
-    marked = message.get_attr("IFA_PROTO") == IFA_PROTO_OURS
+    marked = message.get_attr("IFA_PROTO") == PROTOCOL_OURS
     usable = not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
     return SeenAddress(str(address), message["prefixlen"], message["index"], marked, usable)

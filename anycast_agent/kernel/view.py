@@ -65,6 +65,10 @@ class View:
     def ours(self) -> set[Address]:
         return {a for a, on in self._present.items() if any(self.is_ours(seen) for seen in on.values())}
 
+    def others(self, anycast: Iterable[Address]) -> set[Address]:
+        """What is neither one of these nor ours: addresses of the node itself."""
+        return self._present.keys() - set(anycast) - self.ours()
+
     def host_on(self, address: Address, interface: str) -> SeenAddress | None:
         """The address as a host route on that interface."""
         on = self._present.get(address, {}).values()

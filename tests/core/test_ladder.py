@@ -14,16 +14,18 @@ from anycast_agent.core.health import CheckHealth, Health, Phase
 from anycast_agent.core.ladder.case import (
     AddressFact,
     Case,
+    CoverFact,
     HealthFact,
     ReturnRouteFact,
     RouteFact,
     WaitFact,
     WishFact,
 )
-from anycast_agent.core.ladder.rows import LADDER, decide
+from anycast_agent.core.ladder.rows import LADDER, LAST_RESORT, decide, decide_last_resort
 from anycast_agent.core.model import (
     AddressMode,
     AddressState,
+    CoverState,
     Decision,
     Reason,
     Require,
@@ -86,17 +88,47 @@ DENIED: list[tuple[str, dict[str, Any], int, Reason]] = [
 ]
 """Each way to be denied, in the order of the ladder."""
 
+BLACKHOLED = CoverFact("192.0.2.52/31", CoverState(blackholed=True, ours=True))
+COVERED = {"cover": BLACKHOLED}
+UNANNOUNCED = {"route": {"announced": False}}
+NOT_COVERED: list[tuple[str, dict[str, Any], int, Reason]] = [
+    *(d for d in DENIED if d[2] <= 4),
+    ("kernel silent", {"cover": {"state": None}} | UNANNOUNCED, 13, Reason.BLACKHOLE_MISSING),
+    (
+        "no blackhole",
+        {"cover": {"state": CoverState(blackholed=False, ours=False)}} | UNANNOUNCED,
+        13,
+        Reason.BLACKHOLE_MISSING,
+    ),
+    (
+        "node's address",
+        {"cover": {"state": CoverState(blackholed=True, ours=True, holds="192.0.2.52")}} | UNANNOUNCED,
+        13,
+        Reason.NODE_ADDRESS_INSIDE,
+    ),
+]
+"""Each way for a last resort to be denied."""
+
 ADOPTED = {**with_health(((CHECK, UNKNOWN),), Health(Verdict.UNKNOWN)), "wait": {"keep_until": NOW + 20.0}}
 LAST = LADDER[-1].rung
 
 
 def of(*changes: dict[str, Any], **more: Any) -> Decision:
     """The decision where all is well but for what is given, by fact and field; a later change wins."""
+    return decide(case_of(*changes, **more), NOW)
+
+
+def of_last_resort(*changes: dict[str, Any]) -> Decision:
+    """What is decided of the last resort there."""
+    return decide_last_resort(case_of(COVERED, *changes), NOW)
+
+
+def case_of(*changes: dict[str, Any], **more: Any) -> Case:
     case = WELL
     for name, values in itertools.chain(*(c.items() for c in changes), more.items()):
         fact = replace(getattr(case, name), **values) if isinstance(values, dict) else values
         case = replace(case, **{name: fact})
-    return decide(case, NOW)
+    return case
 
 
 def test_where_all_is_well_it_is_announced_in_full() -> None:
@@ -127,8 +159,8 @@ def test_the_rows_stand_in_the_order_of_their_numbers() -> None:
     assert numbers == sorted(set(numbers))
     assert [d[2] for d in DENIED] == sorted(d[2] for d in DENIED)
     assert {d[2] for d in DENIED} | {LAST.number} == set(numbers)
-    allowed = {Reason.HEALTHY, Reason.SHARED_CHECK_DOWN, Reason.ADOPTED}
-    assert {d[3] for d in DENIED} | allowed == set(Reason)
+    allowed = {Reason.HEALTHY, Reason.SHARED_CHECK_DOWN, Reason.ADOPTED, Reason.LAST_RESORT}
+    assert {d[3] for d in (*DENIED, *NOT_COVERED)} | allowed == set(Reason)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +284,78 @@ def test_a_recovering_check_says_how_far_it_has_come() -> None:
     assert decision.evidence == "check answers: ok, 1 of 3 good"
 
 
+# --- the last resort ---
+
+
+@pytest.mark.parametrize(("changes", "rung", "reason"), [d[1:] for d in NOT_COVERED], ids=[d[0] for d in NOT_COVERED])
+def test_a_last_resort_is_denied_only_where_the_node_cannot_serve_or_a_person_says_so(
+    changes: dict[str, Any], rung: int, reason: Reason
+) -> None:
+    """The same four rows as for the prefix itself, and its own."""
+    decision = of_last_resort(changes)
+    assert (decision.announce, decision.tier, decision.rung.number, decision.reason) == (False, None, rung, reason)
+    assert decision.evidence
+    assert decision.remedy
+
+
+@pytest.mark.parametrize("denied", [d for d in DENIED if d[2] > 4], ids=lambda d: d[0].replace(" ", "-"))
+@pytest.mark.parametrize("announced", [True, False])
+def test_nothing_that_checks_say_denies_a_last_resort(denied: Any, announced: bool) -> None:
+    """Down, stale, unknown, held down: announced anew, and kept."""
+    decision = of_last_resort(denied[1], {"route": {"announced": announced}})
+    assert (decision.announce, decision.tier, decision.reason) == (True, Tier.LAST_RESORT, Reason.LAST_RESORT)
+
+
+@pytest.mark.parametrize("denied", [d for d in NOT_COVERED if d[2] == 13], ids=lambda d: d[0].replace(" ", "-"))
+def test_what_is_out_stays_where_only_the_rest_of_the_cover_is_wrong(denied: Any) -> None:
+    """Loops of what nobody uses harm less than a service that is off the air; the reason is shown all the same."""
+    decision = of_last_resort(denied[1], {"route": {"announced": True}})
+    assert (decision.announce, decision.tier, decision.reason) == (True, Tier.LAST_RESORT, denied[3])
+
+
+def test_the_prefix_itself_is_never_asked_about_a_cover() -> None:
+    """The row of the last resort stands in its own ladder, and has nothing to say without a cover."""
+    assert LAST_RESORT[-1] not in LADDER
+    assert LAST_RESORT[-1].ask(WELL, NOW) is None
+    assert [row for row in LAST_RESORT if row in LADDER] == list(LADDER[:4])
+
+
+@pytest.mark.parametrize(
+    ("changes", "evidence", "remedy"),
+    [
+        (
+            {},
+            "192.0.2.53 is on the node; checks have no say in a last resort",
+            "nothing: it stays announced for an emergency",
+        ),
+        (
+            {"cover": {"state": None, "error": "not permitted"}} | UNANNOUNCED,
+            "the rest of 192.0.2.52/31 is not discarded on this node, so packets to it would loop: not permitted",
+            "the agent adds a blackhole route for 192.0.2.52/31 and tries again by itself",
+        ),
+        (
+            {"cover": {"state": None, "managed": False}} | UNANNOUNCED,
+            "the rest of 192.0.2.52/31 is not discarded on this node, so packets to it would loop",
+            "ip route add blackhole 192.0.2.52/31",
+        ),
+        (
+            {"cover": CoverFact("2001:db8:53::52/127", None, managed=False)} | UNANNOUNCED,
+            "the rest of 2001:db8:53::52/127 is not discarded on this node, so packets to it would loop",
+            "ip -6 route add blackhole 2001:db8:53::52/127",
+        ),
+        (
+            {"cover": {"state": CoverState(True, True, "192.0.2.52")}} | UNANNOUNCED,
+            "192.0.2.52, an address of this node, is inside 192.0.2.52/31",
+            "take 192.0.2.52 off the node, or give the service a last resort without it",
+        ),
+    ],
+)
+def test_people_read_what_a_last_resort_lacks(changes: dict[str, Any], evidence: str, remedy: str) -> None:
+    """Word for word."""
+    decision = of_last_resort(changes)
+    assert (decision.evidence, decision.remedy) == (evidence, remedy)
+
+
 HEALTHS = st.sampled_from((UP, DOWN, UNKNOWN, EXPIRED))
 CHECKS = st.lists(st.tuples(st.sampled_from((CHECK, check("b", scope=Scope.SHARED))), HEALTHS), max_size=3)
 INSTANTS = st.floats(990.0, 1010.0)
@@ -279,6 +383,13 @@ CASES = st.builds(
     ),
     route=st.builds(RouteFact, st.booleans()),
     wait=st.builds(WaitFact, INSTANTS, INSTANTS, st.floats(0.0, 5.0)),
+    cover=st.none()
+    | st.builds(
+        CoverFact,
+        st.just("192.0.2.52/31"),
+        st.none() | st.builds(CoverState, st.booleans(), st.booleans(), st.none() | st.just("192.0.2.52")),
+        st.booleans(),
+    ),
 )
 
 
@@ -314,3 +425,13 @@ def test_nothing_is_announced_that_the_first_promise_forbids(case: Case) -> None
         assert case.health.health.verdict is Verdict.UNKNOWN
     else:
         assert case.health.health.verdict is Verdict.UP
+
+
+@given(CASES.filter(lambda case: case.cover is not None), CASES)
+def test_a_last_resort_does_not_depend_on_checks_and_time(case: Case, other: Case) -> None:
+    """The same answer whatever the checks of another case say, and whatever its waits are; and always one."""
+    decision = decide_last_resort(case, NOW)
+    assert decision == decide_last_resort(replace(case, health=other.health, wait=other.wait), NOW)
+    assert (decision.tier is Tier.LAST_RESORT) is decision.announce
+    assert decision.until is None
+    assert decision.remedy

@@ -63,3 +63,4 @@ def test_the_promises_hold_in_every_story_and_the_wire_is_right_again_at_its_end
     late = [a for _, a in world.actions[before:] if not isinstance(a, act.RunProbe | act.Heartbeat)]
     assert not late, "where the world is as wanted, only looking goes on"
     assert set(world.addresses) == {p.partition("/")[0] for s in config_of(world).services.values() for p in s.prefixes}
+    assert set(world.blackholes) == config_of(world).covers

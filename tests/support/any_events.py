@@ -8,6 +8,7 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.model import (
     AddressState,
     Attributes,
+    CoverState,
     ReturnRoute,
     RouteKey,
     SessionState,
@@ -15,11 +16,11 @@ from anycast_agent.core.model import (
     address_of,
 )
 from anycast_agent.core.outcome import Evidence, Outcome
-from tests.support.faults import PREFIXES, configs
+from tests.support.faults import COVERS, PREFIXES, configs
 
 NUMBERS = st.integers(0, 60)
 TEXTS = st.sampled_from(("", "leaf1", "leaf2", "leaf9", "kernel", "speaker", "x" * 5000, "\x00é"))
-PREFIX = st.sampled_from((*PREFIXES, "203.0.113.9/32", "2001:db8::9/128"))
+PREFIX = st.sampled_from((*PREFIXES, *COVERS, "203.0.113.9/32", "2001:db8::9/128"))
 ADDRESS = PREFIX.map(address_of)
 KEY = st.builds(RouteKey, TEXTS, PREFIX)
 ERROR = st.none() | TEXTS
@@ -28,6 +29,7 @@ STATE = st.none() | st.builds(AddressState, st.sampled_from(("lo", "eth9")), st.
 ATTRIBUTES = st.sampled_from((None, Attributes(), Attributes(med=50)))
 PREFIX_LISTS = st.lists(PREFIX, max_size=3).map(tuple)
 CONFIG = st.sampled_from(configs())
+COVER_STATE = st.builds(CoverState, st.booleans(), st.booleans(), st.none() | ADDRESS)
 RETURN_ROUTES = st.dictionaries(ADDRESS, st.builds(ReturnRoute, st.booleans(), TEXTS), max_size=4)
 OUTCOME = st.builds(Outcome, st.sampled_from(Evidence), TEXTS, TEXTS, by_time=st.booleans())
 EVENTS = st.one_of(
@@ -37,10 +39,14 @@ EVENTS = st.one_of(
         st.dictionaries(ADDRESS, STATE.filter(bool), max_size=4),
         st.dictionaries(st.sampled_from(("lo", "eth9")), st.booleans()),
         RETURN_ROUTES,
+        st.dictionaries(PREFIX, COVER_STATE, max_size=3),
     ),
     st.builds(ev.AddressSeen, ADDRESS, STATE),
     st.builds(ev.LinkSeen, TEXTS, st.booleans()),
     st.builds(ev.ReturnRoutesSeen, RETURN_ROUTES),
+    st.builds(ev.CoverSeen, PREFIX, COVER_STATE),
+    st.builds(ev.BlackholesAdded, NUMBERS, st.dictionaries(PREFIX, TEXTS, max_size=3)),
+    st.builds(ev.BlackholesRemoved, NUMBERS, st.dictionaries(PREFIX, TEXTS, max_size=3)),
     st.builds(ev.AddressesAdded, NUMBERS, ERRORS),
     st.builds(ev.AddressesRemoved, NUMBERS, ERRORS),
     st.builds(ev.SpeakerConnected, TEXTS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from anycast_agent.core import actions as act
@@ -21,14 +22,18 @@ from anycast_agent.core.model import (
     Verdict,
     address_of,
     family_of,
+    is_host_route,
     prefix_of,
 )
 from anycast_agent.core.picture import Pictures
+from anycast_agent.core.snapshot import RouteSnapshot
 from tests.support import ends
-from tests.support.world import LEAF1, LEAF2, V4, V6, World, as_sent, check, config, service
+from tests.support.world import LEAF1, LEAF2, V4, V6, World, as_sent, check, config, cover, service
 
 WWW = "192.0.2.80/32"
 NTP = "2001:db8:123::123/128"
+COVER4, COVER6, COVER_NTP = "192.0.2.52/31", "2001:db8:53::52/127", "2001:db8:123::/48"
+COVERS = (COVER4, COVER6, COVER_NTP)
 
 REACTS_WITHIN = 4.0
 """Bound on how long a route outlives its cause while the agent and the speaker work: repair, error, retry. Seconds."""
@@ -36,14 +41,17 @@ REACTS_WITHIN = 4.0
 
 def configs() -> list[Config]:
     """Configurations to go back and forth between; the first is where each story begins."""
-    dns, www, ntp = service("dns"), service("www", (WWW,), neighbors=(LEAF1,)), service("ntp", (NTP,))
+    covers = (cover(COVER4, V4), cover(COVER6, V6))
+    dns, www = service("dns", covers=covers), service("www", (WWW,), neighbors=(LEAF1,))
+    ntp = service("ntp", (NTP,), covers=(cover(COVER_NTP, NTP),))
     shared = check("backbone", scope=_shared())
     return [
         config(dns, www, ntp),
         config(dns, replace(www, enabled=False), ntp),
         config(service("dns", attributes=Attributes(med=50)), www, ntp),
         config(service("dns", checks=(*dns.checks, check("other"), shared)), www, ntp),
-        config(service("resolver", (V4,)), service("dns", (V6,)), www),
+        config(service("resolver", (V4,)), service("dns", (V6,), covers=covers[1:]), www),
+        config(replace(dns, enabled=False), www, ntp),
         config(dns, service("www", (WWW,)), ntp, neighbors=(LEAF1, LEAF2, "leaf3")),
         config(service("dns", neighbors=(LEAF1,)), www, neighbors=(LEAF1,)),
     ]
@@ -76,6 +84,9 @@ class Faults:
             "hang": self._hang,
             "address_removed": lambda a, b: self.world.set_address(self._address(a), None),
             "address_taken": self._address_taken,
+            "blackhole_removed": lambda a, b: self.world.set_blackhole(COVERS[a % 3], None),
+            "blackhole_taken": lambda a, b: self.world.set_blackhole(COVERS[a % 3], ours=False),
+            "node_address": self._node_address,
             "kernel_error": self._kernel_error,
             "link": self._link,
             "return_route": self._return_route,
@@ -123,8 +134,15 @@ class Faults:
     def _address_taken(self, a: int, b: int) -> None:
         self.world.set_address(self._address(a), AddressState("lo", ours=False, usable=bool(b % 3)))
 
+    def _node_address(self, a: int, b: int) -> None:
+        """An address of the node comes up inside a cover, or goes."""
+        cover = COVERS[a % 3]
+        if self.world.strangers.pop(cover, None) is None:
+            self.world.strangers[cover] = address_of(cover)
+        self.world.post(ev.CoverSeen(cover, self.world.cover_state(cover)))
+
     def _kernel_error(self, a: int, b: int) -> None:
-        self.world.kernel_errors ^= {self._address(a)}
+        self.world.kernel_errors ^= {(*map(address_of, PREFIXES), *COVERS)[a % 7]}
 
     def _link(self, a: int, b: int) -> None:
         self.world.links["lo"] = up = not self.world.links["lo"]
@@ -164,7 +182,8 @@ class Faults:
         self.world.pipe_frozen = self.world.connected
 
     def _speaker_error(self, a: int, b: int) -> None:
-        self.world.speaker_errors ^= {PREFIXES[a % len(PREFIXES)]}
+        every = (*PREFIXES, *COVERS)
+        self.world.speaker_errors ^= {every[a % len(every)]}
 
     # --- the agent ---
 
@@ -183,7 +202,7 @@ class Faults:
     def heal(self) -> None:
         """No fault is left. The agent, where it has ended, is started again, as systemd would."""
         world = self.world
-        for stuck in (world.outcomes, world.hangs, world.kernel_errors, world.speaker_errors):
+        for stuck in (world.outcomes, world.hangs, world.kernel_errors, world.speaker_errors, world.strangers):
             stuck.clear()
         world.cut = None
         if world.pipe_frozen:
@@ -200,13 +219,22 @@ class Faults:
         for address, state in list(world.addresses.items()):
             if not state.ours:
                 world.set_address(address, None)
-        world.post(ev.KernelSeen(dict(world.addresses), dict(world.links), world.return_routes()))
+        for prefix in [p for p, ours in world.blackholes.items() if not ours]:
+            world.set_blackhole(prefix, None)
+        world.report_kernel()
 
 
 def wanted(conf: Config) -> dict[RouteKey, Attributes]:
     """What the routers should have where everything is well."""
     enabled = [s for s in conf.services.values() if s.enabled and not s.observe_only]
-    return {key: as_sent(attributes) for s in enabled for key, attributes in s.attributes[Tier.FULL].items()}
+    routes = {key: a for s in enabled for key, a in s.attributes[Tier.FULL].items()}
+    routes |= {key: a for s in enabled for cover in s.covers for key, a in cover.attributes.items()}
+    return {key: as_sent(attributes) for key, attributes in routes.items()}
+
+
+def deaf_to_checks(conf: Config) -> dict[RouteKey, Attributes]:
+    """What the routers should have whatever the checks say, where all else is well."""
+    return {key: a for key, a in wanted(conf).items() if not is_host_route(key.prefix)}
 
 
 def config_of(world: World) -> Config:
@@ -244,21 +272,35 @@ class Watch:
         for _, action in world.actions[self.seen_actions :]:
             if isinstance(action, act.PutRoutes) and world.engine is not None:
                 for prefix in action.prefixes:
+                    if not is_host_route(prefix):
+                        self._may_be_covered(world, prefix)
+                        continue
                     state = world.engine.parts.prefixes.states[prefix]
                     assert state.health.verdict is Verdict.UP, f"put {prefix} without a verdict"
                     assert address_of(prefix) in world.addresses, f"put {prefix} without its address"
                     assert state.decision.announce
             for address in action.addresses if isinstance(action, act.RemoveAddresses) else ():
-                there = world.announced(prefix_of(address))
+                there = set().union(*map(world.announced, (prefix_of(address), *covers_around(prefix_of(address)))))
                 # A frozen pipe that we have lost can carry out nothing, and nobody can know.
                 assert not there or world.pipe_frozen, f"{address} is removed while {there} have its route"
+            for prefix in action.prefixes if isinstance(action, act.RemoveBlackholes) else ():
+                assert not world.announced(prefix) or world.pipe_frozen, f"{prefix} is announced without its blackhole"
         self.seen_actions = len(world.actions)
+
+    def _may_be_covered(self, world: World, cover: Prefix) -> None:
+        assert world.engine is not None
+        state = world.engine.parts.last_resort.states[cover]
+        assert state.decision.announce
+        for prefix in state.behind:
+            assert address_of(prefix) in world.addresses, f"put {cover} without the address of {prefix}"
+        assert cover in world.blackholes or any(key.prefix == cover for key in world.ledger), f"{cover} would loop"
 
     def _routes_are_deserved(self, world: World) -> None:
         parted = world.engine is None or not world.connected
         self.parted_since = (self.parted_since or world.now) if parted else None
         for key in world.router:
-            if parted and not world.pipe_frozen and self.parted_since is not None:
+            kept = not is_host_route(key.prefix)
+            if parted and not kept and not world.pipe_frozen and self.parted_since is not None:
                 limit = max(world.last_heartbeat, self.parted_since) + world.dead_man + 1.0
                 assert world.now <= limit, f"{key} outlives the agent"
             if world.pipe_frozen or parted or key.prefix in world.speaker_errors or self._deserved(world, key):
@@ -271,6 +313,8 @@ class Watch:
 
     def _deserved(self, world: World, key: RouteKey) -> bool:
         assert world.engine is not None
+        if not is_host_route(key.prefix):
+            return world.engine.parts.life.state is Life.STARTING or self._covers(world, key)
         state = world.engine.parts.prefixes.states.get(key.prefix)
         address = world.addresses.get(address_of(key.prefix))
         if world.engine.parts.life.state is Life.STARTING:
@@ -285,6 +329,21 @@ class Watch:
         self.adopted_since.pop(key.prefix, None)
         return state.health.verdict is Verdict.UP and state.decision.announce
 
+    def _covers(self, world: World, key: RouteKey) -> bool:
+        assert world.engine is not None
+        state = world.engine.parts.last_resort.states.get(key.prefix)
+        if state is None or key not in state.offers or not world.links["lo"]:
+            return False
+        found = [world.addresses.get(address_of(prefix)) for prefix in state.behind]
+        there = all(address is not None and address.usable for address in found)
+        return there and world.return_route[family_of(key.prefix)] and state.decision.announce
+
+
+def covers_around(prefix: Prefix) -> list[Prefix]:
+    """Of the covers that stories have."""
+    address = ip_address(address_of(prefix))
+    return [cover for cover in COVERS if address in ip_network(cover)]
+
 
 # --- 11 ---
 
@@ -298,18 +357,23 @@ def the_snapshot_is_true(world: World, engine: Engine) -> None:
     if world.pipe_frozen or not world.connected:
         return
     for one in shown.services.values():
+        for last in one.covers:
+            assert last.state is None or last.state == world.cover_state(last.prefix)
+            the_routes_are_true(world, last.prefix, last.routes)
         for prefix in one.prefixes:
             assert prefix.address_known is False or prefix.address == world.addresses.get(address_of(prefix.prefix))
-            for route in prefix.routes:
-                key = RouteKey(route.neighbor, prefix.prefix)
-                if route.sent is not None:
-                    assert route.sent == (key in world.router), f"{key}: sent is shown as {route.sent}"
-                if route.on_wire is not None:
-                    assert route.on_wire == (key in world.router), f"{key}: on the wire is shown as {route.on_wire}"
-                if route.acknowledged_known and not route.pending:
-                    assert (route.acknowledged is not None) == (key in world.ledger), (
-                        f"{key}: acknowledged is shown wrong"
-                    )
+            the_routes_are_true(world, prefix.prefix, prefix.routes)
+
+
+def the_routes_are_true(world: World, prefix: Prefix, routes: tuple[RouteSnapshot, ...]) -> None:
+    for route in routes:
+        key = RouteKey(route.neighbor, prefix)
+        if route.sent is not None:
+            assert route.sent == (key in world.router), f"{key}: sent is shown as {route.sent}"
+        if route.on_wire is not None:
+            assert route.on_wire == (key in world.router), f"{key}: on the wire is shown as {route.on_wire}"
+        if route.acknowledged_known and not route.pending:
+            assert (route.acknowledged is not None) == (key in world.ledger), f"{key}: acknowledged is shown wrong"
 
 
 def timeless(one: Any) -> Any:

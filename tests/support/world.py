@@ -25,6 +25,8 @@ from anycast_agent.core.model import (
     Attributes,
     Check,
     Config,
+    Cover,
+    CoverState,
     Family,
     HoldDown,
     Neighbor,
@@ -82,6 +84,12 @@ def service(
     return Service(name, prefixes, checks, attributes=tiers, **changes)
 
 
+def cover(prefix: Prefix, *behind: Prefix, neighbors: tuple[str, ...] = (LEAF1, LEAF2), **changes: Any) -> Cover:
+    """A last resort around these prefixes, with a community of its own."""
+    attributes = Attributes(**{"communities": ("65101:9",), **changes})
+    return Cover(prefix, behind, {RouteKey(name, prefix): attributes for name in neighbors})
+
+
 def neighbor(name: str, number: int) -> Neighbor:
     return Neighbor(name, f"198.51.100.{number}", 65000 + number, 65101)
 
@@ -113,6 +121,10 @@ class World:
 
     addresses: dict[Address, AddressState] = field(default_factory=dict)
     links: dict[str, bool] = field(default_factory=lambda: {"lo": True})
+    blackholes: dict[Prefix, bool] = field(default_factory=dict)
+    """Blackhole routes of the main table; True: marked as ours."""
+    strangers: dict[Prefix, Address] = field(default_factory=dict)
+    """By cover, an address of the node that is no anycast address."""
     return_route: dict[Family, bool] = field(default_factory=lambda: {Family.IPV4: True, Family.IPV6: True})
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     """Outcome by ``service``, ``service/check`` or ``service/check@address``; OK where none is given."""
@@ -145,6 +157,7 @@ class World:
         self._queue: list[tuple[float, int, int, Callable[[], None]]] = []
         self._number = itertools.count()
         self._told: set[Address] = set()
+        self._covers: frozenset[Prefix] = frozenset()
         self.speaker = SpeakerSide(
             self.post, lambda name: self.own_addresses.get(name, OWN), self.sessions, self.owns_speaker
         )
@@ -299,7 +312,10 @@ class World:
                 self._probe(action)
             case act.AddAddresses() | act.RemoveAddresses():
                 self.later(self.kernel_delay, lambda: self._addresses(action))
+            case act.AddBlackholes() | act.RemoveBlackholes():
+                self.later(self.kernel_delay, lambda: self._blackholes(action))
             case act.WatchKernel():
+                self._covers = action.config.covers
                 self.later(self.kernel_delay, self.report_kernel)
             case act.Resync(source=ev.Source.KERNEL):
                 self.later(self.kernel_delay, self.report_kernel)
@@ -340,7 +356,33 @@ class World:
     def report_kernel(self) -> None:
         if "kernel" in self.silent:
             return
-        self.post(ev.KernelSeen(dict(self.addresses), dict(self.links), self.return_routes()))
+        covers = {p: self.cover_state(p) for p in self._covers.union(p for p, ours in self.blackholes.items() if ours)}
+        self.post(ev.KernelSeen(dict(self.addresses), dict(self.links), self.return_routes(), covers))
+
+    def cover_state(self, prefix: Prefix) -> CoverState:
+        ours = self.blackholes.get(prefix)
+        return CoverState(ours is not None, bool(ours), self.strangers.get(prefix))
+
+    def _blackholes(self, action: act.AddBlackholes | act.RemoveBlackholes) -> None:
+        add = isinstance(action, act.AddBlackholes)
+        failed = [prefix for prefix in action.prefixes if prefix in self.kernel_errors]
+        for prefix in action.prefixes:
+            if prefix in failed:
+                continue
+            if add and prefix not in self.blackholes:
+                self.set_blackhole(prefix, ours=True)
+            elif not add and self.blackholes.get(prefix):
+                self.set_blackhole(prefix, None)
+        done = ev.BlackholesAdded if add else ev.BlackholesRemoved
+        self.post(done(action.id, dict.fromkeys(failed, "permission denied")))
+
+    def set_blackhole(self, prefix: Prefix, ours: bool | None) -> None:
+        """The kernel's own change: by us, or by somebody's hand; None: the route goes."""
+        if ours is None:
+            self.blackholes.pop(prefix, None)
+        else:
+            self.blackholes[prefix] = ours
+        self.post(ev.CoverSeen(prefix, self.cover_state(prefix)))
 
     def _addresses(self, action: act.AddAddresses | act.RemoveAddresses) -> None:
         add = isinstance(action, act.AddAddresses)
@@ -455,6 +497,7 @@ __all__ = [
     "World",
     "check",
     "config",
+    "cover",
     "neighbor",
     "service",
 ]

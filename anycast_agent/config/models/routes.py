@@ -46,3 +46,8 @@ class TiersModel(Model):
         "default prepend + 2 is added; an iBGP neighbor would take that for a loop and gets a local preference that "
         "is 50 lower.",
     )
+    last_resort: AttributesModel | None = Field(
+        None,
+        description="The attributes of the last resort. A key that is not given is as in attributes, and the large "
+        "community LOCAL_AS:172:1 is added. Give it a community that the borders know it by.",
+    )

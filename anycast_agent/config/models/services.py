@@ -8,7 +8,7 @@ from pydantic import Field
 
 from anycast_agent.checks.fields import Written as Model
 from anycast_agent.config.models.routes import AttributesModel, TiersModel
-from anycast_agent.config.types import Duration, PrefixText
+from anycast_agent.config.types import Duration, LastResort, PrefixText
 
 
 class AtLeast(Model):
@@ -71,4 +71,11 @@ class ServiceModel(Model):
     linger: Duration = Field(1.0, description="An address stays on the node for so long after its route was withdrawn.")
     will: Literal["withdraw", "keep"] = Field(
         "withdraw", description="What the speaker does with a route if the agent dies."
+    )
+    last_resort: LastResort = Field(
+        False,
+        description="A shorter prefix that is announced whatever the checks say, and stays if the agent dies: routers "
+        "use it only where no node announces the longer one. true: a /31 or a /127 around each prefix; or prefixes, "
+        "/24 to /31 and /48 to /127, with every prefix of the service inside one of them. The rest of it is discarded "
+        "on the node. never: there is none, on purpose, because a wrong answer is worse than none.",
     )

@@ -12,6 +12,9 @@ from anycast_agent.config.report import Report
 from anycast_agent.config.source import Where
 from anycast_agent.core import model as core
 
+OURS, LAST_RESORT = 172, 1
+"""In a large community (RFC 8195): this agent, and the state of the route."""
+
 Routes = dict[core.Tier, dict[core.RouteKey, core.Attributes]]
 
 
@@ -21,12 +24,13 @@ class _Offer:
 
     attributes: AttributesModel
     service: Where
-    degraded: AttributesModel | None = None
-    """The part that stands under tiers.degraded; None for the full tier."""
+    own: AttributesModel | None = None
+    """What stands under tiers for it; None for the full tier."""
+    tier: str = ""
 
     def place(self, field: str) -> Where:
-        if getattr(self.degraded, field, None) is not None:
-            return (*self.service, "tiers", "degraded", field)
+        if getattr(self.own, field, None) is not None:
+            return (*self.service, "tiers", self.tier, field)
         return (*self.service, "attributes", field)
 
 
@@ -45,9 +49,18 @@ def core_routes(report: Report, where: Where, written: ServiceModel, neighbors: 
         for n in carrying:
             key = core.RouteKey(n.name, prefix)
             routes[core.Tier.FULL][key] = _attributes(report, _Offer(full, where), n, prefix)
-            offer = _Offer(_degraded(full, lower, n.ebgp), where, lower)
+            offer = _Offer(_degraded(full, lower, n.ebgp), where, lower, "degraded")
             routes[core.Tier.DEGRADED][key] = _attributes(report, offer, n, prefix)
     return routes
+
+
+def last_resort_attributes(
+    report: Report, where: Where, written: ServiceModel, n: core.Neighbor, prefix: str
+) -> core.Attributes:
+    """What the last resort of a prefix carries at a neighbor."""
+    own = written.tiers.last_resort
+    offer = _Offer(_last_resort(written.attributes, own, n.local_as), where, own, "last_resort")
+    return _attributes(report, offer, n, prefix)
 
 
 def _chosen(
@@ -119,6 +132,14 @@ def _refuse_loopback(report: Report, where: Where, given: Sequence[str], n: core
     for hop in given:
         if ipaddress.ip_address(hop).is_loopback and not ipaddress.ip_address(n.address).is_loopback:
             report.problem(where, f"{hop} cannot be a next hop: routers cannot send to it")
+
+
+def _last_resort(full: AttributesModel, own: AttributesModel | None, local_as: int) -> AttributesModel:
+    """The attributes of the last resort. A key that is not given is as in the full tier, with the community by which
+    anybody knows a last resort."""
+    given = {} if own is None else {k: v for k, v in own.model_dump().items() if v is not None}
+    given.setdefault("large_communities", (*(full.large_communities or ()), f"{local_as}:{OURS}:{LAST_RESORT}"))
+    return full.model_copy(update=given)
 
 
 def _degraded(full: AttributesModel, degraded: AttributesModel | None, ebgp: bool) -> AttributesModel:

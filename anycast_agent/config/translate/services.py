@@ -9,6 +9,7 @@ from anycast_agent.config.models import AtLeast, RootModel, ServiceModel
 from anycast_agent.config.report import Report
 from anycast_agent.config.source import Where
 from anycast_agent.config.translate.checks import core_checks
+from anycast_agent.config.translate.last_resort import core_covers, refuse_covers
 from anycast_agent.config.translate.routes import core_routes
 from anycast_agent.core import model as core
 
@@ -33,6 +34,7 @@ def core_services(
     if len(owners) > PREFIXES_MOST:
         report.problem(("services",), f"more than {PREFIXES_MOST:,} prefixes")
     _refuse_anycast_addresses(report, root, {core.address_of(prefix): name for prefix, name in owners.items()})
+    refuse_covers(report, root, owners, {address: role for _, address, role in _addresses_of_one_node(root)})
     return services
 
 
@@ -54,6 +56,7 @@ def _service(
 ) -> core.Service:
     checks = core_checks(report, where, written, elsewhere)
     hold_down = written.hold_down
+    routes = core_routes(report, where, written, neighbors)
     return core.Service(
         name=name,
         prefixes=written.prefixes,
@@ -61,10 +64,11 @@ def _service(
         require=_require(report, where, written, checks),
         enabled=written.enabled,
         observe_only=written.observe_only,
-        attributes=core_routes(report, where, written, neighbors),
+        attributes=routes,
         hold_down=core.HoldDown(hold_down.initial, hold_down.maximum, max(hold_down.half_life, 0.001)),
         linger=written.linger,
         will=core.Will(written.will),
+        covers=core_covers(report, where, written, routes, neighbors),
     )
 
 
@@ -101,8 +105,8 @@ def _addresses_of_one_node(root: RootModel) -> Iterator[tuple[Where, str, str]]:
         if n.local_address is not None:
             yield ("bgp", "neighbors", name, "local_address"), n.local_address, "the address of a session"
     for name, service in root.services.items():
-        degraded = service.tiers.degraded
         for hop in service.attributes.next_hop or ():
             yield ("services", name, "attributes", "next_hop"), hop, "a next hop"
-        for hop in (degraded.next_hop if degraded else None) or ():
-            yield ("services", name, "tiers", "degraded", "next_hop"), hop, "a next hop"
+        for tier, attributes in (("degraded", service.tiers.degraded), ("last_resort", service.tiers.last_resort)):
+            for hop in (attributes.next_hop if attributes else None) or ():
+                yield ("services", name, "tiers", tier, "next_hop"), hop, "a next hop"

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anycast_agent.core.health import CheckHealth, Health
-from anycast_agent.core.model import Address, AddressMode, AddressState, Check, Prefix, Require, Scope, address_of
+from anycast_agent.core.model import (
+    Address,
+    AddressMode,
+    AddressState,
+    Check,
+    CoverState,
+    Prefix,
+    Require,
+    Scope,
+    address_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,7 @@ class HealthFact:
 
 @dataclass(frozen=True, slots=True)
 class RouteFact:
-    """The routes of the prefix."""
+    """The routes of the prefix, or of its last resort where that is asked for."""
 
     announced: bool
     """A route for it is with the speaker now, from this run or an earlier one."""
@@ -81,6 +91,19 @@ class WaitFact:
 
 
 @dataclass(frozen=True, slots=True)
+class CoverFact:
+    """The shorter prefix around the prefix, where its last resort is what is asked for."""
+
+    prefix: Prefix
+    state: CoverState | None
+    """None: the kernel has not told of it yet."""
+    managed: bool = True
+    """The agent itself adds its blackhole route."""
+    error: str = ""
+    """Why the blackhole route could not be added."""
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """All that the ladder may know of one prefix."""
 
@@ -92,6 +115,8 @@ class Case:
     health: HealthFact
     route: RouteFact
     wait: WaitFact
+    cover: CoverFact | None = None
+    """None: the prefix itself is asked about, and not its last resort."""
 
     @property
     def host(self) -> Address:

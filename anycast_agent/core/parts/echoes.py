@@ -43,7 +43,7 @@ class Echoes(Part):
 
     def _config_applied(self, news: ConfigApplied, now: float) -> None:
         self._local_as = {n.name: n.local_as for n in news.config.neighbors.values()}
-        self._prefixes = news.config.prefixes
+        self._prefixes = news.config.speaker.prefixes
         for key in [k for k in self.states if k.neighbor not in self._local_as or k.prefix not in self._prefixes]:
             del self.states[key]
 

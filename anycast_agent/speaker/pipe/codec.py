@@ -25,6 +25,9 @@ _HEAD = re.compile(
     r" nlri",
     re.ASCII,
 )
+LENGTH_LEAST = {4: 24, 6: 48}
+"""By IP version: no last resort is shorter."""
+
 _SUMMARY = re.compile(r"(?P<peer>[0-9a-fA-F.:]+)\s+\d+\s+(?P<up>\S+)\s+(?P<state>[a-z]+)\s+\d+\s+\d+\s*")
 _REVISION = re.compile(r'\s*description "(?P<revision>[^"]*)"')
 
@@ -353,10 +356,11 @@ def is_address(text: str) -> bool:
         return False
 
 
-def is_host_route(prefix: str) -> bool:
-    """True if a text is an IPv4 /32 or an IPv6 /128 in canonical form. Nothing else is ever passed to ExaBGP."""
+def is_announceable(prefix: str) -> bool:
+    """True if a text is a prefix in canonical form, no shorter than a last resort may be. Nothing else is ever passed
+    to ExaBGP."""
     try:
         network = ipaddress.ip_network(prefix)
     except ValueError:
         return False
-    return network.prefixlen == network.max_prefixlen and str(network) == prefix
+    return network.prefixlen >= LENGTH_LEAST[network.version] and str(network) == prefix

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from anycast_agent.core.model import is_host_route
 from anycast_agent.speaker.pipe.codec import same_route
 from anycast_agent.speaker.wire import Key
 
@@ -83,8 +84,9 @@ class Ledger:
     # --- routes ---
 
     def found(self, key: Key, head: str, now: float) -> None:
-        """ExaBGP had the route when the pipe started: its agent and its will are unknown."""
-        self.entries.setdefault(key, Entry(head, unconfirmed_since=now))
+        """ExaBGP had the route when the pipe started: its agent is unknown. Only the will of a last resort is known."""
+        will = "withdraw" if is_host_route(key[1]) else KEEP
+        self.entries.setdefault(key, Entry(head, will, unconfirmed_since=now))
 
     def put(self, keys: Iterable[Key], head: str, will: str, agent: str) -> dict[Key, Entry | None]:
         """Called before ExaBGP is told: the route may be there from now on, whatever the answer. Returns the entry

@@ -28,7 +28,7 @@ def check_put(put: wire.Put, allow: frozenset[str]) -> None:
     if put.will not in ("withdraw", KEEP):
         raise RefusedError(f"not a will: {put.will[:20]!r}")
     for prefix in put.prefixes:
-        if not codec.is_host_route(prefix) or prefix not in allow:
+        if not codec.is_announceable(prefix) or prefix not in allow:
             raise RefusedError(f"{prefix[:50]} is not on the list of prefixes")
 
 

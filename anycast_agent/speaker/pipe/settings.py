@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from anycast_agent.speaker.pipe.codec import is_host_route
+from anycast_agent.speaker.pipe.codec import is_announceable
 
 KEEP_FOR = 86_400.0
 """Default of ``keep_for``, for an older agent that does not send it. Seconds."""
@@ -28,6 +28,6 @@ class Settings:
     def parse(cls, text: str) -> Settings:
         """Raises ValueError, TypeError or LookupError for a text that the agent did not write."""
         values = json.loads(text)
-        allow = frozenset(p for p in values["allow"] if is_host_route(p))
+        allow = frozenset(p for p in values["allow"] if is_announceable(p))
         keep_for = float(values.get("keep_for", KEEP_FOR))
         return cls(float(values["dead_man"]), float(values["adopt_for"]), allow, bool(values["owned"]), keep_for)

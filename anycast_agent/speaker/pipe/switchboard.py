@@ -187,7 +187,7 @@ class Switchboard:
 
     def _rib_line(self, line: str) -> None:
         found = codec.parse_rib_line(line)
-        if found is not None and codec.is_host_route(found[1]):
+        if found is not None and codec.is_announceable(found[1]):
             self._ledger.found((found[0], found[1]), found[2], self._now)
 
     def _summary_line(self, line: str) -> None:

@@ -109,10 +109,20 @@ def test_the_summary_says_which_sessions_are_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "prefix", ["192.0.2.0/24", "192.0.2.1", "192.0.2.1/33", "2001:DB8::1/128", "192.0.2.1/32 x", ""]
+    "prefix",
+    [
+        "192.0.2.0/23", "0.0.0.0/0", "::/0", "2001:db8::/47", "192.0.2.1/31", "2001:db8::1/127",
+        "192.0.2.1", "192.0.2.1/33", "2001:DB8::1/128", "192.0.2.1/32 x", "",
+    ],
+)  # fmt: skip
+def test_nothing_shorter_than_a_last_resort_passes(prefix: str) -> None:
+    """And only canonical text: a prefix of somebody's whole network is never announced from here."""
+    assert not codec.is_announceable(prefix)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["192.0.2.1/32", "2001:db8::1/128", "192.0.2.0/31", "192.0.2.0/24", "2001:db8::/127", "2001:db8::/48"]
 )
-def test_only_host_routes_in_canonical_text_pass(prefix: str) -> None:
-    """A covering prefix is never announced from here."""
-    assert not codec.is_host_route(prefix)
-    assert codec.is_host_route("192.0.2.1/32")
-    assert codec.is_host_route("2001:db8::1/128")
+def test_host_routes_and_last_resorts_pass(prefix: str) -> None:
+    """From the prefix itself to the shortest cover that a configuration may have."""
+    assert codec.is_announceable(prefix)
