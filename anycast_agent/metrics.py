@@ -193,6 +193,13 @@ def _probes(name: str, which: str, c: CheckSnapshot) -> str:
     return "".join(f'{name}{{{which},outcome="{code}"}} {c.runs.get(code, 0)}\n' for code in codes)
 
 
+def _numbers(name: str, which: str, c: CheckSnapshot) -> str:
+    found = {number.measure: number.value for number in c.outcome.numbers} if c.outcome else {}
+    return "".join(
+        f"{name}{{{which},{labels(number=m.name, unit=m.unit)}}} {number(found.get(m))}\n" for m in c.measures
+    )
+
+
 def _durations(name: str, which: str, c: CheckSnapshot) -> str:
     return f"{name}_count{{{which}}} {sum(c.runs.values())}\n{name}_sum{{{which}}} {number(c.duration_sum)}\n"
 
@@ -232,6 +239,7 @@ CHECK: tuple[_Of[CheckSnapshot], ...] = (
     _value(_gauge("check_up", "Whether the verdict is up; NaN before the first."), lambda c: _known(c.verdict)),
     _value(_gauge("check_stale", "Whether the verdict has expired."), lambda c: c.stale),
     _Of(_counter("check_probes", "Probes, by how they ended."), _probes),
+    _Of(_gauge("check_number", "What the last probe measured; NaN where it did not."), _numbers),
     _Of(Family("anycast_check_duration_seconds", "summary", "How long probes took."), _durations),
 )
 

@@ -67,6 +67,7 @@ class Drawing:
             in_a_row=c.streak,
             outcome=c.outcome.code if c.outcome else None,
             detail=c.outcome.detail if c.outcome else "",
+            numbers=_numbers(c),
             duration=None if c.duration is None else round(c.duration, 6),
             probe_age=_age(at, c.finished_at),
             next_in=_left(at, c.next_at),
@@ -313,3 +314,8 @@ def marked(steps: Steps[T]) -> Generator[str, None, T]:
             yield ""
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
+
+
+def _numbers(c: CheckSnapshot) -> tuple[shapes.Number, ...]:
+    found = c.outcome.numbers if c.outcome else ()
+    return tuple(shapes.Number(number.measure.name, number.value, number.measure.unit) for number in found)

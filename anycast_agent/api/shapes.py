@@ -127,6 +127,13 @@ class Prefix:
 
 
 @dataclass(frozen=True, slots=True)
+class Number:
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     name: str
     asks: str
@@ -140,7 +147,10 @@ class Check:
     """The verdict is older than it may be, and kept because the agent itself is starved."""
     in_a_row: int
     outcome: str | None
+    """A word of its type."""
     detail: str
+    numbers: tuple[Number, ...]
+    """What the last probe measured."""
     duration: float | None
     probe_age: float | None
     next_in: float | None

@@ -18,14 +18,14 @@ import dns.rdatatype
 from pydantic import AfterValidator, Field, model_validator
 
 from anycast_agent.checks import dns_data
-from anycast_agent.checks.base import Params, Target, clean, family_of, from_error, open_socket
 from anycast_agent.checks.dns_source import SecondQuestion
-from anycast_agent.checks.outcomes import BAD_ANSWER, CONNECTING, OK_CODE, PROTOCOL, Code, Finding
-from anycast_agent.checks.tcp import IpText, Port
+from anycast_agent.checks.fields import IpText, Port
+from anycast_agent.checks.kind import Kind, Params, Target, stateless
+from anycast_agent.checks.outcomes import BAD_ANSWER, CONNECTING, OK_CODE, PROTOCOL, Code, Finding, clean
+from anycast_agent.checks.sockets import family_of, from_error, open_socket
 from anycast_agent.core.outcome import Evidence
 
 OVERLOADED = Code("overloaded", Evidence.DOUBTFUL, "SERVFAIL: a resolver that is overloaded, or waits, says it too.")
-OUTCOMES = (*CONNECTING, PROTOCOL, BAD_ANSWER, OVERLOADED)
 
 _TC = 0x02
 """Of the third byte: the answer was cut off."""
@@ -242,3 +242,13 @@ def _judge_answers(params: DnsParams, found: dict[bytes, str]) -> Finding:
         none = f"no {params.record} record in the answer" if not found else f"{len(found)} answers"
         return Finding(BAD_ANSWER, f"{none}, {params.needed} wanted")
     return Finding(OK_CODE, f"{params.rcode.lower()} {said}")
+
+
+KIND = Kind(
+    name="dns",
+    params=DnsParams,
+    own_target=lambda params: params.server is not None,
+    outcomes=(*CONNECTING, PROTOCOL, BAD_ANSWER, OVERLOADED),
+    open=stateless(probe),
+    aliases=("dnscheck", "resolver"),
+)

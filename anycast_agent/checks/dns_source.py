@@ -12,8 +12,9 @@ import socket
 from contextlib import suppress
 from ipaddress import ip_address
 
-from anycast_agent.checks.base import Target, family_of, open_socket
+from anycast_agent.checks.kind import Target
 from anycast_agent.checks.outcomes import BAD_ANSWER, Finding
+from anycast_agent.checks.sockets import family_of, open_socket
 
 GRACE = 0.005
 """The second question is asked first, so its answer is there when the probe's own comes, or little later. That none

@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from anycast_agent.checks.base import Params, Target, clean
-from anycast_agent.checks.outcomes import NOT_RUN, OK_CODE, Code, Finding
+from anycast_agent.checks.fields import Form
+from anycast_agent.checks.kind import File, Kind, Params, Target, Use
+from anycast_agent.checks.outcomes import NOT_RUN, OK_CODE, Code, Finding, clean
 from anycast_agent.checks.programs import CannotStartError, Program, Programs
+from anycast_agent.checks.shared import Shared
 from anycast_agent.checks.slots import Slots
+from anycast_agent.checks.waiting import waiting
 from anycast_agent.core.outcome import Evidence
-
-EXEC_SLOTS = 32
-"""Programs that run at once on a node, beside one for each service, where nothing else is configured."""
 
 LATE = 0.25
 """The share of the timeout after which a program has begun late."""
@@ -24,7 +24,6 @@ LATE = 0.25
 
 EXIT_STATUS = Code("exit_status", Evidence.DEFINITE, "The program ended with another code than 0, or by a signal.")
 OVERLOADED = Code("overloaded", Evidence.DOUBTFUL, "The program ended with code 3, UNKNOWN of Nagios plugins.")
-OUTCOMES = (EXIT_STATUS, OVERLOADED)
 
 
 def _an_absolute_path(command: tuple[str, ...]) -> tuple[str, ...]:
@@ -49,9 +48,11 @@ class ExecParams(Params):
     service.
     """
 
-    command: Annotated[tuple[str, ...], AfterValidator(_an_absolute_path)] = Field(
-        max_length=64, description="The program and its arguments, a list; it is never given to a shell."
-    )
+    command: Annotated[
+        tuple[str, ...],
+        AfterValidator(_an_absolute_path),
+        Form("command is a list, [program, argument, …]: it is never given to a shell"),
+    ] = Field(max_length=64, description="The program and its arguments, a list; it is never given to a shell.")
     warning: Literal["ok", "fail"] = Field(
         "fail",
         description="What exit code 1 counts as. `ok` is for Nagios plugins, whose 1 is WARNING; `grep -q`, `pgrep`, "
@@ -67,35 +68,31 @@ class _Left:
     hung: bool
 
 
-class ExecProber:
+class ExecAsker:
     """Runs programs: within its service's slots, and one for each check at a time."""
 
-    def __init__(self, slots: int) -> None:
-        """``slots``: the number that all services share, beside each service's own slot."""
-        self._slots = Slots(slots)
+    def __init__(self, shared: Shared) -> None:
+        self._slots = Slots(shared.exec_slots)
         self._programs = Programs()
         self._left: dict[tuple[str, str, str], _Left] = {}
 
-    async def probe(self, params: ExecParams, target: Target, timeout: float) -> Finding:
+    async def probe(self, params: ExecParams, target: Target) -> Finding:
         """Run it. At the deadline all that it has started is killed, and its slot is free, gone or not."""
         began = time.monotonic()
         await self._see_the_last_gone(target)
-        target.wait.reason = self._starved(target, "no slot in time")
-        async with self._slots.one(target.service):
-            target.wait.reason = self._starved(target, "the program was not started in time")
-            try:
-                program = await self._programs.start(params.command, _environment(target))
-            except CannotStartError as error:
-                return Finding(NOT_RUN, str(error))
-            return await self._end_of(program, params, target, began + LATE * timeout)
+        with waiting(self._starved(target, "no slot in time")):
+            async with self._slots.one(target.service):
+                with waiting(self._starved(target, "the program was not started in time")):
+                    program = await self._programs.start(params.command, _environment(target))
+                    return await self._end_of(program, params, target, began + LATE * target.timeout)
 
     async def _end_of(self, program: Program, params: ExecParams, target: Target, start_by: float) -> Finding:
         try:
             await asyncio.shield(program.started)
-            # A program that got less than its time, and was not done, is no evidence.
-            late = time.monotonic() - start_by
-            target.wait.reason = self._starved(target, "the program began late") if late > 0 else ""
-            code = await asyncio.shield(program.answered)
+            # That a program which had less than its time was not done in time says nothing.
+            late = time.monotonic() > start_by
+            with waiting(self._starved(target, "the program began late") if late else ""):
+                code = await asyncio.shield(program.answered)
         except CannotStartError as error:
             return Finding(NOT_RUN, f"{params.command[0]}: {error}")
         finally:
@@ -114,8 +111,8 @@ class ExecProber:
         left = self._left.get((target.service, target.check, target.prefix))
         if left is not None:
             # A program that hangs is an answer to the probe. Children of one that has answered are not.
-            target.wait.reason = "" if left.hung else "what the last run left behind cannot be ended"
-            await asyncio.shield(left.program.gone)
+            with waiting("" if left.hung else "what the last run left behind cannot be ended"):
+                await asyncio.shield(left.program.gone)
 
     def _starved(self, target: Target, what: str) -> str:
         return f"{what}: {self._slots.held(target.service)} programs of this service run, {self._slots.total} in all"
@@ -146,3 +143,14 @@ def judge(params: ExecParams, code: int, output: str) -> Finding:
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     outcome = OVERLOADED if code == 3 else EXIT_STATUS
     return Finding(outcome, f"{how}: {output}"[:200] if output else how)
+
+
+KIND = Kind(
+    name="exec",
+    params=ExecParams,
+    own_target=lambda params: True,
+    outcomes=(EXIT_STATUS, OVERLOADED),
+    open=ExecAsker,
+    files=lambda params: (File("command", params.command[0], Use.PROGRAM),),
+    aliases=("misccheck", "script", "command", "cmd", "shell", "nagios", "program"),
+)

@@ -1,17 +1,57 @@
-"""The base of all models of the configuration: unknown keys are refused, and a number is a number."""
+"""What all models of the configuration are made of: unknown keys are refused, and a number is a number."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import ip_address
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticKnownError
 
 _WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _REAL = re.compile(r"[+-]?(0|[1-9][0-9]*)(\.[0-9]+)?")
+
+
+def an_address(text: str) -> str:
+    """Canonical text of an IP address. Raises ValueError."""
+    return str(ip_address(text))
+
+
+def a_regex(text: str) -> str:
+    """Raises ValueError where it does not compile."""
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return text
+
+
+def a_regex_of_bytes(text: str) -> str:
+    """Some that are good for text are not for bytes, \\u0031 for one."""
+    try:
+        re.compile(a_regex(text).encode())
+    except re.error as error:
+        raise ValueError(f"not a regular expression over bytes: {error}") from error
+    return text
+
+
+IpText = Annotated[str, AfterValidator(an_address)]
+Regex = Annotated[str, AfterValidator(a_regex), Field(max_length=1000)]
+RegexOfBytes = Annotated[str, AfterValidator(a_regex_of_bytes), Field(max_length=1000)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """In the ``Annotated`` of a field: the sentence for every problem with its form."""
+
+    text: str
+    below: bool = False
+    """It also covers the values below."""
 
 
 class Written(BaseModel):
@@ -67,3 +107,22 @@ def _plain(annotation: Any, metadata: Any = ()) -> Any:
     if origin in (tuple, list):
         return _plain(get_args(annotation)[0])
     return annotation
+
+
+@lru_cache(maxsize=128)
+def forms(model: type[BaseModel]) -> dict[str, Form]:
+    """The forms of a model's fields, by their keys; those of the models below included."""
+    found: dict[str, Form] = {}
+    for name, field in model.model_fields.items():
+        for form in (m for m in field.metadata if isinstance(m, Form)):
+            found[field.alias or name] = form
+        for below in models_in(field.annotation):
+            found = forms(below) | found
+    return found
+
+
+def models_in(annotation: Any) -> set[type[BaseModel]]:
+    """The models that a field of this type may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return set().union(*(models_in(inner) for inner in get_args(annotation)))

@@ -5,28 +5,29 @@ from __future__ import annotations
 import re
 import string
 import zlib
+from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 import aiohttp
 from multidict import CIMultiDict
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 from yarl import URL
 
-from anycast_agent.checks.base import Params, Target, clean, from_error
-from anycast_agent.checks.matching import Matcher
-from anycast_agent.checks.names import Names
-from anycast_agent.checks.outcomes import CONNECTING, NOT_RUN, OK, PROTOCOL, RESET, TLS, Code, Finding
+from anycast_agent.checks.fields import Form, IpText, Port, Regex
+from anycast_agent.checks.kind import File, Kind, Params, Target, Use
+from anycast_agent.checks.outcomes import CONNECTING, NOT_RUN, OK, PROTOCOL, RESET, TLS, Code, Finding, clean
 from anycast_agent.checks.sessions import SESSIONS_MOST, Sessions, Way
-from anycast_agent.checks.tcp import IpText, Port, Regex
+from anycast_agent.checks.shared import Shared
+from anycast_agent.checks.sockets import from_error
 from anycast_agent.checks.urls import as_written, ascii_name, host_header
+from anycast_agent.checks.waiting import waiting
 from anycast_agent.core.outcome import Evidence
 
 BAD_STATUS = Code("bad_status", Evidence.DEFINITE, "The status is none of those that are accepted.")
 BAD_BODY = Code("bad_body", Evidence.DEFINITE, "The body is not as it is asked for.")
 OVERLOADED = Code("overloaded", Evidence.DOUBTFUL, "Status 429 or 503: the service says that it cannot just now.")
-OUTCOMES = (*CONNECTING, TLS, PROTOCOL, BAD_STATUS, BAD_BODY, OVERLOADED)
 _OVERLOADED = frozenset({429, 503})
 
 
@@ -77,7 +78,9 @@ class JsonExpectation(Params):
     """The expected value in the JSON body."""
 
     pointer: Annotated[str, AfterValidator(_a_pointer)] = Field(description="JSON pointer (RFC 6901).")
-    equals: str | int | float | bool | None = None
+    equals: Annotated[
+        str | int | float | bool | None, Form("equals: text, a number, true, false or null belongs here", below=True)
+    ] = None
 
 
 class HttpParams(Params):
@@ -88,11 +91,15 @@ class HttpParams(Params):
     )
     scheme: Literal["http", "https"] = "http"
     port: Port | None = Field(None, description="80 or 443 by the scheme where none is given.")
-    path: Annotated[str, AfterValidator(_a_path)] = Field(
+    path: Annotated[str, AfterValidator(_a_path), Form("path begins with /, and has at most 2000 characters")] = Field(
         "/", pattern=r"^/", max_length=2000, description="With its query. It is sent as it is written."
     )
     method: Literal["GET", "HEAD", "POST", "PUT", "OPTIONS"] = "GET"
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Annotated[
+        tuple[tuple[str, str], ...],
+        Form("headers: names belong here, each with its value: {Accept: text/html}", below=True),
+        WithJsonSchema({"type": "object", "additionalProperties": {"type": "string"}}),
+    ] = ()
     body: str | None = Field(None, max_length=65536)
     host: str | None = Field(None, description="The Host header, and the name in TLS where server_name is not given.")
     server_name: str | None = Field(
@@ -162,33 +169,33 @@ class HttpParams(Params):
         return False
 
 
-class HttpProber:
-    def __init__(self, matcher: Matcher, *, sessions_most: int = SESSIONS_MOST) -> None:
-        self._matcher = matcher
-        self._names = Names()
+class HttpAsker:
+    def __init__(self, shared: Shared, *, sessions_most: int = SESSIONS_MOST) -> None:
+        self._matcher = shared.matcher
+        self._names = shared.names
         self._sessions = Sessions(self._names, sessions_most)
 
-    async def look_up(self, params: HttpParams) -> Finding | None:
-        """Resolve a URL's host ahead of the probe. Returns the problem if it has no address."""
-        host = as_written(params.url).raw_host if params.url is not None else None
-        if host is None or _is_address(host):
-            return None
+    async def probe(self, params: HttpParams, target: Target) -> Finding:
+        """One request on a connection of its own: that a new one is accepted is part of what is asked."""
         try:
-            await self._names.resolve(host)
+            await self._look_up(params)
         except OSError as error:
             return from_error(error)
-        return None
-
-    async def probe(self, params: HttpParams, target: Target) -> Finding:
-        """One request on a connection of its own: accepting a new one is part of the check."""
         certificates = (params.ca_file, params.cert_file, params.key_file)
-        way = Way(target, params.source, params.may_use_tls, params.verify, *certificates)
+        way = Way(target.address, params.source, params.may_use_tls, params.verify, *certificates)
         with ExitStack() as stack:
             try:
                 session = stack.enter_context(self._sessions.use(way))
             except OSError as error:  # of a file of ours: ssl.SSLError is one, too
                 return Finding(NOT_RUN, f"the certificates cannot be read: {from_error(error).detail}")
             return await self._answer(session, params, target)
+
+    async def _look_up(self, params: HttpParams) -> None:
+        """Find the address of a URL's host, which the probe then finds at hand. Raises OSError."""
+        host = as_written(params.url).raw_host if params.url is not None else None
+        if host is not None and not _is_address(host):
+            with waiting("the name was not resolved in time"):
+                await self._names.resolve(host)
 
     async def _answer(self, session: aiohttp.ClientSession, params: HttpParams, target: Target) -> Finding:
         try:
@@ -234,11 +241,11 @@ class HttpProber:
         if params.contains is not None and params.contains not in text:
             return Finding(BAD_BODY, f"without {params.contains[:60]!r}" + cut)
         regex = params.regex
-        if regex is not None and not await self._matcher.found(regex, body, target, as_text=True):
+        if regex is not None and not await self._matcher.found(regex, body, target.service, as_text=True):
             return Finding(BAD_BODY, f"does not match {regex[:60]!r}" + cut)
         if params.json_body is not None:
             return _judge_json(
-                params.json_body, await self._matcher.json_at(params.json_body.pointer, body, target), cut
+                params.json_body, await self._matcher.json_at(params.json_body.pointer, body, target.service), cut
             )
         return OK
 
@@ -318,3 +325,24 @@ def _from_client_error(error: aiohttp.ClientError) -> Finding:
         return from_error(getattr(error, "os_error", inner))
     said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return Finding(PROTOCOL, clean(said.partition("\n")[0]).rstrip(":") or type(error).__name__)
+
+
+def _files(params: HttpParams) -> Iterator[File]:
+    for key, path, use in (
+        ("ca_file", params.ca_file, Use.READ),
+        ("cert_file", params.cert_file, Use.READ),
+        ("key_file", params.key_file, Use.SECRET),
+    ):
+        if path is not None:
+            yield File(key, path, use)
+
+
+KIND = Kind(
+    name="http",
+    params=HttpParams,
+    own_target=lambda params: params.url is not None,
+    outcomes=(*CONNECTING, TLS, PROTOCOL, BAD_STATUS, BAD_BODY, OVERLOADED),
+    open=HttpAsker,
+    files=_files,
+    aliases=("httpget", "sslget", "httpcheck", "httpchk", "https", "url"),
+)

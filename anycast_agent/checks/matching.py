@@ -16,9 +16,9 @@ import time
 from typing import Any
 
 from anycast_agent.checks import worker
-from anycast_agent.checks.base import Target
 from anycast_agent.checks.outcomes import CannotProbeError
 from anycast_agent.checks.slots import Slots
+from anycast_agent.checks.waiting import waiting
 
 MATCHERS_MOST = 4
 """Beside one for each service; and so many are kept when nobody needs them."""
@@ -42,39 +42,40 @@ class Matcher:
         self._idle: list[_Worker] = []
         self._killed: list[_Worker] = []
 
-    async def found(self, pattern: str, said: bytes, target: Target, *, as_text: bool) -> bool:
+    async def found(self, pattern: str, said: bytes, service: str, *, as_text: bool) -> bool:
         """True if the pattern matches the bytes, or the text in them. Raises CannotMatchError."""
         if not _SLOW & set(pattern):
             text = said.decode("utf-8", "replace")
             return bool(re.search(pattern, text) if as_text else re.search(pattern.encode(), said))
         operation = worker.MATCH_TEXT if as_text else worker.MATCH_BYTES
-        return bool(await self._worked(operation, pattern, said, target, "the pattern takes too long to match"))
+        return bool(await self._worked(operation, pattern, said, service, "the pattern takes too long to match"))
 
-    async def json_at(self, pointer: str, said: bytes, target: Target) -> dict[str, Any]:
+    async def json_at(self, pointer: str, said: bytes, service: str) -> dict[str, Any]:
         """The result of ``worker.json_at`` for a JSON pointer. Raises CannotMatchError."""
         if len(said) <= JSON_AT_ONCE:
             return worker.json_at(pointer, said.decode("utf-8", "replace"))
-        answer = await self._worked(worker.JSON_AT, pointer, said, target, "the JSON takes too long to read")
+        answer = await self._worked(worker.JSON_AT, pointer, said, service, "the JSON takes too long to read")
         return answer if isinstance(answer, dict) else {}
 
-    async def _worked(self, operation: bytes, asked: str, said: bytes, target: Target, slow: str) -> object:
-        wait, service = target.wait, target.service
-        wait.reason = f"{self._slots.held(service)} answers of this service take too long to look through already"
-        async with self._slots.one(service):
-            wait.reason = slow
-            self._sweep()
-            try:
-                process = self._idle.pop() if self._idle else _Worker()
-            except OSError as error:
-                raise CannotMatchError(f"no process to match in: {error.strerror}") from error
-            try:
-                answer = await process.ask(operation, asked.encode(), said)
-            except BaseException:  # cancelled, too: it may never end
-                process.kill()
-                self._killed.append(process)
-                raise
-            self._keep(process)
-        wait.reason = ""
+    async def _worked(self, operation: bytes, asked: str, said: bytes, service: str, slow: str) -> object:
+        with waiting(f"{self._slots.held(service)} answers of this service take too long to look through already"):
+            async with self._slots.one(service):
+                with waiting(slow):
+                    return await self._ask(operation, asked.encode(), said)
+
+    async def _ask(self, operation: bytes, asked: bytes, said: bytes) -> object:
+        self._sweep()
+        try:
+            process = self._idle.pop() if self._idle else _Worker()
+        except OSError as error:
+            raise CannotMatchError(f"no process to match in: {error.strerror}") from error
+        try:
+            answer = await process.ask(operation, asked, said)
+        except BaseException:  # cancelled, too: it may never end
+            process.kill()
+            self._killed.append(process)
+            raise
+        self._keep(process)
         return answer
 
     def _keep(self, process: _Worker) -> None:

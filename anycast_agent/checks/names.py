@@ -8,9 +8,8 @@ import socket
 import threading
 import time
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
-
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from anycast_agent.checks.slots import Slots
 
@@ -22,21 +21,31 @@ asks_for: ContextVar[str] = ContextVar("asks_for", default="")
 """The service of the running probe: aiohttp resolves a redirect deep inside, without our arguments."""
 
 _Key = tuple[str, int]
-_Found = list[ResolveResult] | OSError
 
 
-class Names(AbstractResolver):
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One of a name."""
+
+    host: str
+    """With its zone, where it has one."""
+    family: socket.AddressFamily
+    protocol: int
+
+
+_Found = list[Address] | OSError
+
+
+class Names:
     """asyncio's own look-ups share a few threads with all else that blocks, such as the addresses on the loopback;
     a name server that does not answer would soon hold them all."""
 
     def __init__(self) -> None:
         self._slots = Slots(LOOKUPS_MOST)
         self._open: dict[_Key, asyncio.Future[_Found]] = {}
-        self._kept: dict[_Key, tuple[float, list[ResolveResult]]] = {}
+        self._kept: dict[_Key, tuple[float, list[Address]]] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[Address]:
         """Raises OSError where there is none, or too many look-ups hang already."""
         key = (host, family)
         kept = self._kept.get(key)
@@ -46,7 +55,7 @@ class Names(AbstractResolver):
             found = await asyncio.shield(self._open.get(key) or self._begin(key))
         if isinstance(found, OSError):
             raise found
-        return [{**result, "port": port} for result in found]
+        return found
 
     def _begin(self, key: _Key) -> asyncio.Future[_Found]:
         service = asks_for.get()
@@ -77,9 +86,6 @@ class Names(AbstractResolver):
             self._kept[key] = (now + KEPT_FOR, found)
         self._open.pop(key).set_result(found)
 
-    async def close(self) -> None:
-        """A look-up cannot be ended; its thread does not keep the process."""
-
 
 def _look_up(host: str, family: int) -> _Found:
     try:
@@ -88,12 +94,7 @@ def _look_up(host: str, family: int) -> _Found:
         return error
     except UnicodeError as error:  # no name at all
         return socket.gaierror(socket.EAI_NONAME, str(error))
-    return [
-        ResolveResult(
-            hostname=host, host=_text(address), port=0, family=found, proto=proto, flags=socket.AI_NUMERICHOST
-        )
-        for found, _, proto, _, address in infos
-    ]
+    return [Address(_text(address), found, proto) for found, _, proto, _, address in infos]
 
 
 def _text(address: tuple[Any, ...]) -> str:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
-from anycast_agent.checks.base import Target, bind
 from anycast_agent.checks.names import Names
+from anycast_agent.checks.sockets import bind
 
 SESSIONS_MOST = 2000
 
@@ -38,7 +39,7 @@ _HEADERS = {
 class Way:
     """A way of connecting."""
 
-    target: Target
+    pinned: str | None
     source: str | None
     tls: bool
     verify: bool
@@ -46,9 +47,26 @@ class Way:
     cert_file: str | None
     key_file: str | None
 
-    @property
-    def key(self) -> tuple[object, ...]:
-        return (self.target.address, self.source, self.tls, self.verify, self.ca_file, self.cert_file, self.key_file)
+
+class _Resolver(AbstractResolver):
+    """Our own look-ups, as aiohttp asks for them."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Raises OSError."""
+        found = await self._names.resolve(host, family)
+        flags = socket.AI_NUMERICHOST
+        return [
+            ResolveResult(hostname=host, host=a.host, port=port, family=a.family, proto=a.protocol, flags=flags)
+            for a in found
+        ]
+
+    async def close(self) -> None:
+        """A look-up cannot be ended; its thread does not keep the process."""
 
 
 _Stamps = tuple[tuple[int, int, int] | None, ...]
@@ -67,7 +85,7 @@ class Sessions:
     def __init__(self, names: Names, most: int) -> None:
         self._names = names
         self._most = most
-        self._kept: dict[tuple[object, ...], _Kept] = {}
+        self._kept: dict[Way, _Kept] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     @contextmanager
@@ -79,31 +97,31 @@ class Sessions:
             yield kept.session
         finally:
             kept.users -= 1
-            if not kept.users and self._kept.get(way.key) is not kept:
+            if not kept.users and self._kept.get(way) is not kept:
                 self._close(kept)
 
     def _session(self, way: Way) -> _Kept:
         # Certificates are renewed where they lie, and short-lived ones often: the new one is used at once.
         stamps = tuple(_stamp(path) for path in (way.ca_file, way.cert_file, way.key_file))
-        kept = self._kept.get(way.key)
+        kept = self._kept.get(way)
         if kept is None or kept.stamps != stamps:
             new = _Kept(self._open(way, stamps), stamps)
-            self._drop(way.key)
+            self._drop(way)
             kept = new
             self._make_room()
-        self._kept.pop(way.key, None)
-        self._kept[way.key] = kept  # the one used last stands last
+        self._kept.pop(way, None)
+        self._kept[way] = kept  # the one used last stands last
         return kept
 
     def _make_room(self) -> None:
         if len(self._kept) >= self._most:
-            idle = next((key for key, kept in self._kept.items() if not kept.users), None)
+            idle = next((way for way, kept in self._kept.items() if not kept.users), None)
             if idle is not None:
                 self._drop(idle)
 
-    def _drop(self, key: tuple[object, ...]) -> None:
+    def _drop(self, way: Way) -> None:
         """Closed now, or by the last probe that uses it."""
-        kept = self._kept.pop(key, None)
+        kept = self._kept.pop(way, None)
         if kept is not None and not kept.users:
             self._close(kept)
 
@@ -118,7 +136,7 @@ class Sessions:
         def make_socket(info: tuple[Any, ...]) -> socket.socket:
             sock = socket.socket(info[0], info[1] | socket.SOCK_CLOEXEC, info[2])
             try:
-                bind(sock, way.target, way.source)
+                bind(sock, way.pinned, way.source)
             except OSError:
                 sock.close()
                 raise
@@ -128,7 +146,7 @@ class Sessions:
             force_close=True,
             limit=0,
             ssl=context,
-            resolver=self._names,
+            resolver=_Resolver(self._names),
             use_dns_cache=False,  # the resolver caches its results
             socket_factory=make_socket,
         )
@@ -147,8 +165,8 @@ class Sessions:
         )
 
     async def close(self) -> None:
-        for key in list(self._kept):
-            self._drop(key)
+        for way in list(self._kept):
+            self._drop(way)
         await asyncio.gather(*self._closing)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from anycast_agent.checks import table
 from anycast_agent.cli.live_verbs import DEFAULT_SOCKET, EXIT_UNREACHABLE, Unreachable, ask
 from anycast_agent.config import ConfigError, Loaded, load, load_texts
 from anycast_agent.config.diff import Change, changes
@@ -35,7 +36,7 @@ def add_verbs(subparsers: Any) -> None:
     says = "print the JSON Schema of the configuration"
     schema_verb = subparsers.add_parser("schema", help=says, description="For an editor.")
     schema_verb.add_argument("--output", choices=("json",), default="json")
-    schema_verb.set_defaults(func=lambda _: print(json.dumps(schema(), indent=2)) or 0)
+    schema_verb.set_defaults(func=lambda _: print(json.dumps(schema(table.usable()), indent=2)) or 0)
     plan = subparsers.add_parser("plan", help="say what a new configuration would change", description=plan_.__doc__)
     _common(plan)
     plan.add_argument("new", type=Path, nargs="?", metavar="NEW", help="the new one: the same as --config")

@@ -11,9 +11,10 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from anycast_agent.checks.registry import KINDS
+from anycast_agent.checks import table
+from anycast_agent.checks.kind import Kind
 from anycast_agent.config.models import CheckModel, RootModel
-from anycast_agent.config.words import KEYS, TYPES, plain
+from anycast_agent.config.words import KEYS, plain
 
 Pattern = tuple[str, ...]
 """A place in any configuration; ``*`` stands for a name: ``('services', '*', 'attributes')``."""
@@ -64,8 +65,16 @@ def _suggested(model: type[BaseModel]) -> set[str]:
 
 def check_keys(kind: str | None) -> set[str]:
     """The keys of a check of this type, or of any type if it is not known."""
-    kinds = [KINDS[kind]] if kind in KINDS else list(KINDS.values())
-    return keys_of(CheckModel).union(*(keys_of(params) for params in kinds))
+    one = usable(kind) if kind is not None else None
+    return keys_of(CheckModel).union(*(keys_of(k.params) for k in ([one] if one else table.ours())))
+
+
+def usable(name: str) -> Kind[Any] | None:
+    """The kind of this name; None if there is none, or a package offers it that is broken."""
+    try:
+        return table.find(name)
+    except (table.UnknownKindError, table.BrokenKindError):
+        return None
 
 
 def suggested(pattern: Pattern, kind: str | None = None) -> set[str]:
@@ -112,9 +121,10 @@ def _elsewhere(word: str, pattern: Pattern) -> str:
 
 def kind_meant(word: str) -> str | None:
     """The type of check that a word means; None if no type is near."""
-    if word in KINDS:
+    if table.is_known(word):
         return word
-    if (meant := TYPES.get(plain(word), plain(word))) in KINDS:
+    said = plain(word)
+    if meant := next((kind.name for kind in table.ours() if said == kind.name or said in kind.aliases), None):
         return meant
-    near = difflib.get_close_matches(plain(word), list(KINDS), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(said, table.names(), n=1, cutoff=0.6)
     return near[0] if near else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from anycast_agent.checks import table
 from anycast_agent.config.loaded import Loaded
 from anycast_agent.config.merge import drop_ins, merged
 from anycast_agent.config.report import Report
@@ -31,6 +32,7 @@ def load_texts(texts: Mapping[Path, str], *, elsewhere: bool = False) -> Loaded:
 
 
 def _loaded(files: tuple[Path, ...], text: Callable[[Path], str], texts: Mapping[Path, str], elsewhere: bool) -> Loaded:
+    table.look_again()
     values, places = merged(files, text)
     report = Report(places, str(files[0]))
     config, process = translated(values, report, elsewhere)

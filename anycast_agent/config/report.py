@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from anycast_agent.checks.fields import Form
 from anycast_agent.config.problems import Problem
 from anycast_agent.config.source import Places, Where
 from anycast_agent.config.types import shown
@@ -41,18 +42,6 @@ WORDS: dict[str, str] = {
     "path_type": "a path belongs here, not {given}",
 }
 """The words for each type of pydantic's errors. A test finds out which types can occur."""
-
-_FORMS: dict[str, str] = {
-    "command": "command is a list, [program, argument, …]: it is never given to a shell",
-    "headers": "headers: names belong here, each with its value: {Accept: text/html}",
-    "equals": "equals: text, a number, true, false or null belongs here",
-    "require": "require: write all, any, or {at_least: n}",
-    "interface": "interface: the name of an interface has at most 15 characters, no spaces and no slash",
-    "path": "path begins with /, and has at most 2000 characters",
-}
-"""Keys with one sentence for every problem with them."""
-_WHOLE = frozenset({"headers", "equals", "require"})
-"""The keys among them whose sentence also covers the values below."""
 
 
 class Report:
@@ -125,7 +114,7 @@ def details(error: ValidationError) -> list[ErrorDetails]:
     ]
 
 
-def said(detail: ErrorDetails, value: Any) -> tuple[Where, str]:
+def said(detail: ErrorDetails, value: Any, forms: Mapping[str, Form]) -> tuple[Where, str]:
     """The place of a problem within the validated value, and its words."""
     where, kind = tuple(detail["loc"]), detail["type"]
     if kind == "missing":
@@ -138,8 +127,8 @@ def said(detail: ErrorDetails, value: Any) -> tuple[Where, str]:
         return _there(where, value), detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     where = _there(where, value)
     key = next((str(part) for part in reversed(where) if isinstance(part, str)), "")
-    if key in _FORMS and (key in _WHOLE or where[-1] == key):
-        return where, _FORMS[key]
+    if (form := forms.get(key)) is not None and (form.below or where[-1] == key):
+        return where, form.text
     item = f", entry {where[-1] + 1}" if where and isinstance(where[-1], int) else ""
     return where, f"{key}{item}: {_words(kind, detail)}" if key else _words(kind, detail)
 

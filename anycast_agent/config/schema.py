@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from anycast_agent.checks.registry import KINDS
+from anycast_agent.checks import table
+from anycast_agent.checks.kind import Kind
 from anycast_agent.config.models import CheckModel, RootModel
 from anycast_agent.config.types import SPAN, written_duration
 
 
-def schema() -> dict[str, Any]:
-    """The schema (draft 2020-12) of a whole configuration, the parameters of each type of check included."""
+def schema(kinds: Iterable[Kind[Any]] | None = None) -> dict[str, Any]:
+    """The schema (draft 2020-12) of a whole configuration, with the parameters of these kinds of checks: ours."""
     whole = RootModel.model_json_schema()
     common = CheckModel.model_json_schema()
     checks = []
-    for kind, params in KINDS.items():
-        own = params.model_json_schema(by_alias=True)
+    for kind in table.ours() if kinds is None else kinds:
+        own = _own(kind)
         whole["$defs"].update(own.pop("$defs", {}))
-        if "headers" in own.get("properties", {}):  # written as a mapping; the parameters keep pairs
-            own["properties"]["headers"] = {"type": "object", "additionalProperties": {"type": "string"}}
         checks.append(
             {
-                "title": f"{kind} check",
+                "title": f"{kind.name} check",
                 "description": own.get("description", ""),
                 "type": "object",
                 "additionalProperties": False,
-                "properties": {**common["properties"], **own.get("properties", {}), "type": {"const": kind}},
+                "properties": {**common["properties"], **own.get("properties", {}), "type": {"const": kind.name}},
                 "required": ["type", *own.get("required", [])],
             }
         )
@@ -35,6 +35,13 @@ def schema() -> dict[str, Any]:
     _write_durations(whole)
     whole["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return whole
+
+
+def _own(kind: Kind[Any]) -> dict[str, Any]:
+    """The schema of a kind's parameters. The names of the models below are its own: two kinds may have the same."""
+    own: dict[str, Any] = kind.params.model_json_schema(by_alias=True, ref_template=f"#/$defs/{kind.name}.{{model}}")
+    own["$defs"] = {f"{kind.name}.{name}": below for name, below in own.get("$defs", {}).items()}
+    return own
 
 
 def _write_durations(node: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from anycast_agent.checks.fields import forms
 from anycast_agent.config import report as words
 from anycast_agent.config.hints import CHECK, Pattern, check_keys, keys_of, kind_meant, shapes, unknown_key
 from anycast_agent.config.models import RootModel
@@ -40,7 +41,7 @@ def with_known_keys(values: Any, report: Report, pattern: Pattern = (), where: W
             name = hint.key
             report.moved((*where, key), (*where, name))
         inner = (*pattern, name)
-        below = inner in shapes() or _known((*inner, "*"), None) is not None
+        below = inner in shapes() or (*inner, "*") in shapes() or (*inner, "*") == CHECK
         read[name] = with_known_keys(value, report, inner, (*where, name)) if below else value
     return read
 
@@ -63,7 +64,7 @@ def shaped(values: Any, report: Report) -> RootModel | None:
             found = words.details(error)
             if rest is values:
                 for detail in found:
-                    report.problem(*words.said(detail, values))
+                    report.problem(*words.said(detail, values, forms(RootModel)))
             for detail in found:
                 report.cut(tuple(detail["loc"]))
             rest = _without(rest, [tuple(detail["loc"]) for detail in found])

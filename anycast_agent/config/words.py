@@ -171,30 +171,6 @@ KEYS: dict[str, str | tuple[str, ...]] = {
     "intervalms": "interval",
 }
 
-TYPES: dict[str, str] = {
-    "tcpcheck": "tcp",
-    "connect": "tcp",
-    "socket": "tcp",
-    "tcpsocket": "tcp",
-    "port": "tcp",
-    "httpget": "http",
-    "sslget": "http",
-    "httpcheck": "http",
-    "httpchk": "http",
-    "https": "http",
-    "url": "http",
-    "dnscheck": "dns",
-    "resolver": "dns",
-    "misccheck": "exec",
-    "script": "exec",
-    "command": "exec",
-    "cmd": "exec",
-    "shell": "exec",
-    "nagios": "exec",
-    "program": "exec",
-}
-"""The types of checks of other tools, and ours for them."""
-
 
 def plain(word: str) -> str:
     """A word as it is compared."""

@@ -8,6 +8,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from anycast_agent.core.outcome import Measure
+
 Prefix = str
 """A host route in canonical text: ``192.0.2.53/32`` or ``2001:db8:53::53/128``."""
 
@@ -83,6 +85,8 @@ class Check:
     scope: Scope = Scope.LOCAL
     codes: tuple[str, ...] = ()
     """The words of its kind for how a probe may end: each is counted from the start."""
+    measures: tuple[Measure, ...] = ()
+    """The numbers that a probe of its kind may find."""
     prefix: Prefix = ""
     """The prefix of the service whose address it asks: its verdict counts for that prefix only. Empty: the check has
     a target of its own, and counts for every prefix of the service."""

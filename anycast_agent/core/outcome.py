@@ -1,7 +1,7 @@
 """How a probe ended: what it is worth as evidence, in the words of its kind of check.
 
-The core counts the evidence and passes everything else on. Which words there are, and what each is worth, is said by
-the kinds of checks.
+The core counts the evidence and passes everything else on. Which words and numbers there are, and what each is worth,
+is said by the kinds of checks.
 """
 
 from __future__ import annotations
@@ -23,12 +23,23 @@ class Evidence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """A number that the probes of a kind may find."""
+
+    name: str
+    unit: str
+    meaning: str
+
+    def of(self, value: float) -> Number:
+        return Number(self, value)
+
+
+@dataclass(frozen=True, slots=True)
 class Number:
     """A number that a probe found."""
 
-    name: str
+    measure: Measure
     value: float
-    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)

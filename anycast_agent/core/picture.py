@@ -155,6 +155,7 @@ class Pictures:
             finished_at=health.finished_at,
             next_at=self._timers.get(ProbeDue(state.key)),
             codes=check.codes,
+            measures=check.measures,
             runs=MappingProxyType(dict(state.runs)),
             duration_sum=state.duration_sum,
             interval=check.interval,

@@ -22,7 +22,7 @@ from anycast_agent.core.model import (
     Verdict,
     Will,
 )
-from anycast_agent.core.outcome import Outcome
+from anycast_agent.core.outcome import Measure, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class CheckSnapshot:
     next_at: float | None
     codes: tuple[str, ...]
     """The words for how a probe of its kind may end."""
+    measures: tuple[Measure, ...]
+    """The numbers that a probe of its kind may find."""
     runs: Mapping[str, int]
     """How many probes ended with each of them, since the start."""
     duration_sum: float

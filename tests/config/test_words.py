@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from anycast_agent.checks.registry import KINDS
+from anycast_agent.checks import table
+from anycast_agent.checks.fields import forms
+from anycast_agent.checks.tcp import TcpParams
 from anycast_agent.config.hints import CHECK, check_keys, keys_of, kind_meant, shapes, unknown_key
 from anycast_agent.config.models import CheckModel
 from anycast_agent.config.report import WORDS, details, said
-from anycast_agent.config.words import KEYS, TYPES, plain
+from anycast_agent.config.words import KEYS, plain
 
-MODELS: list[type[BaseModel]] = [*dict.fromkeys(shapes().values()), CheckModel, *KINDS.values()]
+MODELS: list[type[BaseModel]] = [*dict.fromkeys(shapes().values()), CheckModel, *(kind.params for kind in table.ours())]
 ODD: list[Any] = [
     None, True, False, 0, -1, 1.5, 10**30, float("nan"), float("inf"), "", "x", "0120", "true", "5 s", "x" * 5000,
     "a b", [], [1], ["x"], [[]], [None], [True], ["x"] * 70, {}, {"x": 1}, {"x": []}, {"at_least": "x"},
@@ -36,7 +38,7 @@ def _errors(model: type[BaseModel]) -> Iterator[tuple[str, Any, str, str]]:
                 model.model_validate(written)
             except ValidationError as error:
                 for detail in details(error):
-                    yield key, value, detail["type"], said(detail, written)[1]
+                    yield key, value, detail["type"], said(detail, written, forms(model))[1]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -64,7 +66,7 @@ def test_a_number_is_a_number(model: type[BaseModel]) -> None:
 
 def test_a_number_in_quotes_is_a_number() -> None:
     """Templates like to write them so."""
-    assert KINDS["tcp"].model_validate({"port": "80"}) == KINDS["tcp"].model_validate({"port": 80})
+    assert TcpParams.model_validate({"port": "80"}) == TcpParams.model_validate({"port": 80})
 
 
 # --- the words of other tools -------------------------------------------------------------------------------
@@ -77,7 +79,9 @@ def test_the_words_of_other_tools_lead_to_keys_that_exist() -> None:
         assert word == plain(word)
         options = (meant,) if isinstance(meant, str) else meant
         assert all(" " in option or option in known for option in options), word
-    assert all(word == plain(word) and kind in KINDS for word, kind in TYPES.items())
+    aliases = [alias for kind in table.ours() for alias in kind.aliases]
+    assert all(alias == plain(alias) for alias in aliases)
+    assert len(set(aliases)) == len(aliases)
 
 
 SERVICE, NEIGHBOR = ("services", "*"), ("bgp", "neighbors", "*")

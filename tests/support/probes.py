@@ -9,17 +9,14 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from anycast_agent.checks.dns import DnsParams
-from anycast_agent.checks.exec import ExecParams
-from anycast_agent.checks.http import HttpParams
+from anycast_agent.checks import table
 from anycast_agent.checks.prober import Prober
-from anycast_agent.checks.tcp import TcpParams
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.events import ProbeFinished
 from anycast_agent.core.model import Check
 
 _ids = itertools.count(1)
-_KINDS = {TcpParams: "tcp", HttpParams: "http", DnsParams: "dns", ExecParams: "exec"}
+_KINDS = {kind.params: kind.name for kind in table.ours()}
 
 
 @contextlib.asynccontextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from anycast_agent.checks.fields import Form
 from anycast_agent.checks.fields import Written as Model
 from anycast_agent.config.types import Duration
 
@@ -20,7 +21,9 @@ class NodeModel(Model):
         description="The default is the name of the host.",
     )
     site: str = Field("", description="The datacenter of the node.")
-    interface: str = Field(
+    interface: Annotated[
+        str, Form("interface: the name of an interface has at most 15 characters, no spaces and no slash")
+    ] = Field(
         "lo", max_length=15, pattern=r"^[^\s/]+$", description="The interface that the anycast addresses are added to."
     )
     addresses: Literal["manage", "verify", "unmanaged"] = Field(

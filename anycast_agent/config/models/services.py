@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from anycast_agent.checks.fields import Form
 from anycast_agent.checks.fields import Written as Model
 from anycast_agent.config.models.routes import AttributesModel, TiersModel
 from anycast_agent.config.types import Duration, LastResort, PrefixText
@@ -59,7 +60,9 @@ class ServiceModel(Model):
     checks: dict[str, dict[str, Any]] = Field(
         min_length=1, description="The checks by name. At least one has scope local."
     )
-    require: Literal["all", "any"] | AtLeast = Field("all", description="The local checks that must be up.")
+    require: Annotated[
+        Literal["all", "any"] | AtLeast, Form("require: write all, any, or {at_least: n}", below=True)
+    ] = Field("all", description="The local checks that must be up.")
     attributes: AttributesModel = Field(default_factory=AttributesModel)
     tiers: TiersModel = Field(default_factory=TiersModel)
     neighbors: tuple[str, ...] | None = Field(

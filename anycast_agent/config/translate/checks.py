@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from anycast_agent.checks.base import Params
-from anycast_agent.checks.exec import ExecParams
-from anycast_agent.checks.registry import KINDS, OUTCOMES, has_own_target
+from anycast_agent.checks import table
+from anycast_agent.checks.fields import forms
+from anycast_agent.checks.kind import File, Kind, Params, Use
 from anycast_agent.config import types
-from anycast_agent.config.hints import kind_meant
+from anycast_agent.config.hints import keys_of, kind_meant
 from anycast_agent.config.models import CheckModel, ServiceModel
 from anycast_agent.config.programs import unreadable_file, unusable_program
 from anycast_agent.config.report import Report, details, said
@@ -25,20 +25,29 @@ INTERVAL_LEAST = 0.05
 M = TypeVar("M", bound=BaseModel)
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A check as its models have it. Its common keys and its parameters are validated apart."""
+
+    kind: Kind[Any]
+    common: CheckModel
+    params: Params | None
+    """None: they are wrong, and so reported."""
+    own_target: bool = False
+
+
 def core_checks(report: Report, where: Where, written: ServiceModel, elsewhere: bool) -> tuple[core.Check, ...]:
     """A service's checks: one for each of its prefixes, or one alone if it names its own target."""
     checks: list[core.Check] = []
     for name, values in written.checks.items():
         place: Where = (*where, "checks", name)
         report.checked(place, types.name, name)
-        common, params = _read(report, place, values, elsewhere)
-        if common is None:
+        read = _read(report, place, values, elsewhere)
+        if read is None:
             continue
-        check = _check(report, place, name, common, params)  # its times are judged even if its parameters are wrong
-        if params is None:
-            continue
-        own = has_own_target(params)
-        checks += [check] if own else [replace(check, prefix=prefix) for prefix in written.prefixes]
+        check = _check(report, place, name, read)  # its times are judged even if its parameters are wrong
+        if read.params is not None:
+            checks += [check] if read.own_target else [replace(check, prefix=prefix) for prefix in written.prefixes]
     return tuple(checks)
 
 
@@ -57,33 +66,48 @@ def _written_checks(values: Any) -> Iterator[tuple[Where, dict[str, Any]]]:
                 yield ("services", name, "checks", check), written
 
 
-def _read(
-    report: Report, where: Where, values: dict[str, Any], elsewhere: bool
-) -> tuple[CheckModel | None, Params | None]:
-    """A check as its models have it. Its common keys and its parameters are validated apart."""
+def _read(report: Report, where: Where, values: dict[str, Any], elsewhere: bool) -> _Read | None:
     kind = _kind(report, where, values.get("type"))
     if kind is None:
-        return None, None
+        return None
     shared = set(CheckModel.model_fields)
-    common = _valid(report, where, CheckModel, {k: v for k, v in values.items() if k in shared} | {"type": kind})
-    params = _valid(report, where, KINDS[kind], {k: v for k, v in values.items() if k not in shared})
-    if params is not None:
-        _check_files(report, where, params, elsewhere)
-    return common, params
+    written = {k: v for k, v in values.items() if k in shared} | {"type": kind.name}
+    common = _valid(report, where, CheckModel, written)
+    try:
+        params = _valid(report, where, kind.params, {k: v for k, v in values.items() if k not in shared})
+        own_target = params is None or bool(kind.own_target(params))
+        files = () if params is None else tuple(kind.files(params))
+    except Exception as error:  # of another package's code; our own kinds raise none
+        report.problem((*where, "type"), f"type {kind.name!r} is broken: {table.said(error)}")
+        return None
+    for file in files:
+        _check_file(report, where, file, elsewhere)
+    return None if common is None else _Read(kind, common, params, own_target)
 
 
-def _kind(report: Report, where: Where, written: Any) -> str | None:
+def _kind(report: Report, where: Where, written: Any) -> Kind[Any] | None:
     """The type of a check. If no type has this name it is a problem, and the type that is meant is taken instead."""
-    if isinstance(written, str) and written in KINDS:
-        return written
-    there_are = f"there are {', '.join(KINDS)}"
+    place = (*where, "type")
     if written is None:
-        report.problem((*where, "type"), f"'type' is missing; {there_are}")
+        report.problem(place, f"'type' is missing; {_there_are()}")
         return None
     meant = kind_meant(str(written))
-    hint = f" (did you mean {meant!r}?)" if meant else ""
-    report.problem((*where, "type"), f"unknown type {types.shown(written)}{hint}; {there_are}")
-    return meant
+    if meant != written:
+        hint = f" (did you mean {meant!r}?)" if meant else ""
+        report.problem(place, f"unknown type {types.shown(written)}{hint}; {_there_are()}")
+    try:
+        kind = table.find(meant) if meant else None
+    except table.BrokenKindError as error:
+        report.problem(place, f"type {meant!r} is broken: {error}")
+        return None
+    if kind is not None and (taken := sorted(keys_of(kind.params) & keys_of(CheckModel))):
+        report.problem(place, f"type {meant!r} is broken: every check has the key {taken[0]!r} already")
+        return None
+    return kind
+
+
+def _there_are() -> str:
+    return f"there are {', '.join(table.names())}"
 
 
 def _valid(report: Report, where: Where, model: type[M], values: dict[str, Any]) -> M | None:
@@ -91,25 +115,24 @@ def _valid(report: Report, where: Where, model: type[M], values: dict[str, Any])
         return model.model_validate(values)
     except ValidationError as error:
         for detail in details(error):
-            inside, text = said(detail, values)
+            inside, text = said(detail, values, forms(model))
             report.problem((*where, *inside), text)
         return None
 
 
-def _check_files(report: Report, where: Where, params: Params, elsewhere: bool) -> None:
-    """A key is a secret, so a bad one is a problem. Other files are only missed: one check depends on them."""
-    if isinstance(key_file := getattr(params, "key_file", None), str):
-        report.checked((*where, "key_file"), refuse_relative if elsewhere else read_secret, Path(key_file))
-    if elsewhere:
-        return
-    for field in ("ca_file", "cert_file"):
-        if isinstance(name := getattr(params, field, None), str) and (why := unreadable_file(name)):
-            report.lacks((*where, field), why)
-    if isinstance(params, ExecParams) and (why := unusable_program(params.command[0])):
-        report.lacks((*where, "command"), why)
+def _check_file(report: Report, where: Where, file: File, elsewhere: bool) -> None:
+    """A secret that is bad is a problem. Other files are only missed: one check depends on them."""
+    place = (*where, file.key)
+    if file.use is Use.SECRET:
+        report.checked(place, refuse_relative if elsewhere else read_secret, Path(file.path))
+    elif not elsewhere:
+        look = unusable_program if file.use is Use.PROGRAM else unreadable_file
+        if why := look(file.path):
+            report.lacks(place, why)
 
 
-def _check(report: Report, where: Where, name: str, common: CheckModel, params: Params | None) -> core.Check:
+def _check(report: Report, where: Where, name: str, read: _Read) -> core.Check:
+    common = read.common
     interval = common.interval
     timeout = min(1.0, interval) if common.timeout is None else common.timeout
     fast = max(INTERVAL_LEAST, interval / 10) if common.fast_interval is None else common.fast_interval
@@ -118,8 +141,8 @@ def _check(report: Report, where: Where, name: str, common: CheckModel, params: 
     _check_times(report, where, interval, timeout, fast, fresh)
     return core.Check(
         name=name,
-        kind=common.type,
-        params=params,
+        kind=read.kind.name,
+        params=read.params,
         interval=interval,
         timeout=timeout,
         fast_interval=min(fast, interval),
@@ -129,7 +152,8 @@ def _check(report: Report, where: Where, name: str, common: CheckModel, params: 
         doubt_window=doubt,
         fresh_for=fresh,
         scope=core.Scope(common.scope),
-        codes=tuple(code.word for code in OUTCOMES[common.type]),
+        codes=tuple(code.word for code in read.kind.codes),
+        measures=read.kind.numbers,
     )
 
 

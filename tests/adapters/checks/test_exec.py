@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from anycast_agent.checks import spawner
-from anycast_agent.checks.base import Target
-from anycast_agent.checks.exec import ExecParams, ExecProber
+from anycast_agent.checks.exec import ExecAsker, ExecParams
+from anycast_agent.checks.kind import Target
+from anycast_agent.checks.shared import Shared
 from tests.support.agent import is_alive
 from tests.support.probes import descriptors, prober
 from tests.support.until import until
@@ -105,14 +106,15 @@ signal.signal(signal.SIGHUP, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 for number in range(20):
     os.set_inheritable(os.open("/etc/passwd", os.O_RDONLY), True)
-from anycast_agent.checks.base import Target
-from anycast_agent.checks.exec import ExecParams, ExecProber
+from anycast_agent.checks.exec import ExecAsker, ExecParams
+from anycast_agent.checks.kind import Target
+from anycast_agent.checks.shared import Shared
 async def main():
-    prober = ExecProber(1)
+    prober = ExecAsker(Shared(1))
     # -I: Python itself adds nothing to its environment
     command = ("/usr/bin/python3", "-I", "-c", sys.argv[1], sys.argv[2])
-    target = Target("web", "looks", "192.0.2.80/32", "192.0.2.80")
-    print(await prober.probe(ExecParams(command=command), target, 20.0))
+    target = Target("web", "looks", "192.0.2.80/32", "192.0.2.80", 20.0)
+    print(await prober.probe(ExecParams(command=command), target))
     await prober.close()
 asyncio.run(main())
 """
@@ -270,11 +272,12 @@ def test_programs_end_with_an_agent_that_is_killed(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     code = f"""
 import asyncio
-from anycast_agent.checks.base import Target
-from anycast_agent.checks.exec import ExecParams, ExecProber
+from anycast_agent.checks.exec import ExecAsker, ExecParams
+from anycast_agent.checks.kind import Target
+from anycast_agent.checks.shared import Shared
 async def main():
     script = "setsid sleep 60 & echo $! $$ $PPID > {pids}; sleep 60"
-    await ExecProber(1).probe(ExecParams(command=("/bin/sh", "-c", script)), Target("s", "c"), 60.0)
+    await ExecAsker(Shared(1)).probe(ExecParams(command=("/bin/sh", "-c", script)), Target("s", "c", timeout=60.0))
 asyncio.run(main())
 """
     process = subprocess.Popen([sys.executable, "-c", code])
@@ -292,9 +295,9 @@ asyncio.run(main())
 async def test_nothing_runs_once_it_is_closed(tmp_path: Path) -> None:
     """Neither the spawner nor a program that would not end; and no zombie, and no descriptor."""
     pids, before, open_before = tmp_path / "pids", children_of_ours(), descriptors()
-    running = ExecProber(4)
+    running = ExecAsker(Shared(4))
     script = f"echo $$ >> {pids}; trap '' TERM HUP; while :; do sleep 1; done"
-    task = asyncio.create_task(running.probe(shell(script), Target("s", "c"), 60.0))
+    task = asyncio.create_task(running.probe(shell(script), Target("s", "c", timeout=60.0)))
     await until(lambda: bool(named_in(pids)), "it runs")
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

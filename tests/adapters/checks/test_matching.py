@@ -10,8 +10,8 @@ import os
 import pytest
 
 from anycast_agent.checks import spawner
-from anycast_agent.checks.base import Target
 from anycast_agent.checks.matching import MATCHERS_MOST, Matcher
+from anycast_agent.checks.waiting import waited_for
 
 EVIL, FOREVER = "(a+)+b", b"a" * 60
 
@@ -23,23 +23,29 @@ def children() -> set[int]:
 async def test_patterns_of_one_service_take_no_process_that_another_needs() -> None:
     """Twenty of one service that never end; another's are matched meanwhile. Those that wait say for whom."""
     matcher, before = Matcher(), children()
-    evil = [Target("bad", f"c{n}") for n in range(20)]
-    tasks = [asyncio.create_task(matcher.found(EVIL, FOREVER, target, as_text=False)) for target in evil]
+
+    async def ask() -> str:
+        try:
+            await matcher.found(EVIL, FOREVER, "bad", as_text=False)
+        except asyncio.CancelledError:
+            return waited_for()
+        raise AssertionError("it was found out")
+
+    tasks = [asyncio.create_task(ask()) for _ in range(20)]
     try:
         await asyncio.sleep(0)
         for _ in range(10):
             async with asyncio.timeout(20):
-                assert await matcher.found("^o+k$", b"ok", Target("good", "c"), as_text=True)
-        said = {target.wait.reason for target in evil}
-        assert said == {
-            "the pattern takes too long to match",
-            "3 answers of this service take too long to look through already",
-        }
+                assert await matcher.found("^o+k$", b"ok", "good", as_text=True)
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        said = set(await asyncio.gather(*tasks, return_exceptions=True))
         await matcher.close()
+    assert said == {
+        "the pattern takes too long to match",
+        "3 answers of this service take too long to look through already",
+    }
     assert children() == before
 
 
@@ -48,13 +54,11 @@ async def test_processes_that_nobody_needs_are_ended() -> None:
     matcher, before = Matcher(), children()
     try:
         async with asyncio.timeout(60):
-            found = await asyncio.gather(
-                *(matcher.found("^o+k$", b"ok", Target(f"s{n}", "c"), as_text=True) for n in range(20))
-            )
+            found = await asyncio.gather(*(matcher.found("^o+k$", b"ok", f"s{n}", as_text=True) for n in range(20)))
             assert all(found)
             while len(children() - before) > MATCHERS_MOST:
                 with contextlib.suppress(ChildProcessError):
-                    await matcher.found("^o+k$", b"ok", Target("s", "c"), as_text=True)
+                    await matcher.found("^o+k$", b"ok", "s", as_text=True)
     finally:
         await matcher.close()
     assert children() == before
@@ -68,7 +72,7 @@ async def test_a_pattern_is_found_or_not(pattern: str, said: bytes, found: bool)
     matcher = Matcher()
     try:
         for as_text in (True, False):
-            assert await matcher.found(pattern, said, Target("s", "c"), as_text=as_text) is found
+            assert await matcher.found(pattern, said, "s", as_text=as_text) is found
     finally:
         await matcher.close()
 
@@ -84,15 +88,15 @@ async def test_large_json_is_read_apart() -> None:
             ("/rows/99999/n", {"value": 99999}),
             ("/rows/100000", {"nothing": True}),
         ]:
-            rounds, asked = 0, asyncio.create_task(matcher.json_at(pointer, said, Target("s", "c")))
+            rounds, asked = 0, asyncio.create_task(matcher.json_at(pointer, said, "s"))
             while not asked.done():
                 rounds += 1
                 await asyncio.sleep(0.001)
             assert await asked == found
             assert rounds > 10
-        large = await matcher.json_at("/rows", said, Target("s", "c"))
+        large = await matcher.json_at("/rows", said, "s")
         assert large["large"].startswith('[{"n": 0')
-        assert "error" in await matcher.json_at("/rows", said[:-1], Target("s", "c"))
-        assert "error" in await matcher.json_at("/a", b"[" * 200_000, Target("s", "c"))
+        assert "error" in await matcher.json_at("/rows", said[:-1], "s")
+        assert "error" in await matcher.json_at("/a", b"[" * 200_000, "s")
     finally:
         await matcher.close()

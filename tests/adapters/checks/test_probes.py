@@ -23,12 +23,12 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from anycast_agent.checks.base import Target
+from anycast_agent.checks import http as http_check
 from anycast_agent.checks.dns import DnsParams
 from anycast_agent.checks.exec import ExecParams
-from anycast_agent.checks.http import HttpParams, HttpProber
-from anycast_agent.checks.matching import Matcher
-from anycast_agent.checks.registry import has_own_target
+from anycast_agent.checks.http import HttpAsker, HttpParams
+from anycast_agent.checks.kind import Target
+from anycast_agent.checks.shared import Shared
 from anycast_agent.checks.tcp import TcpParams
 from tests.adapters.checks.servers import Dns, Handler, tcp_server
 from tests.support.certificates import Files, certificate
@@ -250,7 +250,7 @@ async def test_http_ways_of_connecting_are_bounded_and_never_closed_under_a_prob
     arrived: list[asyncio.StreamWriter] = []
     async with tcp_server(slow) as port:
         before = descriptors()
-        http = HttpProber(Matcher(), sessions_most=2)
+        http = HttpAsker(Shared(), sessions_most=2)
         params = [HttpParams(url=f"http://127.0.0.1:{port}/", source=f"127.0.0.{i}") for i in range(2, 8)]
         async with asyncio.timeout(5):
             findings = await asyncio.gather(*(http.probe(p, Target("s", "c")) for p in params))
@@ -461,10 +461,9 @@ def test_without_file_descriptors_nothing_is_said_of_the_service() -> None:
 import asyncio, os, resource, sys
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.model import Check
-from anycast_agent.checks.matching import Matcher
 from anycast_agent.checks.prober import Prober
 from anycast_agent.checks.tcp import TcpParams
-from anycast_agent.checks.http import HttpParams, HttpProber
+from anycast_agent.checks.http import HttpParams
 from anycast_agent.checks.exec import ExecParams
 async def main():
     server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
@@ -476,14 +475,14 @@ async def main():
         wanted = len(ends) + 1
         while len(ends) < wanted: await asyncio.sleep(0.01)
         return str(ends[-1].outcome.code)
-    tcp = TcpParams(target="127.0.0.1", port=port)
+    tcp, http = TcpParams(target="127.0.0.1", port=port), HttpParams(url=f"http://127.0.0.1:{port}/")
     await ask("tcp", tcp)
     resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
     held = []
     try:
         while True: held.append(os.open("/dev/null", os.O_RDONLY))
     except OSError: pass
-    out = [await ask("tcp", tcp), await ask("http", HttpParams(url=f"http://127.0.0.1:{port}/")),
+    out = [await ask("tcp", tcp), await ask("http", http),
            await ask("exec", ExecParams(command=("/bin/true",)))]
     for fd in held: os.close(fd)
     out.append(await ask("tcp", tcp))
@@ -504,9 +503,8 @@ def test_names_that_hang_hold_up_nobody_and_are_nobodys_fault(tmp_path: Path) ->
 import asyncio, socket, subprocess, sys, threading
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.model import Check
-from anycast_agent.checks.matching import Matcher
 from anycast_agent.checks.prober import Prober
-from anycast_agent.checks.http import HttpParams, HttpProber
+from anycast_agent.checks.http import HttpParams
 subprocess.run(["mount", "--bind", sys.argv[1], "/etc/resolv.conf"], check=True)
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -636,5 +634,5 @@ def test_parameters_are_checked_when_they_are_read() -> None:
     one, other = (HttpParams(headers={"X": "1"}, json={"pointer": "/a", "equals": 1}) for _ in range(2))
     assert one == other
     assert hash(one) == hash(other)
-    assert not has_own_target(one)
-    assert has_own_target(HttpParams(url="http://192.0.2.1/"))
+    assert not http_check.KIND.own_target(one)
+    assert http_check.KIND.own_target(HttpParams(url="http://192.0.2.1/"))

@@ -1,4 +1,4 @@
-"""What every kind of check shares: where it asks, what it found, and how an error of the network is read."""
+"""Sockets of probes: pinned to the address that is asked, and what their errors mean."""
 
 from __future__ import annotations
 
@@ -6,42 +6,10 @@ import errno
 import os
 import socket
 import ssl
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from anycast_agent.checks.fields import Written
+from anycast_agent.checks.kind import Target
 from anycast_agent.checks.outcomes import NOT_RUN, REFUSED, RESET, TIMEOUT, TLS, UNREACHABLE, Finding
-
-DETAIL_MOST = 200
-
-
-class Params(Written):
-    """The parameters of a protocol: frozen, and equal where they say the same."""
-
-
-@dataclass(slots=True)
-class Wait:
-    """What a probe waits for that is not the service: that it does not come in time is not the service's doing."""
-
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a probe asks.
-
-    ``address`` is that of the service's prefix: the probe is *pinned* to this node, or, with the address gone, it
-    would travel to another node's copy and come back well. Bound to that very address as its source, it fails
-    instead; with another source, that the address is here is asked first, and the socket uses no gateway
-    (SO_DONTROUTE). None: the parameters name a target of their own.
-    """
-
-    service: str
-    check: str
-    prefix: str = ""
-    address: str | None = None
-    wait: Wait = field(default_factory=Wait, compare=False)
-
 
 # Our own shortage says nothing of the service.
 _NOT_RUN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EACCES,
@@ -71,30 +39,23 @@ def from_error(error: OSError) -> Finding:
     return Finding(_BY_ERRNO.get(error.errno or 0, UNREACHABLE), text)
 
 
-def clean(text: str) -> str:
-    """Text from outside, fit to be shown: bounded, one line, nothing that a terminal would obey."""
-    text = text[: 2 * DETAIL_MOST]
-    shown = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(shown.split())[:DETAIL_MOST]
-
-
 def open_socket(target: Target, source: str | None, family: int, kind: int) -> socket.socket:
     """A socket bound as the target asks for. Raises OSError."""
     sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        bind(sock, target, source)
+        bind(sock, target.address, source)
     except OSError:
         sock.close()
         raise
     return sock
 
 
-def bind(sock: socket.socket, target: Target, source: str | None) -> None:
-    if target.address is not None and source is not None:
+def bind(sock: socket.socket, pinned: str | None, source: str | None) -> None:
+    if pinned is not None and source is not None:
         # Bound to the loopback device instead, it would not get the answers to an address of another interface.
-        _is_here(sock.family, target.address)
+        _is_here(sock.family, pinned)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
-    address = source or target.address
+    address = source or pinned
     if address is not None:
         # The port is chosen at connect: two probes of one address may then share a port towards two services.
         sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
