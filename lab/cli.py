@@ -10,7 +10,9 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,8 +30,8 @@ from lab.drills import scene as scenes
 from lab.drills.conduct import Conductor
 from lab.drills.live import alongside
 from lab.drills.scene import Scene
-from lab.net import topology
-from lab.net.lab import HOST, NEEDED, Lab, LabError, alone, check_host, take_down
+from lab.net import runtimes, topology
+from lab.net.lab import HOST, NEEDED, Lab, LabError, alone, check_host
 from lab.net.node import Node, NodeError
 from lab.net.tables import Tables
 from lab.setting import UsageError, name_of, rootfs_of, say, scene_of, started, variant_of
@@ -82,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--topology", type=Path, default=HOME / "anycast.clab.yml", metavar="FILE", help="containerlab's file format"
     )
+    top.add_argument(
+        "--runtime", choices=runtimes.NAMES, default=os.environ.get("ANYCAST_LAB_RUNTIME", ""),
+        help="namespaces, or docker: what containerlab has deployed; by default, the one that runs this lab",
+    )  # fmt: skip
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     def verb(name: str, func: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -136,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(args: argparse.Namespace) -> int:
-    check_host(HOST if args.rootfs else NEEDED)
+    check_host(HOST if args.rootfs or args.runtime == "docker" else NEEDED)
     name = name_of(args)
     top = topology.load(args.topology)
     scene = scene_of(top)
@@ -154,35 +160,47 @@ def _down(args: argparse.Namespace) -> int:
     check_host(HOST)
     name = name_of(args)
     with alone(name):
-        if not take_down(name):
+        if not runtimes.take_down(name, args.runtime):
             say(f"no lab named {name} was up")
     return 0
 
 
 def _status(args: argparse.Namespace) -> int:
     check_host(HOST)
-    lab = Lab.running(name_of(args))
+    lab = runtimes.running(name_of(args), args.runtime)
     scene = scene_of(lab.topology)
     tables = asyncio.run(_tables(lab, scene))
     wrong = scene.differences(scene.steady, tables)
+    health = {name: _health(node) for name, node in lab.nodes.items()}
     if args.output == "json":
         nodes = {
             name: {
                 "on": bool(node.init),
-                "processes": len(lab.group.below(name).processes()),
+                "processes": len(node.processes()),
+                "health": health[name],
                 "table": tables.get(name, {}),
             }
             for name, node in lab.nodes.items()
         }
-        print(json.dumps({"lab": lab.name, "variant": lab.variant, "nodes": nodes, "not_steady": wrong}, indent=2))
+        print(
+            json.dumps(
+                {"lab": lab.name, "runtime": lab.runtime, "variant": lab.variant, "nodes": nodes, "not_steady": wrong},
+                indent=2,
+            )
+        )
     else:
-        print(f"{lab.name}, {lab.variant}: {'steady' if not wrong else 'not steady'}\n")
+        print(f"{lab.name}, {lab.variant}, {lab.runtime}: {'steady' if not wrong else 'not steady'}\n")
         width = max(map(len, lab.nodes))
         for name, node in lab.nodes.items():
-            print(f"{name:{width}}  {'on' if node.init else 'OFF':3}  {_brief(scene, tables.get(name, {}))}")
-        for line in wrong:
+            said = health[name] if health[name] in ("", "healthy") else "UNHEALTHY"
+            print(f"{name:{width}}  {'on' if node.init else 'OFF':3}  {said:9}  {_brief(scene, tables.get(name, {}))}")
+        for line in [*wrong, *(f"{name}: {text}" for name, text in health.items() if text not in ("", "healthy"))]:
             print(line)
     return 0 if not wrong else 1
+
+
+def _health(node: Node) -> str:
+    return node.health() if node.init and not node.group.frozen else ""
 
 
 async def _tables(lab: Lab, scene: Scene) -> dict[str, Any]:
@@ -195,11 +213,13 @@ async def _tables(lab: Lab, scene: Scene) -> dict[str, Any]:
 
 
 def _brief(scene: Scene, table: dict[str, Any]) -> str:
+    """The next nodes of each set of prefixes; of one family alone only where the families differ."""
+    ways = {name: {table.get(prefix) for prefix in prefixes} for name, prefixes in scene.prefixes.items()}
     parts = []
     for name, prefixes in scene.prefixes.items():
-        ways = {table.get(prefix) for prefix in prefixes}
-        if ways != {None}:
-            parts.append(f"{name} → {' | '.join(scenes.say(way) for way in sorted(ways, key=str))}")
+        told = any(set(prefixes) < set(more) and len(ways[other]) == 1 for other, more in scene.prefixes.items())
+        if ways[name] != {None} and not told:
+            parts.append(f"{name} → {' | '.join(scenes.say(way) for way in sorted(ways[name], key=str))}")
     return "; ".join(parts)
 
 
@@ -208,7 +228,8 @@ def _exec(args: argparse.Namespace) -> int:
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not words:
         raise UsageError("which command? anycast-lab exec NODE COMMAND…")
-    process = _node(args).popen(words)
+    node = _node(args)
+    process = node.popen(words) if _has(node, words[0]) else _host_tool(node, words)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, _: _pass_on(number, process.pid))
@@ -217,6 +238,22 @@ def _exec(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         status = process.wait()
     return status if status >= 0 else 128 - status  # as a shell tells a signal
+
+
+def _has(node: Node, program: str) -> bool:
+    folders = node.environment().get("PATH", "/usr/bin:/bin").split(":")
+    return "/" in program or any(os.path.lexists(node.path(f"{folder}/{program}")) for folder in folders)
+
+
+def _host_tool(node: Node, words: list[str]) -> subprocess.Popen[Any]:
+    """A router's image has no tcpdump, and who looks for a fault needs one: the host's runs in the node's network."""
+    found = shutil.which(words[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if not found:
+        raise LabError(
+            f"neither {node.name} nor this host has {words[0]!r}; scripts/needs lab installs the usual tools"
+        )
+    say(f"{node.name} has no {words[0]}: the host's runs in its network, with the host's files")
+    return subprocess.Popen(node.tool([found, *words[1:]]), preexec_fn=node.join)
 
 
 def _pass_on(number: int, nsenter: int) -> None:
@@ -228,7 +265,7 @@ def _pass_on(number: int, nsenter: int) -> None:
 
 
 def _node(args: argparse.Namespace) -> Node:
-    lab = Lab.running(name_of(args))
+    lab = runtimes.running(name_of(args), args.runtime)
     try:
         lab.topology.node(args.node)
     except LookupError as error:
@@ -264,7 +301,7 @@ def _do(args: argparse.Namespace) -> int:
     check_host(HOST)
     name = name_of(args)
     with alone(name):
-        print(acts.do(Lab.running(name), act))
+        print(acts.do(runtimes.running(name, args.runtime), act))
     return 0
 
 
@@ -280,7 +317,7 @@ def _check(args: argparse.Namespace) -> int:
     if args.exercise not in known:
         raise UsageError(f"there is no exercise {args.exercise!r}{did_you_mean(args.exercise, known)}")
     check_host(HOST)
-    lab = Lab.running(name_of(args))
+    lab = runtimes.running(name_of(args), args.runtime)
     exercise = known[args.exercise]
     if args.within is not None:
         exercise = exercise.model_copy(update={"within": args.within})
@@ -298,7 +335,7 @@ def _check(args: argparse.Namespace) -> int:
 
 def _traffic(args: argparse.Namespace) -> int:
     check_host(HOST)
-    lab = Lab.running(name_of(args))
+    lab = runtimes.running(name_of(args), args.runtime)
     scene = scene_of(lab.topology)
     seconds = min(args.seconds or 600.0, 600.0)
     steps = [{"wait": written_duration(seconds)}]

@@ -22,7 +22,7 @@ from lab.drills.judge import judge
 from lab.drills.live import alongside
 from lab.drills.result import Result
 from lab.drills.scene import Scene
-from lab.net import topology
+from lab.net import runtimes, topology
 from lab.net.lab import HOST, NEEDED, Lab, LabError, alone, check_host
 from lab.net.topology import Topology
 from lab.setting import UsageError, name_of, rootfs_of, say, scene_of, started, variant_of
@@ -41,7 +41,7 @@ def drill(args: argparse.Namespace) -> int:
     chosen = _chosen(args, known, top, scene)
     variants = [v for v in [variant_of(args, scene)] if v] or scene.variants
     rootfs_of(args, top)
-    check_host(HOST if args.rootfs else NEEDED)
+    check_host(HOST if args.rootfs or args.runtime == "docker" else NEEDED)
     results: list[Result] = []
     versions: dict[str, str] = {}
     if args.keep:
@@ -105,7 +105,7 @@ def _run_all(
 ) -> None:
     """Run drills in the lab of this variant that is up, or else in one of their own, which is taken down afterwards."""
     with _lab_for(args, name, variant) as lab_of:
-        versions |= _versions(lab_of())
+        versions |= {"runs in": lab_of().runtime, **_versions(lab_of())}
         last = list(wanted)[-1]
         for drill_name, drill in wanted.items():
             say(f"\n{drill_name}: {drill.title} ({variant})")
@@ -120,8 +120,8 @@ def _run_all(
 
 @contextmanager
 def _lab_for(args: argparse.Namespace, name: str, variant: str) -> Iterator[Callable[..., Lab]]:
-    mine = not Lab.is_up(name)
-    lab = started(args, name, variant) if mine else Lab.running(name)
+    mine = not runtimes.of(name, args.runtime)
+    lab = started(args, name, variant) if mine else runtimes.running(name, args.runtime)
     if lab.variant != variant:
         raise LabError(
             f"{name} is up as {lab.variant}, and this runs as {variant}: --variant {lab.variant}, or down first"
@@ -219,7 +219,7 @@ PROGRAMS = {
 def _versions(lab: Lab) -> dict[str, str]:
     """The versions of the nodes' programs, asked of one node of each group."""
     found: dict[str, str] = {}
-    firsts = {node.spec.group: node for node in reversed(lab.nodes.values()) if node.init}
+    firsts = {node.spec.group: node for node in reversed(list(lab.nodes.values())) if node.init}
     for name, command in PROGRAMS.items():
         for node in firsts.values():
             if name not in found and node.path(command[0]).exists():

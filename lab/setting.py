@@ -13,7 +13,7 @@ from pathlib import Path
 from anycast_agent.config.problems import did_you_mean
 from lab.drills import scene as scenes
 from lab.drills.scene import Scene
-from lab.net import topology
+from lab.net import runtimes, topology
 from lab.net.lab import Lab, LabError
 from lab.net.node import variables
 from lab.net.tables import Tables
@@ -70,7 +70,7 @@ def started(args: argparse.Namespace, name: str, variant: str) -> Lab:
     def tell(text: str) -> None:
         say(f"{time.monotonic() - begun:5.1f} s  {text}")
 
-    lab = Lab(top, name, variant, rootfs_of(args, top))
+    lab = runtimes.made(top, name, variant, rootfs_of(args, top), args.runtime)
     lab.up(tell)
     try:
         asyncio.run(_converge(lab, scene, tell))

@@ -1,4 +1,7 @@
-"""Control groups (version 2): a node is one, so that it can be frozen and killed whole."""
+"""Control groups: a node is one, so that it can be frozen and killed whole.
+
+Namespaces have groups of version 2. Containers have what their engine gives them, also the freezer of version 1.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 PREFIX = "anycast-lab-"
 
@@ -20,8 +24,63 @@ def mounted() -> Path:
     raise LookupError("cgroup2 is not mounted: mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2")
 
 
+class Cell(Protocol):
+    """The part of a control group that both versions have."""
+
+    @property
+    def frozen(self) -> bool: ...
+
+    def freeze(self, frozen: bool) -> None:
+        """Returns once it is so. Raises TimeoutError."""
+
+    def join(self) -> None:
+        """Put the calling process into it; what it starts is in it too."""
+
+    def processes(self) -> list[int]:
+        """The processes in it and in all groups below it."""
+
+
+def of_process(pid: int) -> Cell:
+    """The control group that can freeze a process. Raises LookupError."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if path != "/" and "freezer" in controllers.split(","):
+            for _, mount, kind, options, *_ in mounts:
+                if kind == "cgroup" and "freezer" in options.split(","):
+                    return Freezer(Path(mount + path))
+        elif path != "/" and not controllers and (Path(str(mounted()) + path) / "cgroup.freeze").exists():
+            return Group(Path(str(mounted()) + path))
+    raise LookupError(f"process {pid} is in no control group of its own that could freeze it")
+
+
+class Freezer:
+    """A control group of version 1's freezer, by its directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def join(self) -> None:
+        (self.path / "cgroup.procs").write_text(str(os.getpid()))
+
+    def processes(self) -> list[int]:
+        return _processes(self.path)
+
+    def freeze(self, frozen: bool, patience: float = 5.0) -> None:
+        state = "FROZEN" if frozen else "THAWED"
+        (self.path / "freezer.state").write_text(state)
+        _until(lambda: self._state() == state, patience, f"{self.path} is not {state}")
+
+    @property
+    def frozen(self) -> bool:
+        return self._state() != "THAWED"
+
+    def _state(self) -> str:
+        return (self.path / "freezer.state").read_text().strip()
+
+
 class Group:
-    """One control group, by its directory."""
+    """One control group of version 2, by its directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,11 +101,7 @@ class Group:
 
     def processes(self) -> list[int]:
         """The processes in it and in all groups below it."""
-        found = []
-        for file in self.path.rglob("cgroup.procs"):
-            with suppress(OSError):
-                found += [int(word) for word in file.read_text().split()]
-        return found
+        return _processes(self.path)
 
     def freeze(self, frozen: bool, patience: float = 5.0) -> None:
         """Returns once it is so. Raises TimeoutError."""
@@ -69,6 +124,14 @@ class Group:
         for folder in sorted(self.path.rglob("*/"), reverse=True):
             _rmdir(folder)
         _rmdir(self.path)
+
+
+def _processes(path: Path) -> list[int]:
+    found = []
+    for file in path.rglob("cgroup.procs"):
+        with suppress(OSError):
+            found += [int(word) for word in file.read_text().split()]
+    return found
 
 
 def _rmdir(folder: Path) -> None:

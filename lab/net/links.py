@@ -78,6 +78,11 @@ def silence(node: Node, ends: Iterable[End]) -> None:
     _nft(node, deaf + dumb)
 
 
+def silenced(node: Node) -> bool:
+    words = ["nsenter", f"--net={node.network}", "nft", "list", "table", "inet", "lab_silence"]
+    return subprocess.run(words, capture_output=True).returncode == 0
+
+
 def _losing(end: End, percent: int, family: str = "") -> str:
     table = f"lab_{end.interface.replace('-', '_').replace('.', '_')}"
     script = f"add table netdev {table}\ndelete table netdev {table}\n"

@@ -1,4 +1,4 @@
-"""A topology in containerlab's file format: the part of it that network namespaces can be.
+"""A topology in containerlab's file format: the part of it that the lab knows what to do with.
 
 https://containerlab.dev/manual/topo-def-file: what is not supported here is refused by name, never left out in silence.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
 from anycast_agent.config.source import Places, Where
@@ -31,6 +31,39 @@ def _endpoint(text: str) -> str:
     return text
 
 
+KINDS = ("linux", "frr", "nokia_srlinux", "arista_ceos")
+"""Kinds of nodes. Namespaces run linux alone; the others are containerlab's."""
+
+
+class Healthcheck(Document):
+    """As Docker's: seconds, and a command as ``[CMD, word…]`` or ``[CMD-SHELL, line]``."""
+
+    test: tuple[str, ...] = Field(min_length=2)
+    start_period: int = Field(0, alias="start-period")
+    interval: int = 30
+    timeout: int = Field(30, ge=1)
+    retries: int = 3
+
+    @field_validator("test")
+    @classmethod
+    def _known(cls, test: tuple[str, ...]) -> tuple[str, ...]:
+        if test[0] not in ("CMD", "CMD-SHELL") or (test[0] == "CMD-SHELL" and len(test) != 2):
+            raise ValueError("a health check reads [CMD, word…] or [CMD-SHELL, line]")
+        return test
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return self.test[1:] if self.test[0] == "CMD" else ("sh", "-c", self.test[1])
+
+
+class FrrExtras(Document):
+    daemons: tuple[str, ...] = ()
+
+
+class Extras(Document):
+    frr: FrrExtras | None = None
+
+
 class NodeFile(Document):
     """The keys of a node, of a kind and of the defaults, as containerlab names them."""
 
@@ -45,6 +78,24 @@ class NodeFile(Document):
     env: dict[str, str | int | float] = Field(default_factory=dict)
     sysctls: dict[str, str | int] = Field(default_factory=dict)
     labels: dict[str, str | int] = Field(default_factory=dict)
+    healthcheck: Healthcheck | None = None
+    # For kinds that containerlab alone runs.
+    type: str = ""
+    startup_config: str = Field("", alias="startup-config")
+    enforce_startup_config: bool = Field(False, alias="enforce-startup-config")
+    extras: Extras | None = None
+
+
+class Mgmt(Document):
+    """containerlab's management network: namespaces have none."""
+
+    network: str = ""
+    bridge: str = ""
+    ipv4_subnet: str = Field("", alias="ipv4-subnet")
+    ipv6_subnet: str = Field("", alias="ipv6-subnet")
+    mtu: int | None = None
+    external_access: bool = Field(True, alias="external-access")
+    skip_when_unused: bool = Field(False, alias="skip-when-unused")
 
 
 class LinkFile(Document):
@@ -62,7 +113,8 @@ class TopologyPart(Document):
 
 class TopologyFile(Document):
     name: Name
-    prefix: str = ""
+    prefix: str | None = None
+    mgmt: Mgmt | None = None
     topology: TopologyPart
 
 
@@ -71,6 +123,7 @@ class Node:
     """A node, with what its group, its kind and the defaults give it."""
 
     name: str
+    kind: str
     image: str
     cmd: str
     group: str
@@ -80,6 +133,8 @@ class Node:
     env: Mapping[str, str]
     sysctls: Mapping[str, str]
     labels: Mapping[str, str]
+    healthcheck: Healthcheck | None = None
+    restart_policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +160,8 @@ class Topology:
     path: Path
     nodes: Mapping[str, Node]
     links: tuple[Link, ...]
+    mgmt: bool = False
+    """The file says something of a management network."""
     _far: Mapping[End, End] = field(repr=False, compare=False, default_factory=dict)
 
     def far_end(self, node: str, interface: str) -> End | None:
@@ -139,7 +196,8 @@ class _Reading:
         if self._problems:
             raise ConfigError(self._problems)
         far = {end: other for link in links for end, other in (link.ends, link.ends[::-1])}
-        return Topology(self._file.name, self._path, nodes, links, far)
+        managed = self._file.mgmt is not None and not self._file.mgmt.skip_when_unused
+        return Topology(self._file.name, self._path, nodes, links, managed, far)
 
     def _problem(self, where: Where, message: str) -> None:
         self._problems.append(Problem(*documents.place(self._places, where, str(self._path)), message))
@@ -147,12 +205,15 @@ class _Reading:
     def _node(self, name: str, own: NodeFile) -> Node:
         part, where = self._file.topology, ("topology", "nodes", name)
         kind = own.kind or part.defaults.kind
-        if kind != "linux":
-            self._problem((*where, "kind"), f"kind {kind!r}: only linux nodes run in network namespaces")
+        if kind not in KINDS:
+            self._problem((*where, "kind"), f"kind {kind!r} is not known here: {', '.join(KINDS)}")
+        for key in ("type", "startup_config", "extras"):
+            if kind == "linux" and any(getattr(layer, key) for layer in (own, part.defaults)):
+                self._problem(where, f"{key.replace('_', '-')}: a node of kind linux has no use for it")
         group = own.group or part.kinds.get(kind, NodeFile()).group or part.defaults.group
         if group and part.groups and group not in part.groups:
             self._problem((*where, "group"), f"no group {group!r}{did_you_mean(group, part.groups)}")
-        # containerlab's order: a node's own, then its group's, its kind's, the defaults.
+        # containerlab's order: a node's own, its group's, its kind's, the defaults. Lists are joined, defaults first.
         layers = [own, part.groups.get(group, NodeFile()), part.kinds.get(kind, NodeFile()), part.defaults]
         mode = _first(layers, "network_mode")
         if mode != "none":
@@ -161,14 +222,17 @@ class _Reading:
             )
         return Node(
             name,
+            kind,
             self._filled(where, _first(layers, "image")),
             self._filled(where, _first(layers, "cmd")),
             group,
-            tuple(self._bind(where, text) for layer in reversed(layers) for text in layer.binds),
-            tuple(self._filled(where, text) for text in next((layer.exec for layer in layers if layer.exec), ())),
+            tuple(self._bind(where, text) for text in _joined(layers, "binds")),
+            tuple(self._filled(where, text) for text in _joined(layers, "exec")),
             {k: self._filled(where, str(v)) for k, v in _merged(layers, "env").items()},
             {k: str(v) for k, v in _merged(layers, "sysctls").items()},
-            {k: str(v) for k, v in _merged(layers, "labels").items()},
+            {k: self._filled(where, str(v)) for k, v in _merged(layers, "labels").items()},
+            next((layer.healthcheck for layer in layers if layer.healthcheck), None),
+            _first(layers, "restart_policy"),
         )
 
     def _filled(self, where: Where, text: str) -> str:
@@ -210,6 +274,11 @@ class _Reading:
 
 def _first(layers: list[NodeFile], key: str) -> str:
     return next((value for layer in layers if (value := getattr(layer, key))), "")
+
+
+def _joined(layers: list[NodeFile], key: str) -> list[str]:
+    """All of a list, each item once."""
+    return list(dict.fromkeys(text for layer in reversed(layers) for text in getattr(layer, key)))
 
 
 def _merged(layers: list[NodeFile], key: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 from lab.drills import exercise, scene
 from lab.net import topology
 from lab.net.cgroups import PREFIX, mounted
-from lab.net.lab import ROOT
+from lab.net.namespaces.lab import ROOT
 from tests.support.netns import needs_root
 
 REPO = Path(__file__).parents[2]
@@ -313,3 +313,22 @@ def test_a_lab_of_one_variant_is_not_drilled_as_another(tiny: Path, tmp_path: Pa
     finally:
         assert typed(*at, "down").returncode == 0
     assert not (ROOT / NAME).exists()
+
+
+@needs_root
+def test_a_program_that_a_node_has_not_is_the_hosts_in_its_network(tiny: Path, tmp_path: Path) -> None:
+    """A router's image has no tcpdump: who looks for a fault finds one all the same, and is told whose it is."""
+    tool = tmp_path / "bin" / "interfaces"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\ngrep -o 'eth1\\|lo' /proc/self/net/dev; exit 3\n")
+    tool.chmod(0o755)
+    at = ["--topology", str(tiny)]
+    try:
+        assert typed(*at, "up").returncode == 0
+        done = typed(*at, "exec", "a", "interfaces", PATH=f"{tool.parent}:{os.environ['PATH']}")
+        assert (done.returncode, sorted(done.stdout.split())) == (3, ["eth1", "lo"])
+        assert "a has no interfaces: the host's runs in its network" in done.stderr
+        done = typed(*at, "exec", "a", "interfaces")
+        assert done.returncode == 1 and "neither a nor this host has 'interfaces'; scripts/needs lab" in done.stderr
+    finally:
+        typed("down")

@@ -17,6 +17,7 @@ from lab.drills.says import Says
 from lab.drills.scene import STREAMS, Scene
 from lab.net import topology
 from lab.net.lab import Lab
+from lab.net.namespaces.lab import NamespaceLab
 from tests.support.netns import needs_root
 
 AGENT, FRR = "/var/log/agent.log", "/var/log/frr/frr.log"
@@ -47,7 +48,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "name: t\ntopology:\n  defaults: {kind: linux, network-mode: none, cmd: sleep 1000}\n"
         "  nodes: {a: {}, b: {}}\n  links:\n    - endpoints: ['a:eth1', 'b:eth1']\n"
     )
-    lab = Lab(topology.load(path, {}), f"test-conduct-{os.getpid()}", "bfd")
+    lab = NamespaceLab(topology.load(path, {}), f"test-conduct-{os.getpid()}", "bfd")
     lab.up()
     yield lab
     lab.down()

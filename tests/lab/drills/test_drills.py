@@ -19,7 +19,7 @@ import pytest
 
 from lab.drills import drill, scene
 from lab.net import topology
-from lab.net.lab import take_down
+from lab.net.namespaces.lab import take_down
 from tests.lab.needs import needs_lab
 
 REPO = Path(__file__).parents[3]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.net.lab import take_down
+from lab.net.namespaces.lab import take_down
 from tests.lab.needs import needs_lab
 
 REPO = Path(__file__).parents[3]

@@ -95,12 +95,12 @@ MUTANTS = (
         Edit(LINKS, "    set_up(nodes[link.a.node], [link.a.interface])\n", "    pass\n"),
     )),
     Mutant("power off leaves the node on", "node-power", TABLES, (
-        Edit("lab/net/lab.py", "                links.silence(self.nodes[name], ends)\n", "                pass\n"),
-        Edit("lab/net/lab.py", "            self.nodes[name].cut_power()\n", "            pass\n"),
-        Edit("lab/net/lab.py", '                raise NodeError(f"{node.name} is on already")\n', "                return\n"),
+        Edit("lab/net/namespaces/lab.py", "                links.silence(self.nodes[name], ends)\n", "                pass\n"),
+        Edit("lab/net/namespaces/lab.py", "            self.nodes[name].cut_power()\n", "            pass\n"),
+        Edit("lab/net/namespaces/lab.py", '                raise NodeError(f"{node.name} is on already")\n', "                return\n"),
     )),
     Mutant("a node that boots loses a fifth of what comes in", "node-power", BACK, (
-        Edit("lab/net/lab.py", "        self._boot(nodes)\n", "        self._boot(nodes)\n        for node in nodes:\n            for end in self._ends(node.name):\n                links.lose(end, node, 20)\n"),
+        Edit("lab/net/namespaces/lab.py", "        self._boot(nodes)\n", "        self._boot(nodes)\n        for node in nodes:\n            for end in self.ends(node.name):\n                links.lose(end, node, 20)\n"),
     )),
     # --- the network ---
     Mutant("the backbone carries no host route", "backbone-cut", NOT_STEADY, (

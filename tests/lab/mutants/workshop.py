@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.net.lab import take_down
+from lab.net.namespaces.lab import take_down
 from tests.lab.mutants.known import Mutant
 
 REPO = Path(__file__).parents[3]

@@ -16,7 +16,8 @@ import pytest
 
 from lab.net import topology
 from lab.net.cgroups import mounted
-from lab.net.lab import ROOT, Lab, LabError, check_host, take_down
+from lab.net.lab import Lab, LabError, check_host
+from lab.net.namespaces.lab import ROOT, NamespaceLab, take_down
 from lab.net.node import NodeError
 from tests.support.netns import needs_root
 
@@ -56,7 +57,7 @@ def pair(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lab(pair: Path) -> Iterator[Lab]:
-    lab = Lab(topology.load(pair, {}), name(), "bfd")
+    lab = NamespaceLab(topology.load(pair, {}), name(), "bfd")
     lab.up()
     yield lab
     lab.down()
@@ -131,7 +132,7 @@ def test_a_root_file_system_of_its_own(pair: Path, tmp_path: Path) -> None:
     (root / "etc/group").write_text("root:x:0:\nfrr:x:1234:\n")
     text = pair.read_text().replace("  nodes:", "  groups: {own: {}}\n  nodes:").replace("b: {", "b: {group: own, ")
     pair.write_text(text)
-    lab = Lab(topology.load(pair, {}), name("-root"), "bfd", {"own": str(root)})
+    lab = NamespaceLab(topology.load(pair, {}), name("-root"), "bfd", {"own": str(root)})
     lab.up()
     try:
         b = lab.nodes["b"]
@@ -173,7 +174,7 @@ def test_a_power_cut_leaves_the_neighbors_link_up_and_a_boot_is_cold(lab: Lab) -
 def test_a_node_may_be_called_what_the_lab_calls_things_of_its_own(pair: Path) -> None:
     """Its power is its own: the networks of the others stay."""
     pair.write_text(PAIR.replace("a: {", "keepers: {").replace('"a:', '"keepers:'))
-    lab = Lab(topology.load(pair, {}), name("-names"), "bfd")
+    lab = NamespaceLab(topology.load(pair, {}), name("-names"), "bfd")
     lab.up()
     try:
         lab.power_off(["keepers"])
@@ -274,18 +275,18 @@ def test_a_node_whose_power_is_cut_while_it_is_frozen_boots_as_any_other(lab: La
 
 def test_nothing_is_left_after_down_or_after_a_start_that_failed(pair: Path) -> None:
     """No process, control group, mount or file."""
-    lab = Lab(topology.load(pair, {}), name(), "bfd")
+    lab = NamespaceLab(topology.load(pair, {}), name(), "bfd")
     lab.up()
     assert leftovers(name())
     lab.down()
     assert leftovers(name()) == []
     pair.write_text(PAIR.replace("ip addr add 192.0.2.1/31 dev eth1", "false"))
     with pytest.raises(NodeError, match="a: false"):
-        Lab(topology.load(pair, {}), name(), "bfd").up()
+        NamespaceLab(topology.load(pair, {}), name(), "bfd").up()
     assert leftovers(name()) == []
     pair.write_text(PAIR.replace("net.ipv4.ip_forward", "net.ipv4.no_such_thing"))
     with pytest.raises(NodeError, match="a: .*sysctl net.ipv4.no_such_thing=1"):
-        Lab(topology.load(pair, {}), name(), "bfd").up()
+        NamespaceLab(topology.load(pair, {}), name(), "bfd").up()
     assert leftovers(name()) == []
 
 
@@ -303,18 +304,18 @@ def test_a_node_that_ends_before_it_has_read_its_orders_says_why(
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     pair.write_text(PAIR.replace("GREETING: hello", f"GREETING: {'x' * 100_000}"))
     with pytest.raises(NodeError, match="a: unshare: not permitted"):
-        Lab(topology.load(pair, {}), name("-deaf"), "bfd").up()
+        NamespaceLab(topology.load(pair, {}), name("-deaf"), "bfd").up()
     assert leftovers(name("-deaf")) == []
 
 
 def test_two_labs_run_side_by_side_and_a_name_is_used_once(pair: Path, lab: Lab) -> None:
     """The second does not disturb the first."""
-    other = Lab(topology.load(pair, {}), name("-2"), "bfd")
+    other = NamespaceLab(topology.load(pair, {}), name("-2"), "bfd")
     other.up()
     try:
         assert reaches(other, "a", "192.0.2.0") and reaches(lab, "a", "192.0.2.0")
         with pytest.raises(LabError, match="is there already: anycast-lab --name .* down"):
-            Lab(topology.load(pair, {}), name(), "bfd").up()
+            NamespaceLab(topology.load(pair, {}), name(), "bfd").up()
         assert reaches(lab, "a", "192.0.2.0")
     finally:
         other.down()
@@ -324,8 +325,8 @@ def test_two_labs_run_side_by_side_and_a_name_is_used_once(pair: Path, lab: Lab)
 def test_what_a_killed_run_left_is_taken_down_by_name(pair: Path) -> None:
     """SIGKILL in the middle of the start: the next `down` finds all of it."""
     code = (
-        "import sys, os; from pathlib import Path; from lab.net import topology; from lab.net.lab import Lab\n"
-        "lab = Lab(topology.load(Path(sys.argv[1]), {}), sys.argv[2], 'bfd')\n"
+        "import sys, os; from pathlib import Path; from lab.net import topology; from lab.net.namespaces.lab import NamespaceLab\n"
+        "lab = NamespaceLab(topology.load(Path(sys.argv[1]), {}), sys.argv[2], 'bfd')\n"
         "lab._boot = lambda nodes: os.kill(os.getpid(), 9)\n"
         "lab.up()\n"
     )
@@ -343,12 +344,12 @@ def test_a_number_that_is_somebody_elses_by_now_is_no_nodes(lab: Lab) -> None:
     with subprocess.Popen(["sleep", "60"]) as stranger:
         values["nodes"]["a"] = [stranger.pid, stranger.pid]
         state.write_text(json.dumps(values))
-        found = Lab.running(name())
+        found = NamespaceLab.running(name())
         a = found.nodes["a"]
         with pytest.raises(NodeError, match="a is off"):
             a.run(["true"])
         for do in (found.power_off, found.power_on):
-            with pytest.raises(NodeError, match="a: what held its network has been killed: anycast-lab down"):
+            with pytest.raises(NodeError, match="a: nothing holds its network any more: anycast-lab down"):
                 do(["a"])
         assert stranger.poll() is None and found.nodes["b"].run(["hostname"]).strip() == "b"
         stranger.kill()
@@ -357,20 +358,20 @@ def test_a_number_that_is_somebody_elses_by_now_is_no_nodes(lab: Lab) -> None:
     with pytest.raises(
         LabError, match=f"has other nodes than {name()} was started with: anycast-lab --name {name()} down"
     ):
-        Lab.running(name())
+        NamespaceLab.running(name())
 
 
 def test_a_run_that_is_killed_between_a_power_cut_and_its_note_leaves_a_node_that_is_off(lab: Lab) -> None:
     """It can be switched on again."""
     code = (
-        "import sys, os; from lab.net.lab import Lab\n"
-        "lab = Lab.running(sys.argv[1])\n"
+        "import sys, os; from lab.net.namespaces.lab import NamespaceLab\n"
+        "lab = NamespaceLab.running(sys.argv[1])\n"
         "lab._save = lambda: os.kill(os.getpid(), 9)\n"
         "lab.power_off(['a'])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, name()], cwd=REPO, timeout=30)
     assert done.returncode == -9 and json.loads((lab.folder / "state.json").read_text())["nodes"]["a"][1]
-    found = Lab.running(name())
+    found = NamespaceLab.running(name())
     assert not found.nodes["a"].init
     found.power_on(["a"])
     until(lambda: reaches(found, "b", "192.0.2.1"))
@@ -487,3 +488,42 @@ def test_an_interrupted_start_leaves_nothing(number: int, pair: Path) -> None:
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130 and "interrupted" in err
     assert leftovers(name()) == []
+
+
+def test_health_checks_run_when_they_are_asked_for(pair: Path) -> None:
+    """With what they said where they fail; a node without one says nothing, and neither does one that is off."""
+    pair.write_text(
+        pair.read_text()
+        .replace("a: {", "a: {healthcheck: {test: [CMD-SHELL, 'test -e /tmp/well || { echo ill >&2; exit 7; }']}, ")
+        .replace("b: {", "b: {healthcheck: {test: [CMD, sleep, '60'], timeout: 1}, ")
+    )
+    lab = NamespaceLab(topology.load(pair, {}), name("-health"), "bfd")
+    lab.up()
+    try:
+        a, b = lab.nodes["a"], lab.nodes["b"]
+        assert "status 7: ill" in a.health() and "no end after 1 s" in b.health()
+        a.path("/tmp/well").touch()
+        assert a.health() == "healthy"
+        lab.power_off(["a"])
+        assert "a is off" in a.health()
+    finally:
+        lab.down()
+
+
+def test_only_linux_runs_in_namespaces(pair: Path) -> None:
+    """The other kinds are containerlab's; nothing is started, and nothing is left."""
+    pair.write_text(pair.read_text().replace("b: {", "b: {kind: frr, "))
+    with pytest.raises(
+        LabError, match="b is of kind 'frr', and only linux nodes run in network namespaces: containerlab"
+    ):
+        NamespaceLab(topology.load(pair, {}), name("-kind"), "bfd").up()
+    assert not leftovers(name("-kind"))
+
+
+def test_what_is_not_as_containerlab_does_it_is_told_at_the_start(pair: Path) -> None:
+    """Once for each difference that this topology meets."""
+    told: list[str] = []
+    lab = NamespaceLab(topology.load(pair, {}), name("-told"), "bfd")
+    lab.up(told.append)
+    lab.down()
+    assert [line for line in told if line.startswith("not as containerlab: a node's files are new at each boot")]

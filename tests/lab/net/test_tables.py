@@ -11,6 +11,7 @@ import pytest
 
 from lab.net import topology
 from lab.net.lab import Lab
+from lab.net.namespaces.lab import NamespaceLab
 from lab.net.tables import Change, Hops, Tables
 from tests.support.netns import needs_root
 
@@ -47,7 +48,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
     path = tmp_path_factory.mktemp("tables") / "t.clab.yml"
     path.write_text(TRIANGLE)
-    lab = Lab(topology.load(path, {}), f"test-tables-{os.getpid()}", "bfd")
+    lab = NamespaceLab(topology.load(path, {}), f"test-tables-{os.getpid()}", "bfd")
     lab.up()
     yield lab
     lab.down()

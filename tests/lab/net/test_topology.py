@@ -17,6 +17,7 @@ from containerlab import generate
 from containerlab.generate import plan
 from lab.drills import scene
 from lab.net import topology
+from lab.net.namespaces.lab import differences
 from lab.net.topology import End
 
 ROOT = Path(__file__).parents[3]
@@ -61,6 +62,9 @@ def test_the_shipped_topology_is_valid_for_containerlab_and_for_us(variant: str)
     fastjsonschema.validate(schema, document)
     top = topology.load(CLAB / "anycast.clab.yml", {"ANYCAST_LAB_VARIANT": variant})
     assert (len(top.nodes), len(top.links)) == (14, 18)
+    assert all(link.mtu == 1500 for link in top.links) and not top.mgmt
+    assert {node.labels["lab-variant"] for node in top.nodes.values()} == {variant}
+    assert all(bool(node.healthcheck) is (node.group != "client") for node in top.nodes.values())
     assert all(source.exists() for node in top.nodes.values() for source, _, _ in node.binds)
     assert any(f"/config/{variant}/" in str(source) for source, _, _ in top.nodes["isp1"].binds)
 
@@ -125,13 +129,47 @@ def test_a_node_has_what_its_group_kind_and_the_defaults_give_it(tmp_path: Path)
     assert topology.load(write(tmp_path, GOOD), {"VERSION": "8"}).nodes["a"].image == "frr:8"
 
 
+def test_lists_are_joined_as_containerlab_joins_them(tmp_path: Path) -> None:
+    """The defaults' commands and binds first, then the kind's, the group's, the node's; what is there twice, once."""
+    text = GOOD.replace("kind: linux,", "kind: linux, exec: [zero], binds: ['.:/d'],").replace(
+        "  groups:", "  kinds: {linux: {exec: [half]}}\n  groups:"
+    )
+    top = topology.load(write(tmp_path, text.replace("a: {", "a: {exec: [three, one], binds: ['.:/a', '.:/d'], ")), {})
+    assert top.nodes["a"].exec == ("zero", "half", "one", "two", "three")
+    assert [target for _, target, _ in top.nodes["a"].binds] == ["/d", "/a"]
+    assert top.nodes["b"].exec == ("zero", "half")
+
+
+def test_health_checks_are_read_as_docker_reads_them(tmp_path: Path) -> None:
+    """A command's words, or a line for a shell; the nearest one counts."""
+    text = GOOD.replace("cmd: run", "cmd: run, healthcheck: {test: [CMD, curl, -f, x], timeout: 5}")
+    text = text.replace("cmd: sleep 1", "healthcheck: {test: [CMD-SHELL, 'curl -f x | grep y'], start-period: 9}")
+    nodes = topology.load(write(tmp_path, text), {}).nodes
+    of_a, of_b = nodes["a"].healthcheck, nodes["b"].healthcheck
+    assert of_a and of_b and (of_a.command, of_a.timeout) == (("curl", "-f", "x"), 5)
+    assert of_b.command == ("sh", "-c", "curl -f x | grep y")
+
+
+def test_a_management_network_is_read_and_not_made(tmp_path: Path) -> None:
+    """What the runner does differently from containerlab is told when the lab starts."""
+    text = GOOD.replace("name: t", "name: t\nmgmt: {network: x, ipv4-subnet: 192.0.2.0/24}")
+    top = topology.load(write(tmp_path, text.replace("cmd: run", "cmd: run, restart-policy: always")), {})
+    told = "\n".join(differences(top, {}))
+    assert "no management network" in told and "no restart-policy" in told and "health" not in told
+    assert "the images frr:10, x" in told
+    quiet = topology.load(write(tmp_path, GOOD.replace("name: t", "name: t\nmgmt: {skip-when-unused: true}")), {})
+    assert "management" not in "\n".join(differences(quiet, {"router": "/elsewhere"}))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("name: t", "name: t\nmgmt: {network: x}", "3:1: unknown key 'mgmt'"),
+        ("name: t", "name: t\nmgmt: {netwrok: x}", "3:8: unknown key 'netwrok' (did you mean 'network'?)"),
+        ("cmd: sleep 1", "healthcheck: {test: [curl, x]}", "a health check reads [CMD, word…] or [CMD-SHELL, line]"),
+        ("cmd: sleep 1", "healthcheck: {test: [CMD-SHELL, curl, x]}", "a health check reads [CMD, word…]"),
         ("cmd: sleep 1", "comd: sleep 1", "9:19: unknown key 'comd' (did you mean 'cmd'?)"),
-        ("cmd: sleep 1", "startup-config: x", "9:19: unknown key 'startup-config'"),
-        ("cmd: sleep 1", "kind: nokia_srlinux", "9:19: kind 'nokia_srlinux': only linux nodes run in network namespaces"),
+        ("cmd: sleep 1", "startup-config: x", "9:5: startup-config: a node of kind linux has no use for it"),
+        ("cmd: sleep 1", "kind: nokia_sros", "9:19: kind 'nokia_sros' is not known here: linux, frr, nokia_srlinux, arista_ceos"),
         ("cmd: sleep 1", "network-mode: host", "network-mode 'host': only none has no network but the links"),
         ("b:eth1", "c:eth1", "11:7: no node 'c'"),
         ("b:eth1", "a:eth1", "11:7: a:eth1 is used by two links"),

@@ -18,7 +18,7 @@ def topology(nodes: Mapping[str, Mapping[str, str]], links: Iterable[tuple[str, 
         used[name] += 1
         return End(name, f"eth{used[name]}")
 
-    made = {name: Node(name, "", "", "", (), (), {}, {}, labels) for name, labels in nodes.items()}
+    made = {name: Node(name, "linux", "", "", "", (), (), {}, {}, labels) for name, labels in nodes.items()}
     return Topology("sample", Path("sample.yml"), made, tuple(Link(end(a), end(b)) for a, b in links))
 
 
