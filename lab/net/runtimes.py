@@ -47,7 +47,9 @@ def running(name: str, runtime: str = "") -> Lab:
 
 def take_down(name: str, runtime: str = "") -> bool:
     """Remove what is left of a lab of that name, however it ended. Returns whether there was anything."""
-    if of(name, runtime) == ContainerLab.runtime:
+    if runtime != ContainerLab.runtime and namespaces.take_down(name):
+        return True
+    if (runtime == ContainerLab.runtime or (not runtime and engine.there())) and engine.containers(name):
         ContainerLab.running(name).down()
         return True
-    return runtime != ContainerLab.runtime and namespaces.take_down(name)
+    return False
