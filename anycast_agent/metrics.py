@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from anycast_agent import __version__
+from anycast_agent.core.consumers import AsideState, LocalConsumers
 from anycast_agent.core.life import Life, Link
 from anycast_agent.core.model import Family as IpFamily
 from anycast_agent.core.model import Reason, SessionState, Verdict
@@ -204,6 +205,12 @@ def _durations(name: str, which: str, c: CheckSnapshot) -> str:
     return f"{name}_count{{{which}}} {sum(c.runs.values())}\n{name}_sum{{{which}}} {number(c.duration_sum)}\n"
 
 
+def _aside(p: PrefixSnapshot) -> bool | None:
+    if p.consumers.rule is LocalConsumers.OFF:
+        return False
+    return None if p.consumers.state is None else p.consumers.state is not AsideState.HOME
+
+
 PREFIX: tuple[_Of[PrefixSnapshot], ...] = (
     _value(_gauge("prefix_announce", "Whether the ladder says to announce it."), lambda p: p.decision.announce),
     _value(
@@ -215,6 +222,13 @@ PREFIX: tuple[_Of[PrefixSnapshot], ...] = (
     _value(
         _gauge("address_present", "Whether its address is on the node; NaN while nobody knows."),
         lambda p: p.address is not None if p.address_known or p.address else None,
+    ),
+    _value(
+        _gauge(
+            "local_consumers_aside",
+            "Whether this node's own packets to it go to another replica; NaN if unknown.",
+        ),
+        _aside,
     ),
     _value(_counter("prefix_changes", "How often announce changed."), lambda p: p.changes),
     _value(_counter("address_repairs", "How often its address was put back."), lambda p: p.address_repairs),

@@ -28,9 +28,11 @@ from anycast_agent.core.board import Standing
 from anycast_agent.core.changes import Change, Level
 from anycast_agent.core.engine import Engine
 from anycast_agent.core.life import Life
+from anycast_agent.core.parts.aside import ADAPTER as LOCAL_CONSUMERS
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.inbox import Inbox
 from anycast_agent.kernel import Kernel
+from anycast_agent.kernel.aside.adapter import Aside
 from anycast_agent.lateness import Meter
 from anycast_agent.metrics import Shell
 from anycast_agent.speaker.client import SpeakerClient
@@ -90,6 +92,7 @@ class Runner:
         self._engine = Engine(time.monotonic(), owns_speaker=not options.external_speaker)
         self._prober = Prober(self._inbox.post, exec_slots=settings.exec_slots, lost=meter.lost)
         self._kernel = Kernel(self._inbox.post, settings.state_dir)
+        self._aside = Aside(self._inbox.post)
         self._speaker = SpeakerClient(
             self._inbox.post, settings.run_dir, owned=not options.external_speaker, user=options.speaker_user
         )
@@ -137,6 +140,7 @@ class Runner:
         adapters = [
             asyncio.create_task(self._supervise(ev.Source.KERNEL, self._kernel.run)),
             asyncio.create_task(self._supervise(ev.Source.SPEAKER, self._speaker.run)),
+            asyncio.create_task(self._supervise(LOCAL_CONSUMERS, self._aside.run)),
         ]
         pages = asyncio.create_task(self._open_pages())
         try:
@@ -177,6 +181,7 @@ class Runner:
         await asyncio.gather(*adapters, *self._tasks, return_exceptions=True)
         await self._files.close()
         await self._kernel.close()
+        await self._aside.close()
         await self._speaker.close(hand_over=hand_over)
 
     def _handle_signals(self) -> None:
@@ -255,6 +260,8 @@ class Runner:
                 self._kernel.execute(action)
             case act.WatchKernel() | act.Resync(source=ev.Source.KERNEL):
                 self._kernel.execute(action)
+            case act.SetAside() | act.WatchAside():
+                self._aside.execute(action)
             case act.Reply():
                 self._reply(action)
             case act.Exit():

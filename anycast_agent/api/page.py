@@ -85,6 +85,8 @@ def _prefix(p: Prefix) -> tuple[str, ...]:
         f"<span class=dim>{escape(p.evidence)}{left}</span>{remedy}"
     )
     routes = "<br>".join(_route(r) for r in p.routes) or "<span class=dim>no neighbor</span>"
+    if p.consumers.state not in ("off", "home"):
+        routes += f"<br><span class=dim>{escape(words.consumers(p.consumers))}</span>"
     state = f'<span class="{p.mood}">{escape(p.headline)}</span>'
     return p.prefix, f"<code>{escape(p.prefix)}</code>", link, state, why, _age(p.age), routes
 

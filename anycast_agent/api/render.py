@@ -15,8 +15,16 @@ from typing import TypeVar
 from anycast_agent import __version__
 from anycast_agent.api import headline, shapes
 from anycast_agent.api.shapes import Known, Mood, State, to_json
+from anycast_agent.core.consumers import LocalConsumers
 from anycast_agent.core.model import Attributes, address_of
-from anycast_agent.core.snapshot import CheckSnapshot, PrefixSnapshot, RouteSnapshot, ServiceSnapshot, Snapshot
+from anycast_agent.core.snapshot import (
+    CheckSnapshot,
+    ConsumersSnapshot,
+    PrefixSnapshot,
+    RouteSnapshot,
+    ServiceSnapshot,
+    Snapshot,
+)
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
@@ -100,7 +108,12 @@ class Drawing:
             changes=p.changes,
             address=self._address(p),
             routes=tuple(self._route(r) for r in p.routes),
+            consumers=self._consumers(p.consumers),
         )
+
+    def _consumers(self, c: ConsumersSnapshot) -> shapes.Consumers:
+        state = "off" if c.rule is LocalConsumers.OFF else c.state or "unknown"
+        return shapes.Consumers(c.rule, state, c.routers, _age(self._at, c.since), c.error)
 
     def _address(self, p: PrefixSnapshot) -> shapes.Address:
         return shapes.Address(

@@ -99,6 +99,18 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class Consumers:
+    """Where this node's own packets to the prefix go."""
+
+    rule: str
+    state: str
+    """``home``: here; ``aside``: to ``routers``; ``returning``, ``broken``, ``unknown``; ``off``: always here."""
+    routers: tuple[str, ...]
+    age: float | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prefix:
     prefix: str
     service: str
@@ -124,6 +136,7 @@ class Prefix:
     changes: int
     address: Address
     routes: tuple[Route, ...]
+    consumers: Consumers
 
 
 @dataclass(frozen=True, slots=True)

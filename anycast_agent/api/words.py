@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anycast_agent.api.shapes import Address, Known, Neighbor, Route
+from anycast_agent.api.shapes import Address, Consumers, Known, Neighbor, Route
 
 
 def sent(route: Route) -> str:
@@ -34,6 +34,19 @@ def address(a: Address) -> str:
     else:
         text = "not on the node" if a.known else "unknown"
     return text + (f"; {a.error}" if a.error else "")
+
+
+def consumers(c: Consumers) -> str:
+    """Empty where nothing is configured for them."""
+    said = {
+        "off": "",
+        "home": "this node's own packets stay here",
+        "aside": f"this node's own packets go to {', '.join(c.routers)}",
+        "returning": "new connections of this node stay here; those that began elsewhere go on",
+        "broken": "the policy rules for this node's own packets are incomplete (ip rule); they are being repaired",
+        "unknown": "it is unknown where this node's own packets go",
+    }.get(c.state, c.state)
+    return said + (f"; {c.error}" if c.error else "")
 
 
 def session_why(n: Neighbor) -> str:

@@ -267,6 +267,7 @@ def _explained(e: Explained) -> list[str]:
         f"  evidence  {p.evidence}",
         f"  changes   {p.remedy}{left}",
         f"  address   {words.address(p.address)}",
+        *(f"  consumers {text}" for text in [words.consumers(p.consumers)] if text),
         *(_route_line(r) for r in p.routes),
         *(_check_line(c) for c in e.checks),
     ]

@@ -14,6 +14,7 @@ from anycast_agent.config.types import SPAN
 
 _SECTIONS = (
     ("node", "NodeModel"),
+    ("node.local_consumers", "LocalConsumersModel"),
     ("agent", "AgentModel"),
     ("agent.api", "ApiModel"),
     ("bgp", "BgpModel"),

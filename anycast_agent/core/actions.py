@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anycast_agent.core.consumers import AsideConfig, AsideState
 from anycast_agent.core.events import Source
 from anycast_agent.core.model import Address, Attributes, Check, KernelConfig, Prefix, RouteKey, SpeakerConfig, Will
 
@@ -140,6 +141,24 @@ class WatchKernel:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """Bring one address to HOME, ASIDE or RETURNING. Ends in AsideSet."""
+
+    id: int
+    address: Address
+    state: AsideState
+    gateways: tuple[Address, ...] = ()
+    """The routers that take this node's packets while it is aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchAside:
+    """The addresses that may go aside from now on. Answered by AsideSeen; has no id."""
+
+    config: AsideConfig
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer to a person's request."""
 
@@ -168,7 +187,8 @@ EndingAction = (
     | ConfigureSpeaker
     | RestartSpeaker
     | ExtendDeadMan
+    | SetAside
 )
 """Each of these has an ``id``, and ends in exactly one event."""
 
-Action = EndingAction | Heartbeat | Resync | WatchKernel | Reply | Exit
+Action = EndingAction | Heartbeat | Resync | WatchKernel | WatchAside | Reply | Exit

@@ -11,6 +11,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import ClassVar
 
+from anycast_agent.core.consumers import AsideState
 from anycast_agent.core.model import (
     Address,
     AddressState,
@@ -281,6 +282,27 @@ class SpeakerConfigured:
     error: str | None = None
 
 
+# --- local consumers ---
+
+
+@dataclass(frozen=True, slots=True)
+class AsideSeen(Latest):
+    """The rules of ours that the kernel has: a full report. An address that is not in it is at home."""
+
+    states: Mapping[Address, AsideState]
+
+    def coalesces_by(self) -> Hashable:
+        return "aside"
+
+
+@dataclass(frozen=True, slots=True)
+class AsideSet:
+    """SetAside ended."""
+
+    action: int
+    error: str | None = None
+
+
 # --- people, and the process itself ---
 
 
@@ -384,6 +406,8 @@ Event = (
     | PathSeen
     | PathGone
     | SpeakerConfigured
+    | AsideSeen
+    | AsideSet
     | ConfigOffered
     | ConfigRejected
     | StopAsked

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from anycast_agent.core.outcome import Measure
+from anycast_agent.core.consumers import AsideConfig, LocalConsumers
 
 Prefix = str
 """A host route in canonical text: ``192.0.2.53/32`` or ``2001:db8:53::53/128``."""
@@ -254,6 +255,7 @@ class Service:
     """How long an address stays after its withdrawals were sent, for what is still under way. Seconds."""
     will: Will = Will.WITHDRAW
     covers: tuple[Cover, ...] = ()
+    local_consumers: LocalConsumers = LocalConsumers.OFF
 
     @property
     def keys(self) -> tuple[RouteKey, ...]:
@@ -315,6 +317,8 @@ class Config:
     """How long a route whose will is to be kept stays without a heartbeat. Seconds."""
     stop_within: float = 20.0
     """Bound on a clean stop. Seconds."""
+    consumers: AsideConfig = field(default_factory=AsideConfig)
+    """How local consumers are sent aside; its addresses are those of ``aside``."""
     seed: str = ""
     """What the jitter is drawn from; the node's name by default."""
 
@@ -331,6 +335,16 @@ class Config:
         """The slice that the speaker gets."""
         clocks = (self.dead_man, self.adopt_for, self.keep_for)
         return SpeakerConfig(self.neighbors, self.router_id, *clocks, self.prefixes | self.covers)
+
+    @property
+    def aside(self) -> AsideConfig:
+        """The slice of the adapter that sends local consumers aside."""
+        services = [s for s in self.services.values() if s.local_consumers is not LocalConsumers.OFF]
+        return replace(
+            self.consumers,
+            addresses=frozenset(address_of(p) for s in services for p in s.prefixes),
+            anycast=frozenset(address_of(p) for p in self.prefixes),
+        )
 
     @property
     def kernel(self) -> KernelConfig:

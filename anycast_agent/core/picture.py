@@ -6,16 +6,19 @@ from types import MappingProxyType
 
 from anycast_agent.core.backoff import NEVER
 from anycast_agent.core.board import Board
+from anycast_agent.core.consumers import AsideState, LocalConsumers
 from anycast_agent.core.last_resort import CoverDecided
-from anycast_agent.core.model import Config, Prefix, RouteKey, Service, Verdict, Will, address_of
+from anycast_agent.core.model import Address, Config, Prefix, RouteKey, Service, Verdict, Will, address_of
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.pace import KEPT_FOR
+from anycast_agent.core.parts.aside import NO_RECORD
 from anycast_agent.core.parts.probing import CheckState, ProbeDue
 from anycast_agent.core.parts.route import RouteState
 from anycast_agent.core.prefixes import PrefixState
 from anycast_agent.core.snapshot import (
     CheckSnapshot,
     ConfigSnapshot,
+    ConsumersSnapshot,
     CoverSnapshot,
     NeighborSnapshot,
     PaceSnapshot,
@@ -182,6 +185,20 @@ class Pictures:
             routes=self._routes(state.prefix, offered),
             cover=cover.prefix if cover else "",
             cover_on_wire=cover.on_wire if cover else False,
+            consumers=self._consumers(address_of(state.prefix), service),
+        )
+
+    def _consumers(self, address: Address, service: Service) -> ConsumersSnapshot:
+        asides, config = self._parts.asides, self._parts.configuration.config
+        record = asides.records.get(address, NO_RECORD)
+        known = asides.known and service.local_consumers is not LocalConsumers.OFF
+        names = {n.address: n.name for n in config.neighbors.values()} if config else {}
+        return ConsumersSnapshot(
+            service.local_consumers,
+            record.state if known else None,
+            record.since if known else None,
+            tuple(names.get(a, a) for a in record.gateways) if record.state is AsideState.ASIDE else (),
+            record.error,
         )
 
     def _cover(self, state: CoverDecided) -> CoverSnapshot:

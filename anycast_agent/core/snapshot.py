@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from anycast_agent.core.consumers import AsideState, LocalConsumers
 from anycast_agent.core.model import (
     Address,
     AddressState,
@@ -109,6 +110,19 @@ class RouteSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ConsumersSnapshot:
+    """Where this node's own packets to a prefix go."""
+
+    rule: LocalConsumers
+    state: AsideState | None
+    """None: unknown."""
+    since: float | None
+    routers: tuple[str, ...]
+    """The neighbors that take them while they are aside."""
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class PrefixSnapshot:
     prefix: Prefix
     address: AddressState | None
@@ -127,6 +141,7 @@ class PrefixSnapshot:
     changes: int
     """The number of changes between announced and not announced, since the start."""
     routes: tuple[RouteSnapshot, ...]
+    consumers: ConsumersSnapshot
     cover: Prefix = ""
     """The prefix of its last resort, one that is on the wire first; empty: it has none."""
     cover_on_wire: bool | None = False

@@ -11,14 +11,26 @@ from collections.abc import Iterator
 from anycast_agent.core.board import Board, Standing
 from anycast_agent.core.last_resort import LastResort
 from anycast_agent.core.life import Life, Link
-from anycast_agent.core.model import Address, AddressMode, Prefix, RouteKey, prefix_of
+from anycast_agent.core.model import (
+    Address,
+    AddressMode,
+    Prefix,
+    Reason,
+    RouteKey,
+    SessionState,
+    address_of,
+    family_of,
+    prefix_of,
+)
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.part import Part, Touched
 from anycast_agent.core.parts.addresses import Addresses
+from anycast_agent.core.parts.aside import Asides, Situation
 from anycast_agent.core.parts.blackholes import Blackholes
 from anycast_agent.core.parts.configuration import Configuration
 from anycast_agent.core.parts.echoes import Echoes
 from anycast_agent.core.parts.life import LOOK_AGAIN, LifeCycle
+from anycast_agent.core.parts.offers import Offers
 from anycast_agent.core.parts.probing import Probing
 from anycast_agent.core.parts.return_routes import ReturnRoutes
 from anycast_agent.core.parts.route_queue import RouteQueue
@@ -47,6 +59,8 @@ class Parts:
         table, queue = RouteTable(self.sessions.down), RouteQueue(timers, self.may_put)
         self.routes = Routes(board, opened, table, queue, self.may_act)
         self.echoes = Echoes(board)
+        self.offers = Offers(board)
+        self.asides = Asides(board, timers, opened, self.consumers_of)
         self.prefixes = Prefixes(board, timers, self.addresses, self.return_routes, self.probing, self.routes)
         self.last_resort = LastResort(
             board, self.addresses, self.return_routes, self.blackholes, self.routes, self.prefixes.decision
@@ -62,6 +76,8 @@ class Parts:
         yield self.probing
         yield self.routes
         yield self.echoes
+        yield self.offers
+        yield self.asides
         yield self.addresses
         yield self.return_routes
         yield self.blackholes
@@ -117,9 +133,31 @@ class Parts:
         return self.speaker.state is Link.SYNCED and self.life.state in (Life.RUNNING, Life.STOPPING)
 
     def may_put(self, key: RouteKey) -> bool:
-        """The addresses first, also where the route may stay while they are put back."""
+        """The addresses first, also where the route may stay while they are put back. Local consumers return before."""
         leads_to = self.last_resort.behind(key.prefix) or (key.prefix,)
-        return self.setup.may_put(key) and all(self.addresses.reachable(prefix) for prefix in leads_to)
+        ready = self.setup.may_put(key) and all(self.addresses.reachable(prefix) for prefix in leads_to)
+        return ready and not self.asides.keeps_route(key.prefix)
+
+    def consumers_of(self, prefix: Prefix, now: float) -> Situation | None:
+        """The facts by which the node's own packets to a prefix stay, or go to another replica."""
+        config, state = self.configuration.config, self.prefixes.states.get(prefix)
+        if config is None or state is None:
+            return None
+        neighbors = config.neighbors
+        withdrawn_at = self.routes.table.withdrawn_at(prefix, now)
+        offered = self.offers.of(prefix, withdrawn_at, now)
+        family = family_of(address_of(prefix))
+        up = (n for n in neighbors.values() if self.sessions.state(n.name) is SessionState.UP)
+        return Situation(
+            rule=config.services[state.service].local_consumers,
+            there=self.addresses.there(address_of(prefix)),
+            announce=state.decision.announce,
+            decided=state.decision.reason is not Reason.NOTHING_KNOWN,
+            withdrawn_at=withdrawn_at,
+            offered=tuple(neighbors[n].address for n in offered.neighbors if n in neighbors),
+            routers=tuple(n.address for n in up if family_of(n.address) is family),
+            again_at=offered.until,
+        )
 
     def removable(self, address: Address, now: float) -> float | None:
         """An address goes after the withdrawals of its prefix, of each cover around it, and the linger."""
@@ -156,8 +194,9 @@ class Parts:
         return now >= self.speaker.since + config.dead_man + 1.0
 
     def cleaned_up(self) -> bool:
-        """True if no address and no route of ours is left on the node."""
-        return self._addresses_seen() and not self.addresses.ours_left() and not self.blackholes.ours_left()
+        """True if no address, no route and no policy rule of ours is left on the node."""
+        left = [*self.addresses.ours_left(), *self.blackholes.ours_left(), *self.asides.left()]
+        return self._addresses_seen() and not left
 
     def _addresses_seen(self) -> bool:
         return self.addresses.known or self.addresses.mode is not AddressMode.MANAGE
@@ -167,4 +206,6 @@ class Parts:
         routes = [f"route {key.prefix} at {key.neighbor}" for key in self.routes.table.with_speaker()]
         unseen = [] if self._addresses_seen() else ["addresses: what the kernel has is not known"]
         addresses = [f"address {a}" for a in self.addresses.ours_left()]
-        return [*routes, *unseen, *addresses, *(f"blackhole route {p}" for p in self.blackholes.ours_left())]
+        rules = [f"policy rules for {a}" for a in self.asides.left()]
+        blackholes = [f"blackhole route {p}" for p in self.blackholes.ours_left()]
+        return [*routes, *unseen, *addresses, *blackholes, *rules]

@@ -26,6 +26,11 @@ SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NETLINK_GET_STRICT_CHK = 270, 1, 12
 GROUPS = 0x1 | 0x10 | 0x100 | 0x40 | 0x400 | 0x80 | 0x40000
 """Links; addresses, routes of all tables, and policy rules of IPv4 and IPv6 (rtnetlink(7), RTNLGRP_*)."""
 
+RULE_GROUPS = 0x80 | 0x40000
+"""Policy rules of IPv4 and IPv6."""
+
+ROUTE_GROUPS = 0x40 | 0x400
+
 RTNLGRP_NEXTHOP = 32
 """Linux 5.3. The group's number is too high for the mask of bind(2)."""
 
@@ -46,13 +51,13 @@ AF_INET6 = int(socket.AF_INET6)
 FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
 
-def monitor(receive_buffer: int) -> socket.socket:
-    """A socket that hears of every change to links, addresses, routes, policy rules and nexthop objects."""
+def monitor(receive_buffer: int, groups: int = GROUPS) -> socket.socket:
+    """A socket that hears of every change to these groups, and to nexthop objects."""
     sock = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
     )
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.bind((0, GROUPS))
+    sock.bind((0, groups))
     try:
         sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NEXTHOP)
     except OSError as error:

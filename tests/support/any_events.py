@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from anycast_agent.core import events as ev
+from anycast_agent.core.consumers import AsideState
 from anycast_agent.core.model import (
     AddressState,
     Attributes,
@@ -62,6 +63,8 @@ EVENTS = st.one_of(
     st.builds(ev.PathSeen, TEXTS, PREFIX, TEXTS, st.sampled_from(((), (65101,), (65001, 65101)))),
     st.builds(ev.PathGone, TEXTS, PREFIX, TEXTS),
     st.builds(ev.SpeakerConfigured, NUMBERS, ERROR),
+    st.builds(ev.AsideSeen, st.dictionaries(ADDRESS, st.sampled_from(AsideState), max_size=4)),
+    st.builds(ev.AsideSet, NUMBERS, ERROR),
     st.builds(ev.ConfigOffered, CONFIG, st.booleans(), st.none() | NUMBERS),
     st.builds(ev.ConfigRejected, st.lists(TEXTS, max_size=2).map(tuple), st.none() | NUMBERS),
     st.builds(ev.StopAsked, TEXTS),

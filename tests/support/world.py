@@ -16,6 +16,7 @@ from typing import Any
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.changes import Change
+from anycast_agent.core.consumers import AsideState
 from anycast_agent.core.engine import Engine
 from anycast_agent.core.model import (
     SELF,
@@ -125,6 +126,9 @@ class World:
     """Blackhole routes of the main table; True: marked as ours."""
     strangers: dict[Prefix, Address] = field(default_factory=dict)
     """By cover, an address of the node that is no anycast address."""
+    aside: dict[Address, AsideState] = field(default_factory=dict)
+    """The addresses that have policy rules of ours."""
+    aside_errors: set[Address] = field(default_factory=set)
     return_route: dict[Family, bool] = field(default_factory=lambda: {Family.IPV4: True, Family.IPV6: True})
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     """Outcome by ``service``, ``service/check`` or ``service/check@address``; OK where none is given."""
@@ -317,6 +321,10 @@ class World:
             case act.WatchKernel():
                 self._covers = action.config.covers
                 self.later(self.kernel_delay, self.report_kernel)
+            case act.WatchAside():
+                self.later(self.kernel_delay, self.report_aside)
+            case act.SetAside():
+                self.later(self.kernel_delay, lambda: self._set_aside(action))
             case act.Resync(source=ev.Source.KERNEL):
                 self.later(self.kernel_delay, self.report_kernel)
             case act.Resync():
@@ -383,6 +391,24 @@ class World:
         else:
             self.blackholes[prefix] = ours
         self.post(ev.CoverSeen(prefix, self.cover_state(prefix)))
+
+    def report_aside(self) -> None:
+        """The policy rules of ours that the kernel has, those of an earlier agent too."""
+        self.post(ev.AsideSeen(dict(self.aside)))
+
+    def _set_aside(self, action: act.SetAside) -> None:
+        failed = action.address in self.aside_errors
+        if not failed:
+            self.set_aside(action.address, action.state)
+        self.post(ev.AsideSet(action.id, "permission denied" if failed else None))
+
+    def set_aside(self, address: Address, state: AsideState) -> None:
+        """The kernel's own change: by us, or by somebody's hand."""
+        if state is AsideState.HOME:
+            self.aside.pop(address, None)
+        else:
+            self.aside[address] = state
+        self.report_aside()
 
     def _addresses(self, action: act.AddAddresses | act.RemoveAddresses) -> None:
         add = isinstance(action, act.AddAddresses)

@@ -13,6 +13,18 @@ from anycast_agent.checks.fields import Written as Model
 from anycast_agent.config.types import Duration
 
 
+class LocalConsumersModel(Model):
+    """How this node's own packets are sent to another replica: by policy rules before the kernel's table local."""
+
+    table: int = Field(88, ge=1, le=252, description="The routing table for them. Nobody else may use it.")
+    interfaces: tuple[Annotated[str, Field(max_length=15, pattern=r"^[^\s/]+$")], ...] = Field(
+        (), max_length=16, description="Bridges of containers whose packets go the same way."
+    )
+    mark: int | None = Field(
+        None, ge=1, le=0xFFFFFFFF, description="Packets with this firewall mark stay on the node, as the agent's do."
+    )
+
+
 class NodeModel(Model):
     """This machine."""
 
@@ -37,6 +49,7 @@ class NodeModel(Model):
         "usable one to anything off this node, or none is asked for. The kernel says, with its policy rules; it is "
         "asked without a firewall mark.",
     )
+    local_consumers: LocalConsumersModel = Field(default_factory=LocalConsumersModel)
 
 
 class ApiModel(Model):

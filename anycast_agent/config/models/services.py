@@ -72,6 +72,12 @@ class ServiceModel(Model):
     observe_only: bool = Field(False, description="Check and decide, but announce nothing.")
     hold_down: HoldDownModel = Field(default_factory=HoldDownModel)
     linger: Duration = Field(1.0, description="An address stays on the node for so long after its route was withdrawn.")
+    local_consumers: Literal["follow", "always", "off"] = Field(
+        "off",
+        description="Where this node's own packets to the prefix go while it is not announced and its address stays. "
+        "follow: to another replica, while a router offers the very prefix from another node; always: to the routers, "
+        "for routers that send a default route only; off: to this node.",
+    )
     will: Literal["withdraw", "keep"] = Field(
         "withdraw", description="What the speaker does with a route if the agent dies."
     )

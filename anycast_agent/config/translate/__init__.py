@@ -15,6 +15,7 @@ from anycast_agent.config.translate.neighbors import core_neighbors
 from anycast_agent.config.translate.process import process_settings
 from anycast_agent.config.translate.services import core_services
 from anycast_agent.core import model as core
+from anycast_agent.core.consumers import AsideConfig
 
 
 def translated(values: Any, report: Report, elsewhere: bool) -> tuple[core.Config, ProcessSettings]:
@@ -59,8 +60,16 @@ def _config(root: RootModel, neighbors: dict[str, core.Neighbor], services: dict
         interface=node.interface,
         address_mode=core.AddressMode(node.addresses),
         return_route=core.ReturnRouteRule(node.return_route),
+        consumers=_consumers(root),
         dead_man=agent.dead_man,
         adopt_for=agent.adopt_for,
         keep_for=agent.keep_for,
         stop_within=agent.stop_within,
     )
+
+
+def _consumers(root: RootModel) -> AsideConfig:
+    written = root.node.local_consumers
+    aside = (name for name, service in root.services.items() if service.local_consumers != "off")
+    programs = tuple(n for n in aside if any(c.get("type") == "exec" for c in root.services[n].checks.values()))
+    return AsideConfig(table=written.table, interfaces=written.interfaces, mark=written.mark, programs=programs)

@@ -12,6 +12,7 @@ from anycast_agent.config.translate.checks import core_checks
 from anycast_agent.config.translate.last_resort import core_covers, refuse_covers
 from anycast_agent.config.translate.routes import core_routes
 from anycast_agent.core import model as core
+from anycast_agent.core.consumers import LocalConsumers
 
 PREFIXES_MOST = 10_000
 
@@ -30,6 +31,11 @@ def core_services(
                 report.problem((*where, "prefixes", i), f"{prefix} is in service {owners[prefix]} already")
             owners.setdefault(prefix, name)
         _check_times(report, where, written, root)
+        if written.local_consumers != "off" and root.node.addresses == "unmanaged":
+            text = (
+                "needs node.addresses: manage or verify; the agent does not know otherwise whether the address is there"
+            )
+            report.problem((*where, "local_consumers"), text)
         services[name] = _service(report, where, name, written, neighbors, elsewhere)
     if len(owners) > PREFIXES_MOST:
         report.problem(("services",), f"more than {PREFIXES_MOST:,} prefixes")
@@ -69,6 +75,7 @@ def _service(
         linger=written.linger,
         will=core.Will(written.will),
         covers=core_covers(report, where, written, routes, neighbors),
+        local_consumers=LocalConsumers(written.local_consumers),
     )
 
 
