@@ -43,6 +43,8 @@ from anycast_agent.core.parts.warnings import Warnings
 from anycast_agent.core.prefixes import Prefixes
 from anycast_agent.core.timers import Timers
 
+_UNDECIDED = frozenset({Reason.NOTHING_KNOWN, Reason.ADDRESS_UNKNOWN, Reason.RETURN_ROUTE_UNKNOWN})
+
 
 class Parts:
     def __init__(self, board: Board, timers: Timers, opened: OpenActions, *, owns_speaker: bool, now: float) -> None:
@@ -150,12 +152,14 @@ class Parts:
         up = (n for n in neighbors.values() if self.sessions.state(n.name) is SessionState.UP)
         return Situation(
             rule=config.services[state.service].local_consumers,
-            there=self.addresses.there(address_of(prefix)),
+            there=self.addresses.there(address_of(prefix)) if self.addresses.known else None,
             announce=state.decision.announce,
-            decided=state.decision.reason is not Reason.NOTHING_KNOWN,
+            decided=state.decision.reason not in _UNDECIDED,
             withdrawn_at=withdrawn_at,
             offered=tuple(neighbors[n].address for n in offered.neighbors if n in neighbors),
             routers=tuple(n.address for n in up if family_of(n.address) is family),
+            leaving=self.life.state is Life.STOPPING,
+            stays=not self.addresses.ours(address_of(prefix)),
             again_at=offered.until,
         )
 

@@ -63,6 +63,8 @@ class BgpPeer:
     password: str = ""
     """TCP MD5 signature (RFC 2385) towards ``password_for``."""
     password_for: str = "127.0.0.1"
+    listening: socket.socket | None = None
+    """A socket that listens already, in another namespace for instance."""
     table: dict[str, Path] = field(default_factory=dict)
     updates: list[Update] = field(default_factory=list)
     notifications: list[tuple[float, int, int]] = field(default_factory=list)
@@ -89,7 +91,10 @@ class BgpPeer:
         await self.close()
 
     async def listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, self.address, self.port)
+        if self.listening is not None:
+            self._server = await asyncio.start_server(self._accept, sock=self.listening)
+        else:
+            self._server = await asyncio.start_server(self._accept, self.address, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         if self.password:
             for listening in self._server.sockets:

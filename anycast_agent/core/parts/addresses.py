@@ -283,6 +283,10 @@ class Addresses(Part):
         record = self.records.get(address)
         return record is not None and record.state is not None
 
+    def ours(self, address: Address) -> bool:
+        record = self.records.get(address)
+        return record is not None and record.state is not None and record.state.ours
+
     def fact(self, address: Address, now: float) -> AddressFact:
         """What the ladder may know of an address."""
         record = self.records.get(address)

@@ -46,18 +46,22 @@ class Situation:
     """The facts about one prefix that decide where local consumers go. Instants are monotonic seconds."""
 
     rule: LocalConsumers
-    there: bool
-    """The address is on the node."""
+    there: bool | None
+    """The address is on the node; None: unknown."""
     announce: bool
     """The ladder's decision."""
     decided: bool
-    """False: nothing is known of the service yet."""
+    """False: the ladder does not know enough of the prefix yet."""
     withdrawn_at: float | None
     """Since when no router can have the route from us; None: one still may."""
     offered: tuple[Address, ...] = ()
     """The routers that offer the prefix from somebody else."""
     routers: tuple[Address, ...] = ()
     """The routers whose session is up, of the prefix's family."""
+    leaving: bool = False
+    """The agent stops, and takes the address from the node if it is ours."""
+    stays: bool = True
+    """The address outlasts the agent: it is not ours."""
     again_at: float | None = None
     """When time alone may add an offer."""
 
@@ -74,12 +78,15 @@ AT_HOME = Desire(AsideState.HOME)
 
 def desire(s: Situation, state: AsideState) -> Desire | None:
     """``state``: the kernel's. None: leave it as it is."""
-    if s.rule is LocalConsumers.OFF or not s.there:
+    if s.rule is LocalConsumers.OFF or s.there is False:
         return AT_HOME
+    if s.leaving:
+        # The address is gone in a moment. An address that stays has nobody left to look after its rules.
+        return AT_HOME if s.stays or state is not AsideState.ASIDE else None
     if s.announce:
         leaves = state in (AsideState.ASIDE, AsideState.RETURNING)
         return Desire(AsideState.RETURNING, why="it is to be announced here") if leaves else AT_HOME
-    if not s.decided:
+    if not s.decided or s.there is None:
         return None
     gateways = s.routers if s.rule is LocalConsumers.ALWAYS else s.offered
     if s.withdrawn_at is None or not gateways:
@@ -150,7 +157,7 @@ class Asides(Part):
 
     def left(self) -> list[Address]:
         """The addresses that are not at home, or not known to be."""
-        return sorted(a for a, r in self.records.items() if r.state is not AsideState.HOME)
+        return sorted(a for a, r in self.records.items() if r.state is not AsideState.HOME or r.open is not None)
 
     # --- what is asked for ---
 
@@ -252,7 +259,8 @@ class Asides(Part):
             if situation is None and same:
                 del self.records[address]
             return
-        if record.state is AsideState.ASIDE and desired.state is AsideState.RETURNING:
+        waits = record.overdue_return or self._timers.get(ReturnOver(address)) is not None
+        if record.state is AsideState.ASIDE and desired.state is AsideState.RETURNING and not waits:
             self._timers.set(ReturnOver(address), now + RETURN_WITHIN)
         action = SetAside(self._opened.new_id(), address, desired.state, desired.gateways)
         record.open = self._opened.begin(action, now + DUE, self._give_up)

@@ -21,15 +21,6 @@ sent, another node of that AS announces it. Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """A path that a router showed us."""
-
-    origin: int
-    """The AS that originates it; 0: unknown."""
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
 class Offered:
     """The neighbors that offer a prefix from somebody else."""
 
@@ -43,7 +34,8 @@ class Offers(Part):
         self._board = board
         self._local_as: dict[str, int] = {}
         self._prefixes: frozenset[Prefix] = frozenset()
-        self._paths: dict[Prefix, dict[str, dict[str, Offer]]] = {}
+        self._paths: dict[Prefix, dict[str, dict[str, int]]] = {}
+        """By prefix, neighbor and path id: the AS that originates the path; 0: unknown."""
 
     def handlers(self) -> Iterable[Binding]:
         return (
@@ -58,7 +50,7 @@ class Offers(Part):
         """``withdrawn_at``: since when no router can have the route from us; None: one still may."""
         sure, later = [], []
         for neighbor, paths in self._paths.get(prefix, {}).items():
-            foreign = any(offer.origin != self._local_as.get(neighbor) for offer in paths.values())
+            foreign = any(origin != self._local_as.get(neighbor) for origin in paths.values())
             ripe = None if withdrawn_at is None else withdrawn_at + ECHO_GONE_WITHIN
             if paths and (foreign or (ripe is not None and now >= ripe)):
                 sure.append(neighbor)
@@ -79,8 +71,9 @@ class Offers(Part):
         if event.prefix not in self._prefixes or event.neighbor not in self._local_as:
             return
         paths = self._paths.setdefault(event.prefix, {}).setdefault(event.neighbor, {})
-        if event.path_id in paths or len(paths) < MAX_PATHS:
-            paths[event.path_id] = Offer(event.as_path[-1] if event.as_path else 0, now)
+        origin = event.as_path[-1] if event.as_path else 0
+        if paths.get(event.path_id) != origin and (event.path_id in paths or len(paths) < MAX_PATHS):
+            paths[event.path_id] = origin
             self._board.touch(event.prefix)
 
     def _path_gone(self, event: ev.PathGone, now: float) -> None:
