@@ -8,8 +8,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from anycast_agent.core.outcome import Measure
 from anycast_agent.core.consumers import AsideConfig, LocalConsumers
+from anycast_agent.core.outcome import Measure
 
 Prefix = str
 """A host route in canonical text: ``192.0.2.53/32`` or ``2001:db8:53::53/128``."""

@@ -16,7 +16,7 @@ from anycast_agent.core.model import Address, Family, family_of
 from anycast_agent.kernel import netlink as nl
 from anycast_agent.kernel import routes
 
-OURS = nl.IFA_PROTO_OURS
+OURS = nl.PROTOCOL_OURS
 """The protocol number of our rules (FRA_PROTOCOL, Linux 4.17) and routes: an agent that comes later finds them by
 it."""
 
