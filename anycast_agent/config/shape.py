@@ -19,6 +19,9 @@ PRUNED_MOST = 8
 """Wrong values are cut out, and the rest is validated again, at most so often."""
 _GONE = object()
 
+RENAMED: dict[tuple[Pattern, str], str] = {(("node",), "way_back"): "return_route"}
+"""Keys by the names that they had in earlier versions. They are read, with a warning."""
+
 
 def with_known_keys(values: Any, report: Report, pattern: Pattern = (), where: Where = ()) -> Any:
     """A copy in which every key is known. An unknown key with a clear meaning is read under the right key, so that the
@@ -32,7 +35,11 @@ def with_known_keys(values: Any, report: Report, pattern: Pattern = (), where: W
     read: dict[str, Any] = {}
     for key, value in values.items():
         name = key
-        if key not in known:
+        if (pattern, key) in RENAMED and RENAMED[pattern, key] not in values:
+            name = RENAMED[pattern, key]
+            report.warning((*where, key), f"{key} is called {name} by now; write {name}")
+            report.moved((*where, key), (*where, name))
+        elif key not in known:
             hint = unknown_key(key, pattern, kind)
             report.problem((*where, key), f"unknown key {key!r}{hint.text}")
             if hint.key is None or hint.key in values or hint.key in read:

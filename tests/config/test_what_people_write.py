@@ -462,6 +462,16 @@ CASES = [
         warned=["2:15: whoever reaches every address of the node on port 9179 can read every page: filter it"],
     ),
     Case(
+        "a key by its earlier name",
+        {NODE: "node: {name: edge1, way_back: off}"},
+        warned=["1:21: way_back is called return_route by now; write return_route"],
+    ),
+    Case(
+        "a key by both of its names",
+        {NODE: "node: {name: edge1, way_back: off, return_route: any}"},
+        refused=["1:21: unknown key 'way_back'"],
+    ),
+    Case(
         "empty services",
         {
             "services:\n  web:\n    prefixes: [192.0.2.80/32]\n    checks:\n      port: {type: tcp, port: 80}": "services: {}"
