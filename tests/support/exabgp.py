@@ -22,6 +22,8 @@ Key = tuple[str, str]
 @dataclass
 class Peer:
     up: bool = False
+    age: str = "0:00:01"
+    """For how long, as ExaBGP writes it."""
     router: dict[str, str] = field(default_factory=dict)
     """What the router has from us: the head by the prefix."""
     waiting: list[tuple[str, str | None]] = field(default_factory=list)
@@ -109,8 +111,8 @@ class ExaBGP:
             case "adj-rib out extensive":
                 return [self._rib_line(n, p, head) for (n, p), head in self.rib.items()]
             case "neighbor summary":
-                return [f"{n:15} 65011 {'0:01' if p.up else 'down'} {'established' if p.up else 'active'} 1 1"
-                        for n, p in self.peers.items()]  # fmt: skip
+                heading = "Peer            AS        up/down state       |     #sent     #recvd"
+                return [heading, *(_summary_line(n, p) for n, p in self.peers.items())]
             case "neighbor configuration":
                 return [f'  description "{self.revision}";' for _ in self.peers]
         return []
@@ -216,3 +218,8 @@ class ExaBGP:
     def routers(self) -> dict[Key, str]:
         """What the routers have from us."""
         return {(n, prefix): head for n, peer in self.peers.items() for prefix, head in peer.router.items()}
+
+
+def _summary_line(neighbor: str, peer: Peer) -> str:
+    age, state = (peer.age, "established") if peer.up else ("down", "active")
+    return f"{neighbor:15} {65011:<7} {age:>9} {state:<12} {1:>10} {1:>10}"

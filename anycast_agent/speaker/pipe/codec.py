@@ -28,7 +28,8 @@ _HEAD = re.compile(
 LENGTH_LEAST = {4: 24, 6: 48}
 """By IP version: no last resort is shorter."""
 
-_SUMMARY = re.compile(r"(?P<peer>[0-9a-fA-F.:]+)\s+\d+\s+(?P<up>\S+)\s+(?P<state>[a-z]+)\s+\d+\s+\d+\s*")
+_SUMMARY = re.compile(r"(?P<peer>[0-9a-fA-F.:]+)\s+\d+\s+(?P<up>\S.*)\s+(?P<state>[a-z]+)\s+\d+\s+\d+")
+"""The duration has blanks from the second day on: ``1 day, 0:00:05``."""
 _REVISION = re.compile(r'\s*description "(?P<revision>[^"]*)"')
 
 
@@ -179,6 +180,11 @@ def parse_summary_line(line: str) -> tuple[str, bool] | None:
     """A line of ``show neighbor summary`` as (neighbor, whether the session is up)."""
     match = _SUMMARY.fullmatch(line.strip())
     return None if match is None else (match["peer"], match["state"] == "established")
+
+
+def is_heading(line: str) -> bool:
+    """True for a line of the summary that is about no neighbor."""
+    return not line.strip() or line.startswith("Peer ")
 
 
 def parse_revision_line(line: str) -> str | None:

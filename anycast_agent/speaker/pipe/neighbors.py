@@ -61,9 +61,14 @@ class Neighbors:
         self._tell(said)
 
     def summary_line(self, line: str) -> tuple[str, bool] | None:
-        """Take a line of ``show neighbor summary``: the neighbor, and whether it is up. None: it is no such line."""
+        """Take a line of ``show neighbor summary``: the neighbor, and whether it is up. None: it is no such line.
+
+        Raises ValueError the first time that a line could not be read.
+        """
         found = codec.parse_summary_line(line)
         if found is None:
+            if not codec.is_heading(line) and self.peers.could_not_read():
+                raise ValueError(f"in the summary of its neighbors: {line[:100]!r}")
             return None
         neighbor, up = found
         self.peers.show(neighbor, up)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from exabgp.bgp.neighbor import NeighborTemplate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,6 +107,23 @@ def test_the_summary_says_which_sessions_are_up() -> None:
     ]
     read = [codec.parse_summary_line(line) for line in lines]
     assert read == [None, ("127.0.0.1", True), ("2001:db8::1", False), None]
+    assert [codec.is_heading(line) for line in [NeighborTemplate.summary_header, *lines]] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("age", [0, 1, 59, 86_399, 86_400, 86_405, 400 * 86_400, -5])
+@pytest.mark.parametrize("address", ["127.0.0.1", "2001:db8:1111:2222:3333:4444:5555:6666"])
+def test_a_session_of_any_age_is_up(address: str, age: int) -> None:
+    """ExaBGP writes a day as ``1 day, 0:00:00``, and a clock that was set back as ``-1 day``. A neighbor that the
+    pipe could not read would count as given up, and ExaBGP would be ended for it."""
+    said = {"peer-address": address, "peer-as": 65011, "duration": age, "state": "ESTABLISHED",
+            "messages": {"update": (2, 0)}}  # fmt: skip
+    assert codec.parse_summary_line(NeighborTemplate.summary(said)) == (address, True)
 
 
 @pytest.mark.parametrize(

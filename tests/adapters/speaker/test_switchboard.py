@@ -398,6 +398,27 @@ def test_an_exabgp_that_gave_up_a_peer_is_ended() -> None:
     assert bench.signals == [Kind.END]
 
 
+def test_an_exabgp_with_sessions_of_more_than_a_day_has_given_up_nobody() -> None:
+    """A route stays where it is however long its session has been up."""
+    bench = with_agent()
+    bench.put(P)
+    for bench.exabgp.peers[A].age in ("23:59:59", "1 day, 0:00:00", "400 days, 23:00:01", "-1 day, 23:59:58"):
+        bench.live(5)
+    assert bench.signals == []
+    assert bench.routers == {(A, P): HEADS[0]}
+
+
+def test_a_summary_that_cannot_be_read_is_no_evidence_of_a_peer_that_was_given_up() -> None:
+    """A later ExaBGP may write it in another way. It is not ended for that, and no route is forgotten."""
+    bench = with_agent()
+    bench.put(P)
+    bench.exabgp.peers[A].age = ""
+    bench.live(6)
+    assert bench.signals == []
+    assert bench.routers == {(A, P): HEADS[0]}
+    assert len([said for said in bench.said if "could not be read" in said and A in said]) == 1
+
+
 def test_an_exabgp_that_nobody_needs_does_not_outlive_its_agent_for_ever() -> None:
     """Where the agent started it, and it carries nothing any more."""
     bench = with_agent()
