@@ -93,10 +93,14 @@ def _docker(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]
     return done
 
 
-def containerlab(topology: Path, lab: str, variant: str, *words: str, nodes: Sequence[str] = ()) -> None:
-    """Run one of its verbs for a lab. Raises LabError, with the end of what it said."""
+def check_containerlab() -> None:
     if shutil.which("containerlab") is None:
         raise LabError(PACKAGE)
+
+
+def containerlab(topology: Path, lab: str, variant: str, *words: str, nodes: Sequence[str] = ()) -> None:
+    """Run one of its verbs for a lab. Raises LabError, with the end of what it said."""
+    check_containerlab()
     chosen = [word for node in nodes for word in ("--node", node)]
     done = subprocess.run(
         ["containerlab", *words, "--topo", str(topology), "--name", lab, *chosen],

@@ -24,7 +24,7 @@ class ContainerNode(Node):
         self._cell: Cell | None = None
 
     def recall(self, container: Container) -> None:
-        """Take up what the engine tells of the container. One that is frozen and silenced has had its power cut."""
+        """Take up what the engine tells of the container. One that is silenced has had its power cut."""
         self._container, self._cell = container, None
         self.keeper = self.init = container.pid
         if container.pid:
@@ -32,7 +32,7 @@ class ContainerNode(Node):
                 self._cell = of_process(container.pid)
             except LookupError as error:
                 raise LabError(f"{self.name}: {error}") from None
-            if self._cell.frozen and links.silenced(self):
+            if links.silenced(self):
                 self.init = 0
 
     @property
@@ -136,6 +136,7 @@ class ContainerLab(Lab):
         for node in nodes:
             if node.init:
                 raise NodeError(f"{node.name} is on already")
+        engine.check_containerlab()
         cut = [node for node in nodes if node.keeper]
         for node in cut:
             node.group.freeze(False)  # still silenced: nobody hears how it ends
