@@ -124,8 +124,8 @@ def _sound(kind: Kind[Any], finding: Finding) -> Finding:
     if not isinstance(finding, Finding):
         raise TypeError(f"a probe returns a Finding, not {type(finding).__name__}")
     if finding.code not in kind.codes:
-        raise ValueError(f"the outcome {finding.code!r} is not in the table of its kind")
+        raise ValueError(f"the outcome {finding.code.word!r} is not in the table of its kind")
     for number in finding.numbers:
         if number.measure not in kind.numbers or not math.isfinite(number.value):
-            raise ValueError(f"the number {number!r} is not one of its kind's")
+            raise ValueError(f"the number {number!r} is not one of its kind's, or not finite")
     return replace(finding, detail=clean(finding.detail))

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from anycast_agent.checks import table
+from anycast_agent.checks.kind import Kind
+from anycast_agent.checks.outcomes import COMMON, Code
 from anycast_agent.config.schema import schema
 from anycast_agent.config.types import SPAN
 
@@ -49,11 +52,13 @@ def render() -> str:
     shared = {k: v for k, v in checks[0]["properties"].items() if k in common and k in _common_names()}
     shared["type"] = {"enum": [check["properties"]["type"]["const"] for check in checks]}
     parts += _section("`services.NAME.checks.NAME`: every check", {"properties": shared, "required": ["type"]})
+    parts += _codes("A probe of any check may end so", COMMON)
     for check in checks:
         own = {k: v for k, v in check["properties"].items() if k not in shared}
         title = f"A check of `type: {check['properties']['type']['const']}`"
         _, _, text = check.get("description", "").partition("\n\n")  # the text after its title
         parts += _section(title, {"description": text, "properties": own, "required": check["required"]})
+        parts += _ends(table.find(check["properties"]["type"]["const"]))
     return "\n".join(parts)
 
 
@@ -61,6 +66,20 @@ def _common_names() -> frozenset[str]:
     from anycast_agent.config.models import CheckModel
 
     return frozenset(CheckModel.model_fields)
+
+
+def _ends(kind: Kind[Any]) -> Iterator[str]:
+    yield from _codes("A probe may also end so", kind.outcomes)
+    if kind.numbers:
+        yield "What it measures:\n\n| number | unit | meaning |\n|---|---|---|"
+        yield from (f"| `{m.name}` | {m.unit} | {_cell(m.meaning)} |" for m in kind.numbers)
+        yield ""
+
+
+def _codes(title: str, codes: Iterable[Code]) -> Iterator[str]:
+    yield f"{title}:\n\n| outcome | evidence | meaning |\n|---|---|---|"
+    yield from (f"| `{code.word}` | {code.evidence} | {_cell(code.meaning)} |" for code in codes)
+    yield ""
 
 
 def _section(title: str, definition: dict[str, Any], hide: tuple[str, ...] = ()) -> Iterator[str]:

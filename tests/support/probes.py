@@ -30,9 +30,9 @@ async def prober(**options: Any) -> AsyncIterator[Callable[..., Awaitable[ProbeF
     running = Prober(post, **options)
 
     async def ask(
-        params: Any, timeout: float = 2.0, prefix: str = "", service: str = "s", check: str = "c"
+        params: Any, timeout: float = 2.0, prefix: str = "", service: str = "s", check: str = "c", kind: str = ""
     ) -> ProbeFinished:
-        configured = Check(check, _KINDS[type(params)], params, 1.0, timeout, 0.1, prefix=prefix)
+        configured = Check(check, kind or _KINDS[type(params)], params, 1.0, timeout, 0.1, prefix=prefix)
         probe = RunProbe(next(_ids), CheckKey(service, check, prefix), configured)
         ends[probe.id] = asyncio.get_running_loop().create_future()
         future = ends[probe.id]

@@ -76,13 +76,21 @@ def _read(report: Report, where: Where, values: dict[str, Any], elsewhere: bool)
     try:
         params = _valid(report, where, kind.params, {k: v for k, v in values.items() if k not in shared})
         own_target = params is None or bool(kind.own_target(params))
-        files = () if params is None else tuple(kind.files(params))
+        files = () if params is None else _files(kind, params)
     except Exception as error:  # of another package's code; our own kinds raise none
         report.problem((*where, "type"), f"type {kind.name!r} is broken: {table.said(error)}")
         return None
     for file in files:
         _check_file(report, where, file, elsewhere)
     return None if common is None else _Read(kind, common, params, own_target)
+
+
+def _files(kind: Kind[Any], params: Params) -> tuple[File, ...]:
+    files = tuple(kind.files(params))
+    for file in files:
+        if not isinstance(file, File):
+            raise TypeError(f"files yields File, not {type(file).__name__}")
+    return files
 
 
 def _kind(report: Report, where: Where, written: Any) -> Kind[Any] | None:
