@@ -127,6 +127,8 @@ class SpeakerClient:
                 await asyncio.sleep(pause)
                 pause = min(CONNECT_SLOWEST, 1.2 * pause)
                 continue
+            if self._owned:
+                self._process.note_helpers()
             self._connection.begin(writer, wire.Hello((wire.VERSION,), self._id, self._began))
             return reader
         return None

@@ -7,6 +7,7 @@ second one, whoever starts it, and a later agent finds it, whatever happened to 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import select
@@ -124,12 +125,16 @@ class Process:
         self._child: subprocess.Popen[bytes] | None = None
         self._pidfd: int | None = None
         """The handle for signals: a pid could belong to another process by now."""
+        self._pid = 0
+        self._helpers: list[int] = []
+        """Handles of the processes that it started: a pipe that was stopped does not notice that ExaBGP has ended."""
         self.user: User | None = None
         """The user that it runs as, if not our own."""
 
     def start(self, paths: Paths, config: SpeakerConfig, user: User | None) -> None:
         """Raises OSError where it cannot be started."""
         check_version()
+        self._end_helpers()
         lock = holding.open_file(self._lock, make=True)
         try:
             # A session of its own: a terminal's Ctrl-C is for the agent, which withdraws first. Not asyncio's: from
@@ -147,7 +152,7 @@ class Process:
             )
         finally:
             os.close(lock)
-        self._is(os.pidfd_open(self._child.pid), user)
+        self._is(self._child.pid, os.pidfd_open(self._child.pid), user)
 
     def attach(self) -> bool:
         """Take over the ExaBGP that holds the run directory; False where there is none.
@@ -177,12 +182,12 @@ class Process:
         if holding.holder(lock) != pid:  # the number was another process's by the time it was opened
             os.close(pidfd)
             return False
-        self._is(pidfd, user)
+        self._is(pid, pidfd, user)
         return True
 
-    def _is(self, pidfd: int, user: User | None) -> None:
+    def _is(self, pid: int, pidfd: int, user: User | None) -> None:
         self._forget_pidfd()
-        self._pidfd, self.user = pidfd, user
+        self._pid, self._pidfd, self.user = pid, pidfd, user
 
     def _forget_pidfd(self) -> None:
         if self._pidfd is not None:
@@ -201,17 +206,48 @@ class Process:
 
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL; a frozen one goes too. Bounded by twice ``KILL_AFTER``."""
+        self.note_helpers()
         self._signal(signal.SIGTERM)
         self._signal(signal.SIGCONT)
         if not await self._gone_within(KILL_AFTER):
             await self.kill()
+        self._end_helpers()
         self._forget()
 
     async def kill(self) -> None:
         """For one that does not answer."""
+        self.note_helpers()
         self._signal(signal.SIGKILL)
         await self._gone_within(KILL_AFTER)
+        self._end_helpers()
         self._forget()
+
+    def note_helpers(self) -> None:
+        """Remember the processes that it has started. Called while it lives: nobody knows them afterwards."""
+        if not self.alive:
+            return
+        noted, self._helpers = self._helpers, [h for pid in _children(self._pid) for h in self._handle_of_helper(pid)]
+        for handle in noted:
+            os.close(handle)
+
+    def _handle_of_helper(self, pid: int) -> list[int]:
+        """Empty where it has ended, and its number may be another process's."""
+        try:
+            handle = os.pidfd_open(pid)
+        except OSError:
+            return []
+        if pid in _children(self._pid) and self.alive:
+            return [handle]
+        os.close(handle)
+        return []
+
+    def _end_helpers(self) -> None:
+        """After ExaBGP has ended. They have nothing left to do, and one that was stopped would stay for ever."""
+        for handle in self._helpers:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended; or become another user's
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            os.close(handle)
+        self._helpers = []
 
     def remove_lock(self) -> None:
         """After the last one has ended. Raises OSError."""
@@ -234,6 +270,15 @@ class Process:
         while self.alive and time.monotonic() < end:  # noqa: ASYNC110  # an adopted process is no child: nobody tells
             await asyncio.sleep(0.01)
         return not self.alive
+
+
+def _children(pid: int) -> list[int]:
+    """Empty also on a kernel without CONFIG_PROC_CHILDREN."""
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def _user_of(pid: int) -> User | None:

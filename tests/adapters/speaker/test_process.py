@@ -15,7 +15,9 @@ from anycast_agent import holding
 from anycast_agent.core.model import Config
 from anycast_agent.speaker.exabgp import Paths
 from anycast_agent.speaker.process import Process, command, environment
+from tests.support.agent import is_alive
 from tests.support.netns import needs_root
+from tests.support.until import until
 
 NAMELESS = """
 import os
@@ -36,6 +38,17 @@ lock = holding.open_file(Path(sys.argv[1]), make=True)
 print(holding.take(lock), flush=True)
 time.sleep(60)
 """
+
+HELPED = (
+    """
+import subprocess, sys
+sleeps = "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); print(os.getpid(), flush=True); signal.pause()"
+helper = subprocess.Popen([sys.executable, "-c", sleeps], stdout=subprocess.PIPE, text=True, process_group=0)
+print(helper.stdout.readline().strip(), flush=True)
+"""
+    + HOLDS
+)
+"""It has a helper of its own, which no hang-up ends (and ``HOLDS`` is its main program)."""
 
 REUSED = """
 import asyncio, os, subprocess, sys
@@ -183,6 +196,26 @@ def test_a_frozen_one_is_ended_too(tmp_path: Path, held: subprocess.Popen[str]) 
     assert exabgp.attach()
     asyncio.run(exabgp.kill())
     assert held.wait(10) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("how", ["stop", "kill", "it dies"])
+async def test_a_helper_that_is_frozen_is_ended_with_it(tmp_path: Path, how: str) -> None:
+    """It does not see that ExaBGP has gone. Where ExaBGP died by itself, the helper goes when the next one is started."""
+    words = [sys.executable, "-c", HELPED, str(tmp_path / "exabgp.lock")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as child:
+        assert child.stdout is not None
+        helper = int(child.stdout.readline())
+        assert child.stdout.readline() == "True\n"
+        exabgp = Process(tmp_path)
+        assert exabgp.attach()
+        exabgp.note_helpers()
+        os.kill(helper, signal.SIGSTOP)
+        if how == "it dies":
+            child.kill()
+            child.wait(10)
+            exabgp.start(Paths(tmp_path), Config("edge1", "", {}, {}), None)
+        await (exabgp.stop() if how == "stop" else exabgp.kill())
+    await until(lambda: not is_alive(helper), f"{helper} lives", 10.0)
 
 
 # --- with what ---
