@@ -26,6 +26,9 @@ from anycast_agent.users import User, exists, free_number, only_root_exists
 KILL_AFTER = 3.0
 """Time limit for ExaBGP to end by itself. Seconds."""
 
+OPEN_WITHIN = 15
+"""Time limit for a router that has accepted the connection to send its OPEN; ExaBGP's default is 60. Seconds."""
+
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PYTHONDONTWRITEBYTECODE", "PYTHONHOME",
               "PYTHONPATH", "TZ")  # fmt: skip
 """The variables that ExaBGP inherits: enough to find the same Python and packages, and to write a readable log."""
@@ -54,6 +57,7 @@ def environment(config: SpeakerConfig, *, unit: bool = False) -> dict[str, str]:
         "exabgp_api_cli": "false",
         "exabgp_api_respawn": "true",
         "exabgp_reactor_speed": "0.1",
+        "exabgp_bgp_openwait": str(OPEN_WITHIN),
         "exabgp_tcp_bind": " ".join(sorted({n.local_address for n in listen if n.local_address})),
         "PYTHONUNBUFFERED": "1",
     }

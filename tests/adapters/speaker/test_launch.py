@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from anycast_agent.speaker.launch import SYNS, ImpatientSocket
+from anycast_agent.speaker.launch import PAUSE_MOST, SYNS, UNREAD_MOST, ImpatientSocket
 from tests.support.netns import needs_root
 
 INSIDE = """
@@ -34,6 +34,13 @@ ran = subprocess.run(words, capture_output=True, timeout=60, pass_fds=[lock])
 assert b"is not an exabgp config file" in ran.stderr, ran.stderr  # it came as far as that
 print(asked)
 """
+
+
+IN_EXABGP = (
+    "import runpy, socket, sys; from anycast_agent.speaker import launch; "
+    "runpy.run_module = lambda *_, **__: None; sys.argv = ['launch', 'validate', 'x']; launch.main(); "
+)
+"""A program's beginning, up to where ExaBGP's own code would run."""
 
 
 def asks(folder: Path, module: str) -> int:
@@ -93,11 +100,46 @@ def test_a_router_that_does_not_answer_is_tried_anew_soon(host: str, family: int
 
 def test_exabgp_has_that_socket() -> None:
     """Whatever module of its opens the connection."""
-    ask = (
-        "import runpy, socket, sys; from anycast_agent.speaker import launch; "
-        "runpy.run_module = lambda *_, **__: None; sys.argv = ['launch', 'validate', 'x']; launch.main(); "
+    ask = IN_EXABGP + (
         "from exabgp.reactor.network import tcp; from exabgp.protocol.family import AFI; "
         "print(type(tcp.create(AFI.ipv4)).__name__)"
     )
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=30)
     assert done.stdout.strip() == "ImpatientSocket", done.stderr
+
+
+def test_exabgp_tries_to_connect_every_few_seconds() -> None:
+    """However long the router was away: where nobody else opens the session, the pause is time without the route."""
+    ask = IN_EXABGP + (
+        "from exabgp.reactor.peer import Delay; delay = Delay()\n"
+        "for n in range(40): delay.increase(); print(delay._next)\n"
+        "delay.reset(); print(delay._next)"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=30)
+    *pauses, after_success = map(int, done.stdout.split())
+    assert pauses[0] == 1
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == PAUSE_MOST
+    assert after_success == 0
+
+
+def test_an_exabgp_without_such_pauses_starts_all_the_same() -> None:
+    """A later version may have them elsewhere; that is said, and is no reason to be without routes."""
+    ask = "import sys; sys.modules['exabgp.reactor.delay'] = sys; " + IN_EXABGP + "print('started')"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=30)
+    assert done.stdout.strip() == "started", done.stderr
+    assert "stay as they are" in done.stderr
+
+
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def test_a_router_that_reads_nothing_loses_the_session(host: str, family: int) -> None:
+    """On both kinds of connection. Else ExaBGP waits for it to read even the NOTIFICATION that ends the session."""
+    with ImpatientSocket(family, socket.SOCK_STREAM) as listening:
+        listening.bind((host, 0))
+        listening.listen(1)
+        with ImpatientSocket(family, socket.SOCK_STREAM) as connection:
+            connection.connect(listening.getsockname())
+            accepted, _ = listening.accept()
+            with accepted:
+                for one in (connection, accepted):
+                    assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * UNREAD_MOST

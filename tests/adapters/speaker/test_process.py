@@ -245,6 +245,7 @@ def test_its_environment_is_built_and_not_inherited(monkeypatch: pytest.MonkeyPa
         "exabgp_api_cli",
         "exabgp_api_respawn",
         "exabgp_reactor_speed",
+        "exabgp_bgp_openwait",
         "exabgp_tcp_bind",
     }
     assert not {"exabgp.tcp.delay", "EXABGP_ENVFILE", "NOTIFY_SOCKET", "WATCHDOG_USEC", "SECRET"} & beside.keys()
