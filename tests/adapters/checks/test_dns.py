@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from pydantic import ValidationError
 
 from anycast_agent.checks.dns import DnsParams
-from tests.adapters.checks.servers import Dns
+from tests.adapters.checks.servers import Dns, closed_port, garbage, tcp_server
 from tests.support.netns import ip, namespaces, needs_root, run_inside, veth
 from tests.support.probes import prober
 
@@ -219,3 +220,124 @@ def test_a_server_that_answers_from_another_address_is_found_out(
                     assert f"asked at {anycast} it answers from" in end.outcome.detail
 
         run_inside(node, work)
+
+
+def well(query: Any) -> Any:
+    answer = dns.message.make_response(query)
+    answer.flags |= dns.flags.AA
+    answer.answer.append(dns.rrset.from_text("example.org.", 60, "IN", "A", "192.0.2.1", "192.0.2.2"))
+    return answer
+
+
+def failing(rcode: int) -> Callable[[Any], bytes]:
+    def answer(query: Any) -> bytes:
+        response = dns.message.make_response(query)
+        response.set_rcode(rcode)
+        return bytes(response.to_wire())
+
+    return answer
+
+
+def forged_first(query: Any) -> bytes:
+    query.id = (query.id + 1) % 65536
+    return bytes(well(query).to_wire())
+
+
+DNS: list[tuple[Callable[[Any], bytes | None], dict[str, Any], str, str]] = [
+    (lambda q: well(q).to_wire(), {}, "ok", "192.0.2.1"),
+    (lambda q: well(q).to_wire(), {"contains": ("192.0.2.2",)}, "ok", ""),
+    (lambda q: well(q).to_wire(), {"contains": ("192.0.2.9",)}, "bad_answer", "without 192.0.2.9"),
+    (lambda q: well(q).to_wire(), {"exactly": ("192.0.2.2", "192.0.2.1")}, "ok", ""),
+    (lambda q: well(q).to_wire(), {"exactly": ("192.0.2.1",)}, "bad_answer", "not exactly 192.0.2.1"),
+    (lambda q: well(q).to_wire(), {"at_least": 3}, "bad_answer", "2 answers, 3 wanted"),
+    (lambda q: well(q).to_wire(), {"flags": ("AA",)}, "ok", ""),
+    (lambda q: well(q).to_wire(), {"flags": ("AD",)}, "bad_answer", "without the flag AD"),
+    (failing(dns.rcode.NXDOMAIN), {}, "bad_answer", "rcode NXDOMAIN, not NOERROR"),
+    (failing(dns.rcode.NXDOMAIN), {"rcode": "NXDOMAIN"}, "ok", ""),
+    (failing(dns.rcode.SERVFAIL), {}, "overloaded", "rcode SERVFAIL"),
+    (lambda q: q.id.to_bytes(2, "big") + b"nonsense", {}, "protocol", "not a DNS message"),
+    (forged_first, {}, "timeout", ""),
+    (lambda q: None, {}, "timeout", "no answer within 300 ms"),
+]
+
+
+@pytest.mark.parametrize(("answer", "params", "outcome", "detail"), DNS)
+async def test_dns_outcomes(
+    answer: Callable[[Any], bytes | None], params: dict[str, Any], outcome: str, detail: str
+) -> None:
+    """Each answer is judged as the table says; one to another question is not taken for an answer."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: Dns(answer), local_addr=("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    try:
+        async with prober() as ask:
+            end = await ask(DnsParams(server="127.0.0.1", port=port, name="example.org", **params), timeout=0.3)
+            assert (end.outcome.code, detail in end.outcome.detail) == (outcome, True), end
+    finally:
+        transport.close()
+
+
+@pytest.mark.parametrize(("retry", "outcome", "detail"), [(True, "ok", ""), (False, "bad_answer", "cut off")])
+async def test_dns_answers_that_are_cut_off(retry: bool, outcome: str, detail: str) -> None:
+    """In the middle of a record, too: asked again over TCP where that is wanted, and named for what it is else."""
+
+    def cut(query: Any) -> bytes:
+        wire = bytearray(well(query).to_wire()[:-14])  # without the OPT record, and in the midst of the last answer
+        wire[2] |= 0x02
+        return bytes(wire)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (size,) = struct.unpack("!H", await reader.readexactly(2))
+        wire = well(dns.message.from_wire(await reader.readexactly(size))).to_wire()
+        writer.write(struct.pack("!H", len(wire)) + wire)
+        await writer.drain()
+
+    async with tcp_server(serve) as port, prober() as ask:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: Dns(cut), local_addr=("127.0.0.1", port))
+        try:
+            base: dict[str, Any] = {"server": "127.0.0.1", "port": port, "name": "example.org"}
+            end = await ask(DnsParams(**base, at_least=2, retry_truncated=retry))
+            assert (end.outcome.code, detail in end.outcome.detail) == (outcome, True), end
+        finally:
+            transport.close()
+
+
+async def test_dns_runts_are_not_answers() -> None:
+    """A datagram too short to carry a number answers nothing: whoever guesses the port could else fail a probe."""
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(
+        lambda: Dns(lambda query: transport.sendto(b"", server.asker) or well(query).to_wire()),
+        local_addr=("127.0.0.1", 0),
+    )
+    try:
+        async with prober() as ask:
+            params = DnsParams(server="127.0.0.1", port=transport.get_extra_info("sockname")[1], name="example.org")
+            assert (await ask(params)).outcome.code == "ok"
+    finally:
+        transport.close()
+
+
+async def test_dns_closed_port_fails_at_once() -> None:
+    """The socket is connected: the kernel tells of the closed port, and nobody waits for the timeout."""
+    async with prober() as ask:
+        end = await ask(DnsParams(server="127.0.0.1", port=await closed_port(), name="example.org"), timeout=5.0)
+        assert end.outcome.code == "refused"
+        assert end.duration < 1.0
+
+
+async def test_dns_over_tcp() -> None:
+    """Length first, in pieces, and a connection that closes in the middle."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        (size,) = struct.unpack("!H", await reader.readexactly(2))
+        wire = well(dns.message.from_wire(await reader.readexactly(size))).to_wire()
+        for piece in (struct.pack("!H", len(wire)), wire[:5], wire[5:]):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with tcp_server(serve) as port, tcp_server(garbage) as wrong, prober() as ask:
+        base: dict[str, Any] = {"server": "127.0.0.1", "name": "example.org", "transport": "tcp"}
+        assert (await ask(DnsParams(**base, port=port, contains=("192.0.2.1",)))).outcome.code == "ok"
+        assert (await ask(DnsParams(**base, port=wrong))).outcome.code in ("reset", "bad_answer")

@@ -1,4 +1,4 @@
-"""http checks: what is sent is what was written, and answers with great heads are read, against raw servers."""
+"""http checks: what is sent, what an answer means, certificates, and servers that misbehave."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import asyncio
 import base64
 import contextlib
 import socket
+import ssl
+import zlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from anycast_agent.checks.http import HttpParams
+from anycast_agent.checks.http import HttpAsker, HttpParams
+from anycast_agent.checks.kind import Target
 from anycast_agent.checks.sessions import HEADER_MOST, HEADERS_MOST
+from anycast_agent.checks.shared import Shared
 from anycast_agent.checks.urls import as_written
-from tests.adapters.checks.servers import tcp_server
+from tests.adapters.checks.servers import Handler, closed_port, drip, garbage, hang, http_server, reset, tcp_server
+from tests.support.certificates import Files, certificate
 from tests.support.netns import ip, namespaces, needs_root, run_inside, veth
-from tests.support.probes import prober
+from tests.support.probes import descriptors, prober
 
 
 @contextlib.asynccontextmanager
@@ -173,3 +179,169 @@ async def test_a_great_head_is_read_and_its_bounds_are_stated(head: bytes, outco
         end = await ask(HttpParams(url=f"http://127.0.0.1:{port}/"))
         assert end.outcome.code == outcome, end
         assert len(end.outcome.detail) <= 200
+
+
+HTTP = [
+    ("/status/200", {}, "ok", ""),
+    ("/status/204", {"status": "200,204"}, "ok", ""),
+    ("/status/500", {}, "bad_status", "status 500"),
+    ("/status/404", {"status": "404"}, "ok", ""),
+    ("/status/503", {}, "overloaded", "status 503"),
+    ("/status/429", {}, "overloaded", "status 429"),
+    ("/status/503", {"status": "500-599"}, "ok", ""),
+    ("/away", {}, "bad_status", "status 302"),
+    ("/away", {"follow_redirects": 1}, "ok", ""),
+    ("/health", {"contains": '"ok"'}, "ok", ""),
+    ("/health", {"contains": "down"}, "bad_body", "without 'down'"),
+    ("/health", {"regex": r'"status":\s*"ok"'}, "ok", ""),
+    ("/health", {"regex": "^never"}, "bad_body", "does not match '^never'"),
+    ("/health", {"json": {"pointer": "/status", "equals": "ok"}}, "ok", ""),
+    ("/health", {"json": {"pointer": "/nodes/0/up", "equals": True}}, "ok", ""),
+    ("/health", {"json": {"pointer": "/nodes/0/up", "equals": 1}}, "bad_body", "/nodes/0/up is True, not 1"),
+    ("/health", {"json": {"pointer": "/nodes/7", "equals": 1}}, "bad_body", "nothing at /nodes/7"),
+    ("/health", {"json": {"pointer": "/nodes/00/up", "equals": True}}, "bad_body", "nothing at /nodes/00"),
+    ("/health", {"json": {"pointer": "/nodes/²", "equals": 1}}, "bad_body", "nothing at /nodes/²"),
+    ("/health", {"json": {"pointer": "/load", "equals": 1}}, "ok", ""),
+    ("/status/200", {"json": {"pointer": "/a", "equals": 1}}, "bad_body", "not JSON"),
+    ("/health", {"host": "www.example.org", "contains": "www.example.org"}, "ok", ""),
+    ("/big", {}, "ok", ""),
+    ("/big", {"contains": "y", "body_limit": 1000}, "bad_body", "in its first 1000 bytes"),
+]
+
+
+@pytest.mark.parametrize(("path", "params", "outcome", "detail"), HTTP)
+async def test_http_outcomes(path: str, params: dict[str, Any], outcome: str, detail: str) -> None:
+    """Each answer is judged as the table says, in words that say what was wrong."""
+    async with http_server() as port, prober() as ask:
+        end = await ask(HttpParams(url=f"http://127.0.0.1:{port}{path}", **params))
+        assert (end.outcome.code, detail in end.outcome.detail) == (outcome, True), end
+
+
+@pytest.mark.parametrize(
+    ("handler", "outcome"),
+    [(hang, "timeout"), (drip, "timeout"), (garbage, "protocol"), (reset, "reset")],
+)
+async def test_http_servers_that_misbehave(handler: Handler, outcome: str) -> None:
+    """Hanging, dripping a byte at a time, garbage, reset: each ends within the deadline, as what it is."""
+    async with tcp_server(handler) as port, prober() as ask:
+        end = await ask(HttpParams(url=f"http://127.0.0.1:{port}/"), timeout=0.3)
+        assert end.outcome.code == outcome, end
+        assert end.duration < 1.0
+
+
+@pytest.mark.parametrize(("coding", "wbits"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
+async def test_http_compressed_bodies(coding: str, wbits: int) -> None:
+    """None is asked for; one that comes all the same is read, as far as the limit, however far it would unfold."""
+
+    def packed(body: bytes) -> bytes:
+        packer = zlib.compressobj(wbits=wbits)
+        return packer.compress(body) + packer.flush()
+
+    bodies = [packed(b'{"status":"ok"}'), packed(b"x" * 50_000_000), b"this is not compressed"]
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = bodies[len(requests)]
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+
+    async with tcp_server(serve) as port, prober() as ask:
+        url = f"http://127.0.0.1:{port}/"
+        good = await ask(HttpParams(url=url, json={"pointer": "/status", "equals": "ok"}))
+        assert good.outcome.code == "ok", good
+        bomb = await ask(HttpParams(url=url, contains="y"))
+        assert (bomb.outcome.code, bomb.outcome.detail) == ("bad_body", "without 'y' in its first 65536 bytes")
+        false = await ask(HttpParams(url=url, contains="compressed"))
+        assert (false.outcome.code, f"said to be {coding}" in false.outcome.detail) == ("bad_body", True)
+        assert all(b"Accept-Encoding: identity\r\n" in request for request in requests)
+
+
+async def test_http_closed_port_and_unknown_name() -> None:
+    """Refused is definite; a name that does not resolve says nothing of the service."""
+    async with prober() as ask:
+        assert (await ask(HttpParams(url=f"http://127.0.0.1:{await closed_port()}/"))).outcome.code == "refused"
+        assert (await ask(HttpParams(url="http://nowhere.invalid/"))).outcome.code in ("not_run", "timeout")
+
+
+async def test_https_certificates(tmp_path: Path) -> None:
+    """A good one, a wrong name, an unknown authority, and verification switched off.
+
+    The authority writes no key identifiers, as many a private one: that is for curl, and for us, none the worse.
+    """
+    files = certificate(tmp_path, "www.example.org")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+    async with http_server(ssl_context=context) as port, prober() as ask:
+        base: dict[str, Any] = {"url": f"https://127.0.0.1:{port}/status/200"}
+        trusted = {**base, "ca_file": str(files.authority)}
+        assert (await ask(HttpParams(**trusted, server_name="www.example.org"))).outcome.code == "ok"
+        assert (await ask(HttpParams(**trusted, host="www.example.org:8443"))).outcome.code == "ok"
+        wrong = await ask(HttpParams(**trusted, server_name="other.example.org"))
+        assert wrong.outcome.code == "tls"
+        assert "mismatch" in wrong.outcome.detail
+        assert (await ask(HttpParams(**base))).outcome.code == "tls"
+        assert (await ask(HttpParams(**base, verify=False))).outcome.code == "ok"
+
+
+async def test_https_certificates_of_ours(tmp_path: Path) -> None:
+    """A file that is gone, or is none, says nothing of the service; one that is renewed is used at once."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    old, new = certificate(tmp_path / "old", "www.example.org"), certificate(tmp_path / "new", "www.example.org")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(new.authority))
+    context.load_cert_chain(new.certificate, new.key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    ours = {"ca_file": tmp_path / "ca.pem", "cert_file": tmp_path / "cert.pem", "key_file": tmp_path / "key.pem"}
+
+    def put(files: Files) -> None:
+        for path, text in zip(ours.values(), (files.authority, files.certificate, files.key), strict=True):
+            path.write_bytes(text.read_bytes())
+
+    async with http_server(ssl_context=context) as port, prober() as ask:
+        params = HttpParams(
+            url=f"https://127.0.0.1:{port}/status/200",
+            server_name="www.example.org",
+            **{name: str(path) for name, path in ours.items()},  # type: ignore[arg-type]
+        )
+        gone = await ask(params)
+        assert (gone.outcome.code, gone.outcome.detail) == (
+            "not_run",
+            "the certificates cannot be read: no such file or directory",
+        )
+        put(old)
+        assert (await ask(params)).outcome.code == "tls"
+        put(new)
+        assert (await ask(params)).outcome.code == "ok"
+        ours["key_file"].write_bytes(old.key.read_bytes())  # a renewal that is half done
+        half = await ask(params)
+        assert (half.outcome.code, "key values mismatch" in half.outcome.detail) == ("not_run", True), half
+        put(new)
+        assert (await ask(params)).outcome.code == "ok"
+
+
+async def test_http_ways_of_connecting_are_bounded_and_never_closed_under_a_probe() -> None:
+    """More of them in use than are kept: each probe is answered; afterwards nothing is left open."""
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        arrived.append(writer)
+        if len(arrived) == 6:
+            for waiting in arrived:
+                waiting.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    arrived: list[asyncio.StreamWriter] = []
+    async with tcp_server(slow) as port:
+        before = descriptors()
+        http = HttpAsker(Shared(), sessions_most=2)
+        params = [HttpParams(url=f"http://127.0.0.1:{port}/", source=f"127.0.0.{i}") for i in range(2, 8)]
+        async with asyncio.timeout(5):
+            findings = await asyncio.gather(*(http.probe(p, Target("s", "c")) for p in params))
+        assert {finding.outcome.code for finding in findings} == {"ok"}, findings
+        await http.close()
+        async with asyncio.timeout(5):
+            while descriptors() > before:
+                await asyncio.sleep(0.01)
