@@ -4,7 +4,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test soak check bench lab drills lab-mutants clean lock venv
+.PHONY: demo test soak check bench lab drills lab-mutants containerlab clean lock venv
 .DELETE_ON_ERROR:
 
 demo: venv
@@ -43,6 +43,11 @@ drills: venv
 lab-mutants: venv
 	@scripts/needs lab
 	@$(BIN)/python -m tests.lab.mutants $(ARGS)
+
+# The lab as containerlab deploys it, from deploy to destroy: ten minutes. As root, with containerlab and a Docker engine.
+containerlab: venv
+	@scripts/needs lab
+	@$(BIN)/python -m tests.lab.containers $(ARGS)
 
 venv: $(STAMP)
 

@@ -35,6 +35,10 @@ KINDS = ("linux", "frr", "nokia_srlinux", "arista_ceos")
 """Kinds of nodes. Namespaces run linux alone; the others are containerlab's."""
 
 
+FORWARD_BY_KERNEL = ("linux", "frr")
+"""Kinds whose tables the lab reads. The others forward by their own, and are managed from outside."""
+
+
 class Healthcheck(Document):
     """As Docker's: seconds, and a command as ``[CMD, word…]`` or ``[CMD-SHELL, line]``."""
 
@@ -84,6 +88,7 @@ class NodeFile(Document):
     startup_config: str = Field("", alias="startup-config")
     enforce_startup_config: bool = Field(False, alias="enforce-startup-config")
     extras: Extras | None = None
+    tmpfs: dict[str, str] = Field(default_factory=dict)
 
 
 class Mgmt(Document):
@@ -204,11 +209,11 @@ class _Reading:
 
     def _node(self, name: str, own: NodeFile) -> Node:
         part, where = self._file.topology, ("topology", "nodes", name)
-        kind = own.kind or part.defaults.kind
+        kind = own.kind or next((group.kind for group in self._groups(own) if group.kind), part.defaults.kind)
         if kind not in KINDS:
             self._problem((*where, "kind"), f"kind {kind!r} is not known here: {', '.join(KINDS)}")
-        for key in ("type", "startup_config", "extras"):
-            if kind == "linux" and any(getattr(layer, key) for layer in (own, part.defaults)):
+        for key in ("type", "startup_config", "extras", "tmpfs"):
+            if kind == "linux" and any(getattr(layer, key) for layer in (own, *self._groups(own), part.defaults)):
                 self._problem(where, f"{key.replace('_', '-')}: a node of kind linux has no use for it")
         group = own.group or part.kinds.get(kind, NodeFile()).group or part.defaults.group
         if group and part.groups and group not in part.groups:
@@ -216,7 +221,7 @@ class _Reading:
         # containerlab's order: a node's own, its group's, its kind's, the defaults. Lists are joined, defaults first.
         layers = [own, part.groups.get(group, NodeFile()), part.kinds.get(kind, NodeFile()), part.defaults]
         mode = _first(layers, "network_mode")
-        if mode != "none":
+        if mode != "none" and kind in FORWARD_BY_KERNEL:
             self._problem(
                 (*where, "network-mode"), f"network-mode {mode or 'bridge'!r}: only none has no network but the links"
             )
@@ -234,6 +239,11 @@ class _Reading:
             next((layer.healthcheck for layer in layers if layer.healthcheck), None),
             _first(layers, "restart_policy"),
         )
+
+    def _groups(self, own: NodeFile) -> list[NodeFile]:
+        """Those that can give a kind, as containerlab looks for it."""
+        named = (own.group, self._file.topology.defaults.group)
+        return [self._file.topology.groups[name] for name in named if name in self._file.topology.groups]
 
     def _filled(self, where: Where, text: str) -> str:
         def value(found: re.Match[str]) -> str:

@@ -11,10 +11,7 @@ from lab.net.containers import engine
 from lab.net.containers.engine import Container
 from lab.net.lab import Lab, LabError, Teller, quiet
 from lab.net.node import Node, NodeError, variables
-from lab.net.topology import Topology
-
-JUDGED = ("linux", "frr")
-"""Kinds that forward by the kernel's tables, which the lab reads. The other kinds have tables of their own."""
+from lab.net.topology import FORWARD_BY_KERNEL, Topology
 
 
 class ContainerNode(Node):
@@ -64,7 +61,7 @@ class ContainerLab(Lab):
         self.topology, self.name, self.variant = top, name, variant
         self._nodes = {spec.name: ContainerNode(spec) for spec in top.nodes.values()}
         for spec in top.nodes.values():
-            if spec.kind not in JUDGED:
+            if spec.kind not in FORWARD_BY_KERNEL:
                 raise LabError(
                     f"{spec.name} is of kind {spec.kind!r}: the lab reads the kernel's tables, and this kind "
                     "forwards by its own; use containerlab alone for this topology"
@@ -103,6 +100,11 @@ class ContainerLab(Lab):
     def up(self, tell: Teller = quiet) -> None:
         if engine.containers(self.name):
             raise LabError(f"a lab named {self.name} is there already: anycast-lab --name {self.name} down")
+        if self.name != self.topology.name:
+            raise LabError(
+                f"containerlab destroys a lab by the name in its file: without --name, it is {self.topology.name}; "
+                "for a second lab, copy the file and change its name"
+            )
         tell("containerlab deploy")
         try:
             self._containerlab("deploy")
@@ -117,6 +119,9 @@ class ContainerLab(Lab):
             if node.keeper and node.group.frozen:
                 node.group.freeze(False)  # what is frozen cannot be stopped
         self._containerlab("destroy", "--cleanup")
+        if left := engine.containers(self.name):
+            names = " ".join(sorted(one.name for one in left.values()))
+            raise LabError(f"containerlab has said that it destroyed {self.name}, and left: docker rm --force {names}")
 
     def power_off(self, names: Iterable[str], *, links_up: bool = True) -> None:
         nodes = [self._nodes[name] for name in names]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -13,16 +12,12 @@ from pathlib import Path
 import pytest
 
 from lab.net.namespaces.lab import take_down
+from tests.lab.drills.readme import EXERCISES, REPO, SECTIONS
 from tests.lab.needs import needs_lab
 
-REPO = Path(__file__).parents[3]
-README = (REPO / "containerlab" / "README.md").read_text(encoding="utf-8")
 NAME = f"test-ex-{os.getpid()}"
 TOOLS = Path(sys.executable).parent
 ENVIRONMENT = {**os.environ, "ANYCAST_LAB_NAME": NAME, "PATH": f"{REPO / 'scripts'}:{TOOLS}:{os.environ['PATH']}"}
-
-SECTIONS = re.findall(r"^### \d+\. ([^\n`(]+?)(?: \(`([^`]+)`\))?\n(.*?)(?=^### |\Z)", README, re.M | re.S)
-EXERCISES = {check or title: re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S) for title, check, text in SECTIONS}
 
 
 def lab(*words: str) -> subprocess.CompletedProcess[str]:
