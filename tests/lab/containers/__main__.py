@@ -79,6 +79,7 @@ def main(words: list[str]) -> int:
         print("\n".join(["make containerlab cannot run here:", *missing]), file=sys.stderr)
         return 2
     run = Run(load(topology).name, topology)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     before = traces()
     run.figures["versions"] = versions()
     try:
@@ -93,7 +94,6 @@ def main(words: list[str]) -> int:
     finally:
         run.step("destroy", lambda: run.lab("down") or "done")
         run.step("leftovers", lambda: left(before))
-    FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "figures.json").write_text(json.dumps(run.figures, indent=1) + "\n", encoding="utf-8")
     print(f"{FOLDER / 'figures.json'}" + (f"; failed: {', '.join(run.failed)}" if run.failed else "; all as it should"))
     return 1 if run.failed else 0
@@ -200,26 +200,51 @@ def exercised(run: Run, name: str) -> str:
     return "as the README says"
 
 
+BESIDE = """\
+title: A node is stopped and started by containerlab, beside this
+steps: [{wait: 60s}]
+expect: [{no_loss: {client: client2}}, {no_loss: {protocol: dns}}, {loss: {within: 200ms, times: 9, total: 1s, protocol: http}}]
+"""
+
+
 def stopped_and_started(run: Run) -> str:
-    """By containerlab itself, while the clients ask."""
-    words = ["anycast-lab", "traffic", "--seconds", "60"]
+    """By containerlab itself, while the clients ask: a drill without a step of its own judges what they lose."""
+    (FOLDER / "beside.yaml").write_text(BESIDE, encoding="utf-8")
+    words = ["drill", f"{FOLDER}/beside.yaml", "--live", "--output", "json", "--report", f"{FOLDER}/beside"]
     with subprocess.Popen(
-        words, cwd=REPO, env=run.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as asking:
-        took = {}
-        for verb in ("stop", "start"):
-            begun = time.monotonic()
-            done = run.typed("containerlab", verb, "--topo", str(run.topology), "--name", run.name, "--node", NODE)
-            took[verb] = time.monotonic() - begun
-            if done.returncode != 0:
-                raise FailedError(f"containerlab {verb}: {done.stderr[-800:]}")
-            if verb == "stop":
-                told = run.typed("docker", "inspect", "--format", "{{.State.ExitCode}}", f"clab-{run.name}-{NODE}")
-                if told.stdout.strip() != "0":
-                    raise FailedError(f"{NODE} was killed: exit code {told.stdout.strip()}")
-        lost = asking.wait(timeout=120) != 0
+        ["anycast-lab", "--topology", str(run.topology), *words], cwd=REPO, env=run.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as asking:  # fmt: skip
+        assert asking.stderr is not None
+        if not any("answered by" in line for line in asking.stderr):  # the head of the table: all clients ask
+            raise FailedError("the clients do not ask")
+        took = {verb: by_containerlab(run, verb) for verb in ("stop", "start")}
+        out, told = asking.communicate(timeout=180)
     run.lab("check", "who-answers", "--within", "60")
-    return f"stop {took['stop']:.1f} s with exit code 0, start {took['start']:.1f} s; {'some' if lost else 'no'} requests lost"
+    try:
+        result = json.loads(out)[0]
+    except (ValueError, IndexError):
+        raise FailedError(told[-1500:]) from None
+    missed = [f"{e['text']}: {e['found']}" for e in result["expectations"] if not e["met"]]
+    if result["verdict"] == "failed":
+        raise FailedError("; ".join([*missed, result["problem"]]))
+    return (
+        f"stop {took['stop']:.1f} s with exit code 0, start {took['start']:.1f} s; {result['verdict']}; "
+        f"{result['noticed']}"
+    )
+
+
+def by_containerlab(run: Run, verb: str) -> float:
+    begun = time.monotonic()
+    done = run.typed("containerlab", verb, "--topo", str(run.topology), "--name", run.name, "--node", NODE)
+    took = time.monotonic() - begun
+    if done.returncode != 0:
+        raise FailedError(f"containerlab {verb}: {done.stderr[-800:]}")
+    if verb == "stop":
+        told = run.typed("docker", "inspect", "--format", "{{.State.ExitCode}}", f"clab-{run.name}-{NODE}")
+        if told.stdout.strip() != "0":
+            raise FailedError(f"{NODE} was killed: exit code {told.stdout.strip()}")
+    return took
 
 
 def left(before: set[str]) -> str:
