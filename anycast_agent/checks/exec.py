@@ -41,7 +41,8 @@ class ExecParams(Params):
     (`/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`), `LANG=C.UTF-8`, `ANYCAST_SERVICE`,
     `ANYCAST_CHECK`, `ANYCAST_PREFIX` and `ANYCAST_ADDRESS` (the last two empty for an exec check, which has a target
     of its own). It gets no descriptor but 0 (`/dev/null`), 1 and 2 (both are read, the first line is shown), no signal
-    ignored or blocked, the working directory `/`, the umask 077, and a session of its own.
+    ignored or blocked, the working directory `/`, the umask 077, and a session of its own. `anycast-agent probe`
+    runs it in the same way: as root, it takes on the user who owns `agent.state_dir`.
 
     When it has ended, and at its timeout, all that it has started is killed, daemons included: a check starts nothing
     that is to stay. A check runs one program at a time. One that got no slot, or began late, says nothing of the

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from anycast_agent import users
 from anycast_agent.checks.prober import Prober
 from anycast_agent.config import ConfigError, load
 from anycast_agent.config.problems import did_you_mean
@@ -30,13 +32,15 @@ def add_verbs(subparsers: Any) -> None:
 
 def probe(args: argparse.Namespace) -> int:
     """From here, once, and with what came of it; no agent is asked, and nothing is announced. A check without a target
-    of its own needs the service's address on this node. Exit 0: every local check is ok; 1: one is not, or there is no
-    such service or check."""
+    of its own needs the service's address on this node. Root becomes the user who owns `agent.state_dir`, and so the
+    checks have the agent's rights; its unit's view of the file system they have not. Exit 0: every local check is ok;
+    1: one is not, or there is no such service or check."""
     try:
-        config = load(args.config).config
+        loaded = load(args.config)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
+    config = loaded.config
     service = config.services.get(args.service)
     if service is None:
         print(f"no service {args.service!r}{did_you_mean(args.service, config.services)}", file=sys.stderr)
@@ -45,10 +49,28 @@ def probe(args: argparse.Namespace) -> int:
     if not checks:
         print(f"no check {args.check!r}{did_you_mean(args.check, {c.name for c in service.checks})}", file=sys.stderr)
         return 1
+    try:
+        _take_the_agents_rights(loaded.process.state_dir)
+    except OSError as error:
+        print(f"the agent's user, who owns {loaded.process.state_dir}, cannot be taken on: {error}", file=sys.stderr)
+        return 1
     ends = asyncio.run(_run(service.name, checks))
     _show(args.output, checks, ends)
     local = [e for c, e in zip(checks, ends, strict=True) if c.scope is Scope.LOCAL]
     return 0 if all(e.outcome.evidence is Evidence.SUCCESS for e in local) else 1
+
+
+def _take_the_agents_rights(state_dir: Path) -> None:
+    """With root's, a check may pass that fails in the agent, which cannot read its certificate or run its program."""
+    if os.geteuid() != 0:
+        return
+    try:
+        agent = users.owner(state_dir)
+    except FileNotFoundError:
+        print(f"the checks run as root: whom the agent runs as is not known without {state_dir}", file=sys.stderr)
+        return
+    if agent.uid != 0:
+        users.become(agent)
 
 
 async def _run(service: str, checks: list[Check]) -> list[ProbeFinished]:

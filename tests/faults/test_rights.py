@@ -206,3 +206,44 @@ def test_whoever_else_may_write_the_configuration_is_named(folder: Path) -> None
         await s.agent.until(lambda status: "configuration's rights" not in status["warnings"])
 
     play(folder, story)
+
+
+PROBED = """
+agent: {{state_dir: {folder}/state}}
+bgp: {{local_as: 65101, router_id: 198.51.100.1, neighbors: {{leaf: {{address: 198.51.100.0, remote_as: 65011}}}}}}
+services:
+  web:
+    prefixes: [192.0.2.80/32]
+    checks:
+      rights: {{type: exec, command: [/bin/sh, -c, "{program}"]}}
+"""
+
+
+def probed(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    config = folder / "agent.yaml"
+    config.write_text(PROBED.format(folder=folder, program=program))
+    words = [_SYSTEM_PYTHON, "-P", "-m", "anycast_agent.cli.main", "probe", "web", "--config", config]
+    environment = {"PYTHONPATH": f"{REPOSITORY}:{_PACKAGES}", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+RIGHTS = "echo $(id -u) $(id -g) $(id -G) $(grep -hE '^(CapPrm|NoNewPrivs)' /proc/self/status); exit $(id -u)"
+
+
+def test_root_probes_with_the_agents_rights(folder: Path) -> None:
+    """A check that root could pass and the agent could not fails: the user, its groups, and no setuid program."""
+    (folder / "state").mkdir()
+    os.chown(folder / "state", 4242, 4243)
+    done = probed(folder, RIGHTS)
+    assert "4242 4243 4243 CapPrm: 0000000000000000 NoNewPrivs: 1" in done.stdout, done
+    assert done.returncode == 1
+
+
+def test_root_probes_as_root_where_the_agent_is_root_or_unknown(folder: Path) -> None:
+    """And where it is not known, that is said."""
+    unknown = probed(folder, RIGHTS)
+    assert unknown.returncode == 0, unknown
+    assert f"the checks run as root: whom the agent runs as is not known without {folder}/state" in unknown.stderr
+    (folder / "state").mkdir()
+    known = probed(folder, RIGHTS)
+    assert (known.returncode, known.stderr) == (0, ""), known

@@ -256,6 +256,42 @@ def test_start_reload_restart_and_stop(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
+def test_who_stops_the_agent_stops_the_speaker(tmp_path: Path) -> None:
+    """Neither a crash nor a hand-over ends the speaker; a stop does, after the withdrawal; a start brings both back."""
+
+    async def story(node: Node, peer: BgpPeer) -> None:
+        await started(node, peer)
+        first = await node.main_pid("anycast-agent.service")
+        os.kill(first, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while await node.run("systemctl", "show", "-P", "NRestarts", "anycast-agent.service") != "1":
+                await asyncio.sleep(0.1)
+        await until_active(node, "anycast-agent.service", "active")
+        await node.run(*PROGRAM, "handover", "--for", "60s")
+        await until_active(node, "anycast-agent.service", "inactive")
+        assert await node.run("systemctl", "is-active", "anycast-speaker.service") == "active"
+        await node.run("systemctl", "start", "anycast-agent.service")
+        assert len(peer.opened_at) == 1
+        assert not peer.closed_at
+        await peer.has(PREFIX)
+        await node.run("systemctl", "disable", "--now", "anycast-agent.service")
+        await peer.until(lambda p: bool(p.closed_at))
+        assert peer.updates[-1].withdrawn == (PREFIX,)
+        await until_active(node, "anycast-speaker.service", "inactive")
+        await started(node, peer)
+        await node.run("systemctl", "stop", "anycast-agent.service")
+        await started(node, peer)  # at once: its start comes while the speaker is being stopped
+        assert await node.run("systemctl", "is-active", "anycast-speaker.service") == "active"
+
+    play(tmp_path, story)
+
+
+async def until_active(node: Node, unit: str, state: str) -> None:
+    async with asyncio.timeout(30):
+        while await node.run("systemctl", "is-active", unit, check=False) != state:
+            await asyncio.sleep(0.1)
+
+
 def test_a_frozen_agent_is_ended_by_the_watchdog(tmp_path: Path) -> None:
     """SIGSTOP: systemd's watchdog ends the agent, and the next one takes over; the session never notices."""
 
