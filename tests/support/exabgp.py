@@ -24,6 +24,8 @@ class Peer:
     up: bool = False
     age: str = "0:00:01"
     """For how long, as ExaBGP writes it."""
+    sent: int = 0
+    """UPDATEs on this session, End-of-RIB included."""
     router: dict[str, str] = field(default_factory=dict)
     """What the router has from us: the head by the prefix."""
     waiting: list[tuple[str, str | None]] = field(default_factory=list)
@@ -45,6 +47,12 @@ class ExaBGP:
     resolves_self: bool = False
     """What ``self`` stands for is not known any more after a reload."""
     silent: bool = False
+    hides: frozenset[str] = frozenset()
+    """What it does not report: ``connected``, ``up``, ``down``, ``update``, ``eor``."""
+    skips: frozenset[str] = frozenset()
+    """Prefixes that its next session does not send, though it has them."""
+    never: frozenset[str] = frozenset()
+    """Prefixes that no session sends: the router takes no routes of their family."""
     ended: bool = False
     hear: list[str] = field(default_factory=list)
     """Lines for the API process, to be taken by the test."""
@@ -141,7 +149,7 @@ class ExaBGP:
 
     def _send(self, neighbor: str, prefix: str, head: str | None) -> None:
         peer = self.peers[neighbor]
-        if peer.router.get(prefix) == head:
+        if peer.router.get(prefix) == head or prefix in self.never:
             return
         if head is None:
             peer.router.pop(prefix, None)
@@ -151,7 +159,12 @@ class ExaBGP:
         family = "ipv6 unicast" if ":" in prefix else "ipv4 unicast"
         entry = [{"nlri": prefix}]
         update = {"withdraw": {family: entry}} if head is None else {"announce": {family: {"hop": entry}}}
-        self._event(neighbor, type="update", direction="send", message={"update": update})
+        self._report(neighbor, "update", update)
+
+    def _report(self, neighbor: str, kind: str, said: object) -> None:
+        self.peers[neighbor].sent += 1
+        if kind not in self.hides:
+            self._event(neighbor, type="update", direction="send", message={kind: said})
 
     def _flush(self, neighbor: str) -> bool:
         if not self.peers[neighbor].up:
@@ -175,14 +188,18 @@ class ExaBGP:
         peer = self.peers.setdefault(neighbor, Peer())
         if peer.up is up:
             return
-        peer.up = up
+        peer.up, peer.sent = up, 0
         if not up:
             peer.router.clear()
-            self._event(neighbor, type="state", state="down", reason="peer reset")
+            self._state(neighbor, "down", reason="peer reset")
             return
-        self._event(neighbor, type="state", state="connected")
-        self._event(neighbor, type="state", state="up")
+        self._state(neighbor, "connected")
+        self._state(neighbor, "up")
         self._first_turn(neighbor)
+
+    def _state(self, neighbor: str, state: str, **said: object) -> None:
+        if state not in self.hides:
+            self._event(neighbor, type="state", state=state, **said)
 
     def _first_turn(self, neighbor: str) -> None:
         """What waited goes out by attributes, withdrawals first: an announcement may win over a later withdrawal."""
@@ -190,12 +207,13 @@ class ExaBGP:
         peer.waiting = []
         changed = {prefix for prefix, _ in waiting}
         for (n, prefix), head in list(self.rib.items()):
-            if n == neighbor and prefix not in changed:
+            if n == neighbor and prefix not in changed | self.skips:
                 self._send(neighbor, prefix, head)
+        self.skips = frozenset()
         for prefix, head in sorted(waiting, key=lambda change: change[1] or ""):
             self._send(neighbor, prefix, head)
         for afi in ("ipv4", "ipv6"):
-            self._event(neighbor, type="update", direction="send", message={"eor": {"afi": afi, "safi": "unicast"}})
+            self._report(neighbor, "eor", {"afi": afi, "safi": "unicast"})
 
     def _event(self, neighbor: str, type: str, **said: object) -> None:  # noqa: A002
         own = self.own_addresses.get(neighbor, self.own_address)
@@ -222,4 +240,4 @@ class ExaBGP:
 
 def _summary_line(neighbor: str, peer: Peer) -> str:
     age, state = (peer.age, "established") if peer.up else ("down", "active")
-    return f"{neighbor:15} {65011:<7} {age:>9} {state:<12} {1:>10} {1:>10}"
+    return f"{neighbor:15} {65011:<7} {age:>9} {state:<12} {peer.sent:>10} {1:>10}"

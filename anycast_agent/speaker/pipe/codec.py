@@ -28,7 +28,7 @@ _HEAD = re.compile(
 LENGTH_LEAST = {4: 24, 6: 48}
 """By IP version: no last resort is shorter."""
 
-_SUMMARY = re.compile(r"(?P<peer>[0-9a-fA-F.:]+)\s+\d+\s+(?P<up>\S.*)\s+(?P<state>[a-z]+)\s+\d+\s+\d+")
+_SUMMARY = re.compile(r"(?P<peer>[0-9a-fA-F.:]+)\s+\d+\s+(?P<up>\S.*)\s+(?P<state>[a-z]+)\s+(?P<sent>\d+)\s+\d+")
 """The duration has blanks from the second day on: ``1 day, 0:00:05``."""
 _REVISION = re.compile(r'\s*description "(?P<revision>[^"]*)"')
 
@@ -176,10 +176,20 @@ def _number(values: list[str] | None) -> int | None:
     return int(values[0]) if values and values[0].isdigit() else None
 
 
-def parse_summary_line(line: str) -> tuple[str, bool] | None:
-    """A line of ``show neighbor summary`` as (neighbor, whether the session is up)."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A neighbor in ``show neighbor summary``."""
+
+    neighbor: str
+    up: bool
+    sent: int
+    """UPDATEs that ExaBGP sent on this session."""
+
+
+def parse_summary_line(line: str) -> Shown | None:
+    """A line of ``show neighbor summary``; None where it is no neighbor."""
     match = _SUMMARY.fullmatch(line.strip())
-    return None if match is None else (match["peer"], match["state"] == "established")
+    return None if match is None else Shown(match["peer"], match["state"] == "established", int(match["sent"]))
 
 
 def is_heading(line: str) -> bool:
@@ -208,7 +218,7 @@ class SessionEvent:
 
 @dataclass(frozen=True, slots=True)
 class SentEvent:
-    """ExaBGP wrote an UPDATE to the session."""
+    """ExaBGP wrote an UPDATE to the session; one event for each."""
 
     neighbor: str
     announced: tuple[str, ...]
@@ -287,7 +297,7 @@ def parse_event(line: str) -> list[SpeakerEvent]:
 def _sent(peer: str, update: dict[str, object]) -> list[SpeakerEvent]:
     announced = tuple(prefix for prefix, _ in _announced(update))
     withdrawn = tuple(prefix for prefix, _ in _withdrawn(update))
-    return [SentEvent(peer, announced, withdrawn)] if announced or withdrawn else []
+    return [SentEvent(peer, announced, withdrawn)]
 
 
 def _received(peer: str, update: dict[str, object]) -> list[SpeakerEvent]:

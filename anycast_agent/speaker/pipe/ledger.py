@@ -41,6 +41,8 @@ class Ledger:
         self.adopt_for = adopt_for
         self.keep_for = keep_for
         self.entries: dict[Key, Entry] = {}
+        self.strays: set[Key] = set()
+        """Routes that were withdrawn, while the last report about them is that they were announced."""
         self.agent = ""
         self.connected = False
         self.last_heartbeat = now
@@ -130,15 +132,28 @@ class Ledger:
         for key in keys:
             self.entries.pop(key, None)
 
-    def sent(self, neighbor: str, announced: Iterable[str]) -> None:
-        for prefix in announced:
-            if (entry := self.entries.get((neighbor, prefix))) is not None:
-                entry.sent = True
+    def sent(self, neighbor: str, announced: Iterable[str], withdrawn: Iterable[str] = ()) -> None:
+        """ExaBGP reported an UPDATE; the last one about a route is what the router has."""
+        for carried, prefixes in ((False, withdrawn), (True, announced)):
+            for prefix in prefixes:
+                if (entry := self.entries.get((neighbor, prefix))) is not None:
+                    entry.sent = carried
+                (self.strays.add if carried and entry is None else self.strays.discard)((neighbor, prefix))
 
-    def session_down(self, neighbor: str) -> None:
+    def session_ends(self, neighbor: str) -> None:
+        """What it carried is gone, or not known."""
         for (peer, _), entry in self.entries.items():
             if peer == neighbor:
                 entry.sent = False
+        self.strays = {key for key in self.strays if key[0] != neighbor}
+
+    def is_settled(self, neighbor: str) -> bool:
+        """True if the router has just the routes of the ledger, by ExaBGP's reports."""
+        unsent = any(peer == neighbor and not entry.sent for (peer, _), entry in self.entries.items())
+        return not unsent and not self.strays_of(neighbor)
+
+    def strays_of(self, neighbor: str) -> list[Key]:
+        return [key for key in self.strays if key[0] == neighbor]
 
     # --- the clocks ---
 

@@ -1,7 +1,7 @@
 """ExaBGP's neighbors: their sessions, and the paths that they showed us. Pure.
 
-ExaBGP reports a session by an event, which may be lost with an earlier pipe. So each round trip compares its summary
-with this table.
+ExaBGP reports a session by events. One may be lost with an earlier pipe, or ExaBGP fails to write it. So each round
+trip compares its summary with this table. What a session carries is never believed across one that began anew.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from anycast_agent.speaker import wire
 from anycast_agent.speaker.pipe import codec
+from anycast_agent.speaker.pipe.accounts import Accounts
 from anycast_agent.speaker.pipe.peers import Peers
 from anycast_agent.speaker.pipe.rib import Rib
 
@@ -25,6 +26,9 @@ class Neighbors:
         self.peers = Peers()
         self._sessions: dict[str, tuple[str, str]] = {}
         """State and reason, by the neighbor's address."""
+        self._accounts = Accounts()
+        self._doubted: set[str] = set()
+        """The last summary contradicted the last event."""
         self._opens: dict[str, wire.Open] = {}
         self._paths: dict[tuple[str, str, str], codec.ReceivedPath] = {}
 
@@ -45,14 +49,27 @@ class Neighbors:
 
     def session(self, event: codec.SessionEvent) -> None:
         neighbor, state = event.neighbor, event.state
+        if state == "up" and self._state(neighbor) == "up":
+            self.session(
+                codec.SessionEvent(neighbor, "unknown", "it began anew; ExaBGP did not tell that it had ended")
+            )
+        self._doubted.discard(neighbor)
         self._sessions[neighbor] = (state, event.why)
         self._rib.own.session(neighbor, state, event.own_address)
         self._tell(self._session_message(neighbor))
-        if state != "up":
-            self._rib.flow.stops(neighbor)
-        if state == "down":
-            self._rib.ledger.session_down(neighbor)
+        if state == "up":
+            self._accounts.begins(neighbor)
+        else:
+            self._accounts.ends(neighbor)
+            self._rib.session_ends(neighbor)
             self._forget_paths(neighbor)
+
+    def _state(self, neighbor: str) -> str:
+        return self._sessions.get(neighbor, ("", ""))[0]
+
+    def reported(self, neighbor: str) -> None:
+        """ExaBGP reported an UPDATE that it sent."""
+        self._accounts.reported(neighbor)
 
     def opened(self, event: codec.OpenEvent) -> None:
         """A router sent its OPEN."""
@@ -60,26 +77,59 @@ class Neighbors:
         self._opens[event.neighbor] = said
         self._tell(said)
 
-    def summary_line(self, line: str) -> tuple[str, bool] | None:
-        """Take a line of ``show neighbor summary``: the neighbor, and whether it is up. None: it is no such line.
+    def summary_line(self, line: str) -> codec.Shown | None:
+        """Take a line of ``show neighbor summary``. None: it is no neighbor.
 
         Raises ValueError the first time that a line could not be read.
         """
-        found = codec.parse_summary_line(line)
-        if found is None:
+        shown = codec.parse_summary_line(line)
+        if shown is None:
             if not codec.is_heading(line) and self.peers.could_not_read():
                 raise ValueError(f"in the summary of its neighbors: {line[:100]!r}")
             return None
-        neighbor, up = found
-        self.peers.show(neighbor, up)
-        state, _ = self._sessions.get(neighbor, ("", ""))
-        if not state or (state == "up") is not up:  # an event was lost, with an earlier pipe at the latest
-            self.session(codec.SessionEvent(neighbor, "up" if up else "down"))
-            if up:
-                self._rib.session_flows(neighbor)
-        elif not up and self._rib.own.session(neighbor, state):  # the uplink has come, or has another address
-            self._tell(self._session_message(neighbor))
-        return found
+        self.peers.show(shown.neighbor, shown.up)
+        state = self._state(shown.neighbor)
+        if not state:
+            self._found(shown)
+        elif (state == "up") is not shown.up:
+            self._doubt(shown)
+        elif shown.up:
+            self._audit(shown)
+        elif self._rib.own.session(shown.neighbor, state):  # the uplink has come, or has another address
+            self._tell(self._session_message(shown.neighbor))
+        return shown
+
+    def _found(self, shown: codec.Shown) -> None:
+        self.session(codec.SessionEvent(shown.neighbor, "up" if shown.up else "down"))
+        if shown.up:
+            self._accounts.begins(shown.neighbor, shown.sent)
+            self._rib.session_flows(shown.neighbor)
+
+    def _doubt(self, shown: codec.Shown) -> None:
+        """A summary can be ahead of an event by a moment. Two in a row without one: it was lost."""
+        if shown.neighbor not in self._doubted:
+            self._doubted.add(shown.neighbor)
+        elif shown.up:
+            self._unsure(shown, "ExaBGP did not tell that it came up")
+        else:
+            self.session(codec.SessionEvent(shown.neighbor, "down", "ExaBGP did not tell that it ended"))
+
+    def _audit(self, shown: codec.Shown) -> None:
+        self._doubted.discard(shown.neighbor)
+        if not self._accounts.agrees(shown.neighbor, shown.sent):
+            self._unsure(shown, "ExaBGP did not tell of all that it sent on this session")
+        elif self._accounts.lasts(shown.neighbor, fault=not self._rib.ledger.is_settled(shown.neighbor)):
+            self._rib.say_again(shown.neighbor)
+
+    def _unsure(self, shown: codec.Shown, why: str) -> None:
+        """What the session carries is not known. Have ExaBGP say it again, and what the router said."""
+        neighbor = shown.neighbor
+        if self._state(neighbor) == "up":
+            self.session(codec.SessionEvent(neighbor, "unknown", why))
+        self.session(codec.SessionEvent(neighbor, "up"))
+        self._accounts.begins(neighbor, shown.sent)
+        self._rib.say_again(neighbor)
+        self._rib.ask("show adj-rib in extensive", self.path_line, lambda _: None)
 
     def configuration_line(self, line: str) -> None:
         self.peers.configured += codec.parse_revision_line(line) is not None
@@ -121,6 +171,7 @@ class Neighbors:
         for neighbor in [n for n in known if n not in present]:
             self._sessions.pop(neighbor, None)
             self._opens.pop(neighbor, None)
+            self._accounts.forget(neighbor)
             self._forget_paths(neighbor)
             gone += self._rib.forget(neighbor)
         if gone:

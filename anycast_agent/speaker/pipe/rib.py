@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from anycast_agent.core.model import Attributes
 from anycast_agent.speaker.pipe import codec
 from anycast_agent.speaker.pipe.exchange import Command, Exchange, Job
 from anycast_agent.speaker.pipe.flow import Announced, Flow
@@ -135,8 +136,16 @@ class Rib:
         """A session came up, and its queue was sent. For each route that changed more than once meanwhile, the last
         command is repeated."""
         changed = self.flow.starts(neighbor)
-        if not changed:
-            return
+        if changed:
+            self._repeat(neighbor, changed)
+
+    def say_again(self, neighbor: str) -> None:
+        """All routes of a session that is up, and the withdrawals of those that the router still has."""
+        strays = [(*key, codec.head(Attributes())) for key in self.ledger.strays_of(neighbor)]
+        self._repeat(neighbor, [*self.flow.starts(neighbor), *strays])
+
+    def _repeat(self, neighbor: str, changed: list[Announced]) -> None:
+        """All routes are announced again. ``changed``: is withdrawn again where it is gone."""
 
         def make() -> list[Command]:
             entries = self.ledger.entries
@@ -149,6 +158,11 @@ class Rib:
                 self._say(f"routes were not said again to {neighbor}: {error}")
 
         self.add(Job(make, then), urgent=True)
+
+    def session_ends(self, neighbor: str) -> None:
+        """It carries nothing, or it is not known what."""
+        self.flow.stops(neighbor)
+        self.ledger.session_ends(neighbor)
 
     def forget(self, neighbor: str) -> list[Key]:
         """ExaBGP has no such neighbor any more. Returns the routes that went with it."""

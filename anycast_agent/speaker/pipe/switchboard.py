@@ -191,10 +191,9 @@ class Switchboard:
             self._ledger.found((found[0], found[1]), found[2], self._now)
 
     def _summary_line(self, line: str) -> None:
-        found = self._neighbors.summary_line(line)
-        if found is not None and found[1] and not self._learned:
-            neighbor = found[0]
-            self._ledger.sent(neighbor, [p for n, p in self._ledger.entries if n == neighbor])
+        shown = self._neighbors.summary_line(line)
+        if shown is not None and shown.up and not self._learned:
+            self._ledger.sent(shown.neighbor, [p for n, p in self._ledger.entries if n == shown.neighbor])
 
     def _has_learned(self) -> None:
         self._learned = True
@@ -206,10 +205,12 @@ class Switchboard:
             case codec.SessionEvent():
                 self._neighbors.session(event)
             case codec.SentEvent(neighbor, announced, withdrawn):
-                self._ledger.sent(neighbor, announced)
+                self._neighbors.reported(neighbor)
+                self._ledger.sent(neighbor, announced, withdrawn)
                 self._rib.flow.sent(neighbor, (*announced, *withdrawn))
                 self._tell(wire.Sent(neighbor, tuple(announced), tuple(withdrawn)))
             case codec.EndOfRibEvent(neighbor):
+                self._neighbors.reported(neighbor)
                 self._rib.flow.end_of_rib(neighbor, self._now)
             case codec.OpenEvent():
                 self._neighbors.opened(event)

@@ -129,7 +129,7 @@ def test_sent_is_of_these_attributes_and_this_session() -> None:
     s.ledger.put(KEYS[:1], OTHER, "withdraw", s.ledger.agent)
     assert not s.ledger.entries[KEYS[0]].sent
     s.ledger.sent(KEYS[0][0], [KEYS[0][1]])
-    s.ledger.session_down(KEYS[0][0])
+    s.ledger.session_ends(KEYS[0][0])
     assert not s.ledger.entries[KEYS[0]].sent
 
 

@@ -579,6 +579,116 @@ def test_an_exabgp_that_reloads_has_given_up_nobody() -> None:
     assert bench.signals == [Kind.RELOAD]
 
 
+# --- what ExaBGP does not tell ---
+
+
+def believed(bench: Bench, agent: int = 1) -> set[tuple[str, str]]:
+    """The routes that an agent takes for sent, by what it was told: of a session that left ``up`` it believes none."""
+    carried: set[tuple[str, str]] = set()
+    for said in bench.heard[agent]:
+        match said:
+            case wire.Session(neighbor, state):
+                carried = carried if state == "up" else {key for key in carried if key[0] != neighbor}
+            case wire.Sent(neighbor, announced, withdrawn):
+                carried = carried - {(neighbor, p) for p in withdrawn} | {(neighbor, p) for p in announced}
+    return carried
+
+
+TOLD = ("connected", "up", "down", "update", "eor")
+
+
+@pytest.mark.parametrize("hidden", [h for n in range(4) for h in itertools.combinations(TOLD, n)], ids="-".join)
+def test_what_a_session_carries_is_not_believed_across_one_that_began_anew(hidden: tuple[str, ...]) -> None:
+    """The session bounces, ExaBGP does not tell of it, and the new one lacks a route. Within seconds the route is
+    there, and nothing is believed to be sent that is not; the other session is left alone."""
+    bench = with_agent()
+    bench.put(P, Q, neighbor=A)
+    bench.put(P, neighbor=B)
+    bench.live(2)
+    assert believed(bench) == {(A, P), (A, Q), (B, P)}
+    before = len(bench.exabgp.updates)
+    bench.exabgp.hides, bench.exabgp.skips = frozenset(hidden), frozenset({P})
+    bench.exabgp.session(A, up=False)
+    bench.exabgp.session(A, up=True)
+    bench.settle()
+    bench.exabgp.hides = frozenset()
+    bench.live(6)
+    assert bench.routers == dict.fromkeys([(A, P), (A, Q), (B, P)], HEADS[0])
+    assert believed(bench) == set(bench.routers)
+    assert {neighbor for neighbor, *_ in bench.exabgp.updates[before:]} == {A}
+    said = len(bench.exabgp.updates)
+    bench.live(60)
+    assert len(bench.exabgp.updates) == said
+    bench.drop(P, Q, neighbor=A)
+    assert set(bench.routers) == believed(bench) == {(B, P)}
+
+
+@pytest.mark.parametrize("hidden", [h for n in (1, 2) for h in itertools.combinations(TOLD, n)], ids="-".join)
+def test_a_session_that_ended_without_a_word_carries_nothing(hidden: tuple[str, ...]) -> None:
+    """And what it announces once it is back is believed again."""
+    bench = with_agent()
+    bench.put(P)
+    bench.live(2)
+    bench.exabgp.hides = frozenset(hidden)
+    bench.exabgp.session(A, up=False)
+    bench.settle()
+    bench.live(3)
+    assert believed(bench) == set()
+    bench.exabgp.session(A, up=True)
+    bench.settle()
+    bench.exabgp.hides = frozenset()
+    bench.live(6)
+    assert believed(bench) == set(bench.routers) == {(A, P)}
+
+
+def test_a_route_that_the_session_does_not_send_is_said_again_and_ever_more_rarely() -> None:
+    """The router may take no routes of its family: that is no reason to send all the others each few seconds."""
+    bench = with_agent()
+    bench.put(Q)
+    bench.exabgp.never = frozenset({P})
+    bench.put(P)
+    before = len(bench.exabgp.updates)
+    bench.live(200)
+    assert 5 <= len(bench.exabgp.updates) - before <= 8
+    bench.exabgp.never = frozenset()
+    bench.live(200)
+    assert set(bench.routers) == {(A, P), (A, Q)}
+
+
+def test_the_last_report_about_a_route_decides() -> None:
+    """ExaBGP can send an older command after a newer one, where a router reads slowly. What the router should not have
+    is withdrawn again, what it should have is announced again."""
+    bench = with_agent()
+    bench.put(P, Q)
+    bench.live(2)
+    bench.drop(P)
+    assert set(bench.routers) == {(A, Q)}
+    for prefix, head in ((P, HEADS[1]), (Q, None)):
+        bench.exabgp._send(A, prefix, head)
+        bench.settle()
+        assert believed(bench) == set(bench.routers) != {(A, Q)}
+        bench.live(5)
+        assert believed(bench) == set(bench.routers) == {(A, Q)}
+
+
+def test_a_summary_that_is_ahead_of_an_event_is_no_event() -> None:
+    """ExaBGP shows a session as established a moment before it tells of it, and before it has sent anything."""
+    bench = with_agent()
+    bench.live(2)
+    before = len(bench.of(wire.Session))
+    for _ in range(2):
+        bench.exabgp.session(A, up=False)
+        bench.settle()
+        bench.exabgp.peers[A].up = True
+        bench.live(1)
+        bench.exabgp.peers[A].up = False
+        bench.exabgp.session(A, up=True)
+        bench.settle()
+    bench.live(3)
+    states = [said.state for said in bench.of(wire.Session)[before:] if isinstance(said, wire.Session)]
+    assert states == ["down", "connected", "up"] * 2
+
+
 # --- stories ---
 
 STEPS = ("put", "put", "put", "put", "drop", "drop", "down", "up", "confirm", "down", "up", "pause", "beat", "leave", "hello", "replace", "refuse", "accept", "accept",
