@@ -188,7 +188,7 @@ class ExaBGP:
         peer = self.peers.setdefault(neighbor, Peer())
         if peer.up is up:
             return
-        peer.up, peer.sent = up, 0
+        peer.up, peer.sent, peer.age = up, 0, "0:00:01"
         if not up:
             peer.router.clear()
             self._state(neighbor, "down", reason="peer reset")

@@ -28,8 +28,9 @@ _HEAD = re.compile(
 LENGTH_LEAST = {4: 24, 6: 48}
 """By IP version: no last resort is shorter."""
 
-_SUMMARY = re.compile(r"(?P<peer>[0-9a-fA-F.:]+)\s+\d+\s+(?P<up>\S.*)\s+(?P<state>[a-z]+)\s+(?P<sent>\d+)\s+\d+")
-"""The duration has blanks from the second day on: ``1 day, 0:00:05``."""
+_SUMMARY = re.compile(r"(?P<peer>[0-9a-fA-F.:]+)\s+\d+\s+(?P<age>\S.*)\s+(?P<state>[a-z]+)\s+(?P<sent>\d+)\s+\d+")
+"""The age has blanks from the second day on: ``1 day, 0:00:05``."""
+_AGE = re.compile(r"(?:(?P<days>-?\d+) days?, )?(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)")
 _REVISION = re.compile(r'\s*description "(?P<revision>[^"]*)"')
 
 
@@ -184,12 +185,24 @@ class Shown:
     up: bool
     sent: int
     """UPDATEs that ExaBGP sent on this session."""
+    age: int
+    """Of the session, by the clock on the wall. Seconds."""
 
 
 def parse_summary_line(line: str) -> Shown | None:
     """A line of ``show neighbor summary``; None where it is no neighbor."""
     match = _SUMMARY.fullmatch(line.strip())
-    return None if match is None else Shown(match["peer"], match["state"] == "established", int(match["sent"]))
+    if match is None:
+        return None
+    return Shown(match["peer"], match["state"] == "established", int(match["sent"]), _age(match["age"]))
+
+
+def _age(text: str) -> int:
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        return 0  # "down", which ExaBGP also writes in a session's first second
+    days, hours, minutes, seconds = (int(found or 0) for found in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def is_heading(line: str) -> bool:

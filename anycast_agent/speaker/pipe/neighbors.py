@@ -116,7 +116,7 @@ class Neighbors:
 
     def _audit(self, shown: codec.Shown) -> None:
         self._doubted.discard(shown.neighbor)
-        if not self._accounts.agrees(shown.neighbor, shown.sent):
+        if not self._accounts.agrees(shown.neighbor, shown.sent, shown.age):
             self._unsure(shown, "ExaBGP did not tell of all that it sent on this session")
         elif self._accounts.lasts(shown.neighbor, fault=not self._rib.ledger.is_settled(shown.neighbor)):
             self._rib.say_again(shown.neighbor)

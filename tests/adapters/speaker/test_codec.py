@@ -106,7 +106,7 @@ def test_the_summary_says_which_sessions_are_up() -> None:
         "",
     ]
     read = [codec.parse_summary_line(line) for line in lines]
-    assert read == [None, codec.Shown("127.0.0.1", True, 2), codec.Shown("2001:db8::1", False, 0), None]
+    assert read == [None, codec.Shown("127.0.0.1", True, 2, 12), codec.Shown("2001:db8::1", False, 0, 0), None]
     assert [codec.is_heading(line) for line in [NeighborTemplate.summary_header, *lines]] == [
         True,
         True,
@@ -123,7 +123,7 @@ def test_a_session_of_any_age_is_up(address: str, age: int) -> None:
     pipe could not read would count as given up, and ExaBGP would be ended for it."""
     said = {"peer-address": address, "peer-as": 65011, "duration": age, "state": "ESTABLISHED",
             "messages": {"update": (2, 0)}}  # fmt: skip
-    assert codec.parse_summary_line(NeighborTemplate.summary(said)) == codec.Shown(address, True, 2)
+    assert codec.parse_summary_line(NeighborTemplate.summary(said)) == codec.Shown(address, True, 2, age)
 
 
 @pytest.mark.parametrize(

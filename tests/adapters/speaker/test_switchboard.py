@@ -597,7 +597,7 @@ def believed(bench: Bench, agent: int = 1) -> set[tuple[str, str]]:
 TOLD = ("connected", "up", "down", "update", "eor")
 
 
-@pytest.mark.parametrize("hidden", [h for n in range(4) for h in itertools.combinations(TOLD, n)], ids="-".join)
+@pytest.mark.parametrize("hidden", [h for n in range(6) for h in itertools.combinations(TOLD, n)], ids="-".join)
 def test_what_a_session_carries_is_not_believed_across_one_that_began_anew(hidden: tuple[str, ...]) -> None:
     """The session bounces, ExaBGP does not tell of it, and the new one lacks a route. Within seconds the route is
     there, and nothing is believed to be sent that is not; the other session is left alone."""
