@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.net import topology
-from lab.net.cgroups import mounted
+from lab.net.cgroups import mounted, of_process
 from lab.net.lab import Lab, LabError, check_host
 from lab.net.namespaces.lab import ROOT, NamespaceLab, take_down
 from lab.net.node import NodeError
@@ -527,3 +527,18 @@ def test_what_is_not_as_containerlab_does_it_is_told_at_the_start(pair: Path) ->
     lab.up(told.append)
     lab.down()
     assert [line for line in told if line.startswith("not as containerlab: a node's files are new at each boot")]
+
+
+def test_the_control_group_of_a_process_is_found_by_its_number(lab: NamespaceLab) -> None:
+    """As for a container, whose engine says no more than the number of its first process."""
+    a = lab.nodes["a"]
+    cell = of_process(a.init)
+    assert a.init in cell.processes() and not cell.frozen
+    cell.freeze(True)
+    try:
+        assert cell.frozen and a.group.frozen and not lab.nodes["b"].group.frozen
+        with pytest.raises(NodeError, match="a is frozen"):
+            a.run(["true"])
+    finally:
+        cell.freeze(False)
+    assert a.run(["echo", "well"]) == "well\n"
