@@ -72,7 +72,8 @@ def _interrupted(*_: object) -> None:
 def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="anycast-lab",
-        description="Two datacenters with real routers, in network namespaces; and drills that prove the failover.",
+        description="Two datacenters with real routers, in network namespaces or under containerlab; and drills that "
+        "prove the failover.",
         epilog="Exit codes: 0 done, and as expected; 1 failed, or not as expected; 2 wrong usage; 130 interrupted.",
     )
     top.add_argument("--version", action="version", version=f"anycast-agent {__version__}")

@@ -102,11 +102,14 @@ def containerlab(topology: Path, lab: str, variant: str, *words: str, nodes: Seq
     """Run one of its verbs for a lab. Raises LabError, with the end of what it said."""
     check_containerlab()
     chosen = [word for node in nodes for word in ("--node", node)]
-    done = subprocess.run(
-        ["containerlab", *words, "--topo", str(topology), "--name", lab, *chosen],
-        cwd=topology.parent, env={**os.environ, "ANYCAST_LAB_VARIANT": variant},
-        capture_output=True, text=True, timeout=DEPLOYS_WITHIN,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            ["containerlab", *words, "--topo", str(topology), "--name", lab, *chosen],
+            cwd=topology.parent, env={**os.environ, "ANYCAST_LAB_VARIANT": variant},
+            capture_output=True, text=True, timeout=DEPLOYS_WITHIN,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise LabError(f"containerlab {' '.join(words)} has not ended after {DEPLOYS_WITHIN:g} s") from None
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise LabError(f"containerlab {' '.join(words)}: status {done.returncode}: {' / '.join(said[-3:])}")
