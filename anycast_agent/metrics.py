@@ -21,7 +21,14 @@ from anycast_agent.core.consumers import AsideState, LocalConsumers
 from anycast_agent.core.life import Life, Link
 from anycast_agent.core.model import Family as IpFamily
 from anycast_agent.core.model import Reason, SessionState, Verdict
-from anycast_agent.core.snapshot import CheckSnapshot, PrefixSnapshot, RouteSnapshot, ServiceSnapshot, Snapshot
+from anycast_agent.core.snapshot import (
+    CheckSnapshot,
+    CoverSnapshot,
+    PrefixSnapshot,
+    RouteSnapshot,
+    ServiceSnapshot,
+    Snapshot,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -184,7 +191,7 @@ def _known(verdict: Verdict) -> bool | None:
     return None if verdict is Verdict.UNKNOWN else verdict is Verdict.UP
 
 
-def _reason(name: str, which: str, p: PrefixSnapshot) -> str:
+def _reason(name: str, which: str, p: PrefixSnapshot | CoverSnapshot) -> str:
     return f'{name}{{{which},rung="{p.decision.rung.number}",reason="{p.decision.reason}"}} 1\n'
 
 
@@ -230,9 +237,28 @@ PREFIX: tuple[_Of[PrefixSnapshot], ...] = (
         ),
         _aside,
     ),
+    _value(
+        _gauge("prefix_on_last_resort", "Whether routers have only its last resort from this node; NaN if unknown."),
+        lambda p: p.on_last_resort,
+    ),
     _value(_counter("prefix_changes", "How often announce changed."), lambda p: p.changes),
     _value(_counter("address_repairs", "How often its address was put back."), lambda p: p.address_repairs),
 )
+COVER: tuple[_Of[CoverSnapshot], ...] = (
+    _value(_gauge("last_resort_announce", "Whether the ladder says to announce it."), lambda c: c.decision.announce),
+    _value(
+        _gauge("last_resort_on_wire", "Whether it was sent on at least one established session; NaN if unknown."),
+        lambda c: c.on_wire,
+    ),
+    _Of(_gauge("last_resort_reason", "1, with the reason that decides; one series a last resort."), _reason),
+    _value(
+        _gauge("last_resort_blackholed", "Whether the rest of it is discarded on the node; NaN if unknown."),
+        lambda c: None if c.state is None else c.state.blackholed,
+    ),
+    _value(_counter("blackhole_repairs", "How often its blackhole route was put back."), lambda c: c.repairs),
+)
+_OF_COVERS = frozenset({Reason.LAST_RESORT, Reason.BLACKHOLE_MISSING, Reason.NODE_ADDRESS_INSIDE})
+"""Reasons that no prefix itself can have."""
 ROUTE: tuple[_Of[RouteSnapshot], ...] = (
     _value(_gauge("route_desired", "Whether the route is desired at the neighbor."), lambda r: r.desired is not None),
     _value(
@@ -260,7 +286,7 @@ CHECK: tuple[_Of[CheckSnapshot], ...] = (
 
 @dataclass(slots=True)
 class _Block:
-    """The lines of one service, by metric, in the order of PREFIX, ROUTE and CHECK."""
+    """The lines of one service, by metric, in the order of _FAMILIES."""
 
     of: ServiceSnapshot
     texts: list[str] = field(default_factory=list)
@@ -275,14 +301,16 @@ def _texts(families: tuple[_Of[T], ...], labelled: list[tuple[str, T]]) -> Itera
 def _block(s: ServiceSnapshot) -> _Block:
     service = labels(service=s.name)
     prefixes = [(f'{service},prefix="{p.prefix}"', p) for p in s.prefixes]
+    covers = [(f'{service},prefix="{c.prefix}"', c) for c in s.covers]
     routes = [(f"{which},{labels(neighbor=r.neighbor)}", r) for which, p in prefixes for r in p.routes]
+    routes += [(f"{which},{labels(neighbor=r.neighbor)}", r) for which, c in covers for r in c.routes]
     checks = [(f'{service},{labels(check=c.name)},prefix="{c.prefix}"', c) for c in s.checks]
-    return _Block(s, [*_texts(PREFIX, prefixes), *_texts(ROUTE, routes), *_texts(CHECK, checks)])
+    texts = (_texts(PREFIX, prefixes), _texts(COVER, covers), _texts(ROUTE, routes), _texts(CHECK, checks))
+    return _Block(s, [text for of_kind in texts for text in of_kind])
 
 
-_HEADS = tuple(
-    family.head for family in (*(m.family for m in PREFIX), *(m.family for m in ROUTE), *(m.family for m in CHECK))
-)
+_FAMILIES = tuple(metric.family for kind in (PREFIX, COVER, ROUTE, CHECK) for metric in kind)
+_HEADS = tuple(family.head for family in _FAMILIES)
 
 
 class Metrics:
@@ -320,7 +348,7 @@ class Metrics:
 
 
 def _reasons(s: Snapshot) -> str:
-    counts = dict.fromkeys(Reason, 0)
+    counts = {reason: 0 for reason in Reason if reason not in _OF_COVERS}
     for service in s.services.values():
         for p in service.prefixes:
             counts[p.decision.reason] += 1

@@ -4,17 +4,18 @@ Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anycast_agent.api.shapes import Counts, Mood, State
 from anycast_agent.core.model import Reason, SessionState, Tier
-from anycast_agent.core.snapshot import NeighborSnapshot, PrefixSnapshot, RouteSnapshot
+from anycast_agent.core.snapshot import CoverSnapshot, NeighborSnapshot, PrefixSnapshot, RouteSnapshot
 
 NAMED_MOST = 3
 """Neighbors that a headline names."""
 
 _NOT_WANTED = frozenset({Reason.DISABLED, Reason.OBSERVE_ONLY})
 _HOW = {Tier.FULL: "healthy", Tier.DEGRADED: "degraded", Tier.ADOPTED: "kept from an earlier run"}
+_COVER = "a last resort"
 _WORST_FIRST = (Mood.BAD, Mood.WARN, Mood.OFF, Mood.OK)
 
 Neighbors = Mapping[str, NeighborSnapshot]
@@ -30,11 +31,27 @@ class Headline:
 
 
 def of_prefix(p: PrefixSnapshot, neighbors: Neighbors) -> Headline:
+    head = _of_wire(p, neighbors)
+    if p.on_last_resort is True:
+        text = f"{head.text}; on last resort, {p.cover}"
+        return replace(head, state=State.LAST_RESORT, mood=Mood.BAD, text=text)
+    return head
+
+
+def of_cover(c: CoverSnapshot, neighbors: Neighbors) -> Headline:
+    head = _of_wire(c, neighbors)
+    if c.decision.announce and c.decision.reason is not Reason.LAST_RESORT and head.state is State.ANNOUNCED:
+        return replace(head, mood=Mood.WARN, text=f"{head.text}, with a fault", remedy=c.decision.remedy)
+    return head
+
+
+def _of_wire(p: PrefixSnapshot | CoverSnapshot, neighbors: Neighbors) -> Headline:
     if not p.decision.announce:
         return _unwanted(p)
     desired = [r for r in p.routes if r.desired is not None]
     missing = [r for r in desired if r.on_wire is not True]
-    how = _HOW[p.decision.tier or Tier.FULL]
+    tier = p.decision.tier or Tier.FULL
+    how = _HOW.get(tier, _COVER)
     why = _listed([_missing(r) for r in missing]) or "no neighbor is configured for it"
     remedy = _listed([_remedy(r, neighbors) for r in missing])
     if p.on_wire is None:
@@ -42,16 +59,16 @@ def of_prefix(p: PrefixSnapshot, neighbors: Neighbors) -> Headline:
     if not p.on_wire:
         remedy = remedy or "a neighbor that takes routes of this family"
         return Headline(State.NO_ROUTER, Mood.BAD, f"{how}, but on no router: {why}", remedy)
-    full = p.decision.tier is Tier.FULL
+    full = tier in (Tier.FULL, Tier.LAST_RESORT)
     if full and not missing:
         return Headline(State.ANNOUNCED, Mood.OK, "announced", "nothing: it is announced at its best")
-    text = "announced" if full else f"announced, {p.decision.tier}"
+    text = "announced" if full else f"announced, {tier}"
     if missing:
         text += f", at {len(desired) - len(missing)} of {len(desired)} neighbors: {why}"
     return Headline(State.ANNOUNCED, Mood.WARN, text, remedy)
 
 
-def _unwanted(p: PrefixSnapshot) -> Headline:
+def _unwanted(p: PrefixSnapshot | CoverSnapshot) -> Headline:
     has = [r.neighbor for r in p.routes if r.on_wire]
     if has:
         remedy = f"the withdrawal goes out, or the session ends; then: {p.decision.remedy}"
@@ -106,6 +123,7 @@ def counted(states: Iterable[tuple[State, Mood]], neighbors: Iterable[NeighborSn
         prefixes=len(found) - off,
         announced=sum(state is State.ANNOUNCED for state, _ in found),
         unknown=sum(state is State.UNKNOWN for state, _ in found),
+        last_resort=sum(state is State.LAST_RESORT for state, _ in found),
         off=off,
         sessions=len(sessions),
         sessions_up=sessions.count(SessionState.UP),
@@ -117,6 +135,7 @@ def of_node(c: Counts) -> str:
     """``3 of 12 prefixes announced, 1 of 3 sessions up``."""
     unknown = f" ({c.unknown} unknown)" if c.unknown else ""
     off = f", {c.off} not wanted here" if c.off else ""
+    last = f", {c.last_resort} on last resort" if c.last_resort else ""
     no_word = f" ({c.sessions_unknown} unknown)" if c.sessions_unknown else ""
-    prefixes = f"{c.announced} of {c.prefixes} prefix{'' if c.prefixes == 1 else 'es'} announced{unknown}{off}"
+    prefixes = f"{c.announced} of {c.prefixes} prefix{'' if c.prefixes == 1 else 'es'} announced{unknown}{last}{off}"
     return f"{prefixes}, {c.sessions_up} of {c.sessions} session{'' if c.sessions == 1 else 's'} up{no_word}"

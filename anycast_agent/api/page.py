@@ -10,7 +10,7 @@ from html import escape
 from urllib.parse import quote
 
 from anycast_agent.api import render, words
-from anycast_agent.api.shapes import Check, Mood, Neighbor, Prefix, Route, Status
+from anycast_agent.api.shapes import Check, LastResort, Mood, Neighbor, Prefix, Route, Status
 from anycast_agent.core.snapshot import Snapshot
 
 _GOOD = frozenset({"up", "running", "synced", "ok"})
@@ -41,6 +41,7 @@ def page(snapshot: Snapshot) -> Iterator[str]:
     yield _HEAD.format(title=escape(f"{status.node}: {status.headline}"))
     yield from _top(status)
     yield from _prefixes(status)
+    yield from _last_resorts(status)
     yield from _sessions(status)
     yield from _checks(status)
     yield _FOOT.format(version=escape(status.version))
@@ -80,6 +81,7 @@ def _prefix(p: Prefix) -> tuple[str, ...]:
     left = f"; {_age(p.remaining)} left" if p.remaining is not None else ""
     link = f'<a href="/api/v1/services/{quote(p.service, safe="")}">{escape(p.service)}</a>'
     remedy = "" if p.mood is Mood.OK else f"<br>changes with: {escape(p.remedy)}"
+    remedy += "".join(f"<br>{escape(line)}" for line in p.advice)
     why = (
         f"{p.rung}. {escape(p.rung_title)}: <b>{escape(p.reason)}</b><br>"
         f"<span class=dim>{escape(p.evidence)}{left}</span>{remedy}"
@@ -89,6 +91,27 @@ def _prefix(p: Prefix) -> tuple[str, ...]:
         routes += f"<br><span class=dim>{escape(words.consumers(p.consumers))}</span>"
     state = f'<span class="{p.mood}">{escape(p.headline)}</span>'
     return p.prefix, f"<code>{escape(p.prefix)}</code>", link, state, why, _age(p.age), routes
+
+
+def _last_resorts(s: Status) -> Iterator[str]:
+    found = [c for service in s.services.values() for c in service.last_resorts]
+    found.sort(key=lambda c: _MOODS.index(c.mood))
+    heads = ("Prefix", "Protects", "State", "Why", "For", "On the wire")
+    if found:
+        yield from _table("Last resort", heads, map(_last_resort, found))
+
+
+def _last_resort(c: LastResort) -> tuple[str, ...]:
+    link = f'<a href="/api/v1/services/{quote(c.service, safe="")}">{escape(c.service)}</a>'
+    protects = "<br>".join(f"<code>{escape(prefix)}</code>" for prefix in c.protects)
+    remedy = "" if c.mood is Mood.OK else f"<br>changes with: {escape(c.remedy)}"
+    why = (
+        f"{c.rung}. {escape(c.rung_title)}: <b>{escape(c.reason)}</b><br>"
+        f"<span class=dim>{escape(c.evidence)}; {escape(words.blackhole(c.blackhole))}</span>{remedy}"
+    )
+    routes = "<br>".join(_route(r) for r in c.routes) or "<span class=dim>no neighbor</span>"
+    state = f'<span class="{c.mood}">{escape(c.headline)}</span>'
+    return c.prefix, f"<code>{escape(c.prefix)}</code>", f"{link}<br>{protects}", state, why, _age(c.age), routes
 
 
 def _route(r: Route) -> str:

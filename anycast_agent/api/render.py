@@ -13,13 +13,14 @@ from dataclasses import fields, replace
 from typing import TypeVar
 
 from anycast_agent import __version__
-from anycast_agent.api import headline, shapes
+from anycast_agent.api import headline, shapes, words
 from anycast_agent.api.shapes import Known, Mood, State, to_json
 from anycast_agent.core.consumers import LocalConsumers
 from anycast_agent.core.model import Attributes, address_of
 from anycast_agent.core.snapshot import (
     CheckSnapshot,
     ConsumersSnapshot,
+    CoverSnapshot,
     PrefixSnapshot,
     RouteSnapshot,
     ServiceSnapshot,
@@ -51,14 +52,17 @@ class Drawing:
         self._neighbors = {n.name: n for n in snapshot.neighbors}
 
     def service(self, s: ServiceSnapshot) -> Steps[shapes.Service]:
-        checks, prefixes = [], []
+        checks, prefixes, covers = [], [], []
         for c in s.checks:
             checks.append(self.check(c))
             yield
         for p in s.prefixes:
             prefixes.append(self.prefix(s.name, p))
             yield
-        return shapes.Service(s.name, s.health, tuple(checks), tuple(prefixes))
+        for cover in s.covers:
+            covers.append(self.last_resort(s.name, cover))
+            yield
+        return shapes.Service(s.name, s.health, tuple(checks), tuple(prefixes), tuple(covers))
 
     def check(self, c: CheckSnapshot) -> shapes.Check:
         at = self._at
@@ -106,6 +110,9 @@ class Drawing:
             health_age=_age(at, p.health_since),
             flaps=round(p.flaps, 2),
             changes=p.changes,
+            last_resort=p.cover,
+            on_last_resort=Known(p.on_last_resort),
+            advice=words.advice(p.prefix, service, p.cover) if head.state is State.LAST_RESORT else (),
             address=self._address(p),
             routes=tuple(self._route(r) for r in p.routes),
             consumers=self._consumers(p.consumers),
@@ -114,6 +121,35 @@ class Drawing:
     def _consumers(self, c: ConsumersSnapshot) -> shapes.Consumers:
         state = "off" if c.rule is LocalConsumers.OFF else c.state or "unknown"
         return shapes.Consumers(c.rule, state, c.routers, _age(self._at, c.since), c.error)
+
+    def last_resort(self, service: str, c: CoverSnapshot) -> shapes.LastResort:
+        at, d, head = self._at, c.decision, headline.of_cover(c, self._neighbors)
+        return shapes.LastResort(
+            prefix=c.prefix,
+            service=service,
+            protects=c.behind,
+            state=head.state,
+            mood=head.mood,
+            headline=head.text,
+            on_wire=Known(c.on_wire),
+            announce=d.announce,
+            rung=d.rung.number,
+            rung_title=d.rung.title,
+            reason=d.reason,
+            evidence=d.evidence,
+            remedy=head.remedy or d.remedy,
+            age=_age(at, c.since),
+            changes=c.changes,
+            blackhole=shapes.Blackhole(
+                there=Known(c.state.blackholed) if c.state else Known.UNKNOWN,
+                ours=c.state.ours if c.state and c.state.blackholed else None,
+                age=_age(at, c.state_at),
+                error=c.error,
+                repairs=c.repairs,
+            ),
+            node_address=c.state.holds if c.state else None,
+            routes=tuple(self._route(r) for r in c.routes),
+        )
 
     def _address(self, p: PrefixSnapshot) -> shapes.Address:
         return shapes.Address(
@@ -157,7 +193,8 @@ class Drawing:
         for name, service in s.services.items():
             services[name] = yield from self.service(service)
         states = [(p.state, p.mood) for service in services.values() for p in service.prefixes]
-        counts, mood = self._summary(states)
+        covers = [c.mood for service in services.values() for c in service.last_resorts]
+        counts, mood = self._summary(states, covers)
         return shapes.Status(
             version=__version__,
             node=s.node,
@@ -189,10 +226,10 @@ class Drawing:
             services=services,
         )  # fmt: skip
 
-    def _summary(self, states: list[tuple[State, Mood]]) -> tuple[shapes.Counts, Mood]:
+    def _summary(self, states: list[tuple[State, Mood]], covers: list[Mood]) -> tuple[shapes.Counts, Mood]:
         counts = headline.counted(states, self._snapshot.neighbors)
         sessions = Mood.OK if counts.sessions_up == counts.sessions else Mood.WARN
-        moods = [mood for _, mood in states if mood is not Mood.OFF]
+        moods = [mood for mood in (*(mood for _, mood in states), *covers) if mood is not Mood.OFF]
         return counts, headline.worst([*moods, sessions])
 
     def _speaker(self) -> shapes.Speaker:
@@ -219,15 +256,18 @@ class Drawing:
         """Explain a prefix, an address or a service. An empty word means the whole node, and then only what is not
         well. Raises LookupError if the word names nothing."""
         found = _find(self._snapshot, word)
-        states, explained = [], []
+        states, moods, explained = [], [], []
+        around = _covers_around(found)
         for service, p in found:
             shape = self.prefix(service.name, p)
+            covers = tuple(self.last_resort(service.name, c) for c in around.get(p.prefix, ()))
             states.append((shape.state, shape.mood))
-            if word or shape.mood not in (Mood.OK, Mood.OFF):
+            moods += [c.mood for c in covers]
+            if word or not {shape.mood, *(c.mood for c in covers)} <= {Mood.OK, Mood.OFF}:
                 checks = tuple(self.check(c) for c in service.checks if c.prefix in ("", p.prefix))
-                explained.append(shapes.Explained(shape, checks))
+                explained.append(shapes.Explained(shape, checks, covers))
             yield
-        counts, mood = self._summary(states)
+        counts, mood = self._summary(states, moods)
         off = 0 if word else counts.off
         well = len(found) - len(explained) - off
         return shapes.Why(headline.of_node(counts), mood, word, well, off, tuple(explained))
@@ -237,6 +277,16 @@ def _attributes(a: Attributes | None) -> shapes.Attributes | None:
     if a is None:
         return None
     return shapes.Attributes(**{f.name: value for f in fields(a) if (value := getattr(a, f.name)) not in (None, ())})
+
+
+def _covers_around(found: list[tuple[ServiceSnapshot, PrefixSnapshot]]) -> dict[str, list[CoverSnapshot]]:
+    """The last resorts of each prefix of these services."""
+    around: dict[str, list[CoverSnapshot]] = {}
+    for service in {id(s): s for s, _ in found}.values():
+        for cover in service.covers:
+            for prefix in cover.behind:
+                around.setdefault(prefix, []).append(cover)
+    return around
 
 
 def _find(snapshot: Snapshot, word: str) -> list[tuple[ServiceSnapshot, PrefixSnapshot]]:
@@ -251,6 +301,9 @@ def _find(snapshot: Snapshot, word: str) -> list[tuple[ServiceSnapshot, PrefixSn
         for p in s.prefixes:
             if prefix in (p.prefix, address_of(p.prefix)):
                 return [(s, p)]
+        for cover in s.covers:
+            if prefix == cover.prefix:
+                return [(s, p) for p in s.prefixes if p.prefix in cover.behind]
     raise LookupError(f"no prefix and no service {word[:60]!r} is configured here")
 
 
@@ -290,8 +343,9 @@ def why_json(snapshot: Snapshot, word: str) -> Iterator[str]:
 
 
 def names_json(snapshot: Snapshot) -> Iterator[str]:
-    names = [*snapshot.services, *(p.prefix for s in snapshot.services.values() for p in s.prefixes)]
-    yield to_json(shapes.Names(tuple(names)))
+    services = snapshot.services.values()
+    prefixes = [p.prefix for s in services for p in s.prefixes] + [c.prefix for s in services for c in s.covers]
+    yield to_json(shapes.Names((*snapshot.services, *prefixes)))
 
 
 def in_force_json(configuration: shapes.InForce) -> Iterator[str]:
@@ -304,11 +358,14 @@ def in_force_json(configuration: shapes.InForce) -> Iterator[str]:
 
 
 def _service_json(service: shapes.Service) -> Iterator[str]:
-    yield to_json(replace(service, checks=(), prefixes=())).removesuffix('"checks": [], "prefixes": []}')
+    head = to_json(replace(service, checks=(), prefixes=(), last_resorts=()))
+    yield head.removesuffix('"checks": [], "prefixes": [], "last_resorts": []}')
     yield '"checks": '
     yield from _listed(service.checks)
     yield ', "prefixes": '
     yield from _listed(service.prefixes)
+    yield ', "last_resorts": '
+    yield from _listed(service.last_resorts)
     yield "}"
 
 

@@ -40,6 +40,8 @@ class State(StrEnum):
     LEFT = "still announced"
     """It is not to be announced, and a router still has it."""
     WITHDRAWN = "not announced"
+    LAST_RESORT = "last resort"
+    """Routers have only its last resort from this node."""
 
 
 class Mood(StrEnum):
@@ -111,6 +113,43 @@ class Consumers:
 
 
 @dataclass(frozen=True, slots=True)
+class Blackhole:
+    """The route that discards what is sent to the rest of a last resort."""
+
+    there: Known
+    ours: bool | None
+    age: float | None
+    error: str
+    repairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastResort:
+    """A shorter prefix that is announced whatever the checks say."""
+
+    prefix: str
+    service: str
+    protects: tuple[str, ...]
+    """The prefixes of the service that are inside."""
+    state: State
+    mood: Mood
+    headline: str
+    on_wire: Known
+    announce: bool
+    rung: int
+    rung_title: str
+    reason: str
+    evidence: str
+    remedy: str
+    age: float | None
+    changes: int
+    blackhole: Blackhole
+    node_address: str | None
+    """An address of this node that is inside, and should not be."""
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prefix:
     prefix: str
     service: str
@@ -134,6 +173,12 @@ class Prefix:
     health_age: float | None
     flaps: float
     changes: int
+    last_resort: str
+    """The shorter prefix that is announced whatever the checks say; empty: it has none."""
+    on_last_resort: Known
+    """Whether routers have only that from this node."""
+    advice: tuple[str, ...]
+    """What that means for its users, and what to type; empty where it is not so."""
     address: Address
     routes: tuple[Route, ...]
     consumers: Consumers
@@ -178,6 +223,7 @@ class Service:
     health: str
     checks: tuple[Check, ...]
     prefixes: tuple[Prefix, ...]
+    last_resorts: tuple[LastResort, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +272,8 @@ class Counts:
     """Those that somebody wants here."""
     announced: int = 0
     unknown: int = 0
+    last_resort: int = 0
+    """Those of which routers have only the last resort from this node."""
     off: int = 0
     """Disabled, or only observed."""
     sessions: int = 0
@@ -278,6 +326,8 @@ class Explained:
 
     prefix: Prefix
     checks: tuple[Check, ...]
+    last_resorts: tuple[LastResort, ...]
+    """Those around the prefix."""
 
 
 @dataclass(frozen=True, slots=True)

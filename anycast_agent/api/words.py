@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from anycast_agent.api.shapes import Address, Consumers, Known, Neighbor, Route
+from anycast_agent.api.shapes import Address, Blackhole, Consumers, Known, LastResort, Neighbor, Route
+from anycast_agent.core.model import Reason
 
 
 def sent(route: Route) -> str:
@@ -51,3 +52,24 @@ def consumers(c: Consumers) -> str:
 
 def session_why(n: Neighbor) -> str:
     return n.why or ("" if n.session == "up" else "the speaker has given no reason yet")
+
+
+def advice(prefix: str, service: str, cover: str) -> tuple[str, ...]:
+    """For whoever is on call while routers have only the last resort of a prefix from this node."""
+    return (
+        f"this node still announces {cover}: users come here only while no node announces {prefix}",
+        f"type on the other nodes: anycast-agent why {prefix}; if one says announced, its users are served there",
+        f"if none does, users get whatever {service} answers here: mend {service}, or its checks if {service} is well",
+        f"if a wrong answer is worse than none: set enabled: false for {service} here; anycast-agent reload --force",
+    )
+
+
+def blackhole(b: Blackhole) -> str:
+    whose = "" if b.there is not Known.YES else ", by a route of ours" if b.ours else ", by a route that is not ours"
+    return "the rest of it is " + b.there.say(f"discarded here{whose}", "not discarded here", "discarding it")
+
+
+def last_resort(c: LastResort) -> str:
+    """How it stands, and why if it is not as it should be."""
+    well = c.reason == Reason.LAST_RESORT
+    return f"{c.headline}; " + (blackhole(c.blackhole) if well else f"{c.rung}. {c.rung_title}: {c.evidence}")

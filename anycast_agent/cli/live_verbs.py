@@ -14,7 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from anycast_agent.api import words
-from anycast_agent.api.shapes import Check, Explained, Mood, Names, Neighbor, Prefix, Route, Status, Why, read
+from anycast_agent.api.shapes import (
+    Check,
+    Explained,
+    LastResort,
+    Mood,
+    Names,
+    Neighbor,
+    Prefix,
+    Route,
+    Status,
+    Why,
+    read,
+)
 
 DEFAULT_SOCKET = Path("/run/anycast-agent/control.sock")
 EXIT_NO, EXIT_UNREACHABLE = 1, 3
@@ -219,6 +231,7 @@ def show_status(s: Status) -> list[str]:
     lines += [_paint(f"{refused}: {error}", Mood.BAD) for error in s.configuration.errors]
     lines += [_paint(f"warning: {subject}: {text}", Mood.WARN) for subject, text in s.warnings.items()]
     prefixes = [_prefix_row(p) for service in s.services.values() for p in service.prefixes]
+    prefixes += [_last_resort_row(c) for service in s.services.values() for c in service.last_resorts]
     checks = [_check_row(name, c) for name, service in s.services.items() for c in service.checks]
     lines += ["", *_table([("PREFIX", "SERVICE", "STATE", "RUNG", "REASON", "FOR", "ROUTES"), *prefixes]), ""]
     sessions = [("NEIGHBOR", "ADDRESS", "AS", "SESSION", "FOR", "WHY"), *map(_session_row, s.neighbors)]
@@ -228,10 +241,17 @@ def show_status(s: Status) -> list[str]:
 
 def _prefix_row(p: Prefix) -> tuple[str, ...]:
     state = p.state + (f", {p.tier}" if p.tier not in (None, "full") else "")
-    said = [words.sent(r) for r in p.routes]
+    return p.prefix, p.service, state, str(p.rung), p.reason, _age(p.age), _sent(p.routes)
+
+
+def _last_resort_row(c: LastResort) -> tuple[str, ...]:
+    return c.prefix, c.service, c.state, str(c.rung), c.reason, _age(c.age), _sent(c.routes)
+
+
+def _sent(routes: tuple[Route, ...]) -> str:
+    said = [words.sent(r) for r in routes]
     unknown = f", {said.count('sent unknown')} unknown" if "sent unknown" in said else ""
-    routes = f"sent to {said.count('sent')} of {len(said)}{unknown}"
-    return p.prefix, p.service, state, str(p.rung), p.reason, _age(p.age), routes
+    return f"sent to {said.count('sent')} of {len(said)}{unknown}"
 
 
 def _session_row(n: Neighbor) -> tuple[str, ...]:
@@ -266,11 +286,19 @@ def _explained(e: Explained) -> list[str]:
         f"  reason    {p.reason}",
         f"  evidence  {p.evidence}",
         f"  changes   {p.remedy}{left}",
+        *(f"  {'' if number else 'meaning':10}{line}" for number, line in enumerate(p.advice)),
         f"  address   {words.address(p.address)}",
         *(f"  consumers {text}" for text in [words.consumers(p.consumers)] if text),
         *(_route_line(r) for r in p.routes),
         *(_check_line(c) for c in e.checks),
+        *(line for c in e.last_resorts for line in _last_resort_lines(c)),
     ]
+
+
+def _last_resort_lines(c: LastResort) -> list[str]:
+    lines = [f"  last resort {c.prefix}: {_paint(words.last_resort(c), c.mood)}"]
+    lines += [f"    changes {c.remedy}"] * (c.mood is not Mood.OK)
+    return lines + [f"  {_route_line(r)}" for r in c.routes]
 
 
 def _route_line(r: Route) -> str:
