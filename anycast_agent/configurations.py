@@ -94,8 +94,8 @@ class Configurations:
             text = f"broken; the agent started with what was in force last ({self._start.kept_at}): mend and reload: "
             self._post(ev.Warned("configuration files", text + self._start.refused[0]))
 
-    async def reload(self, force: bool, request: int) -> None:
-        """Read the files again; exactly one event answers the request."""
+    async def reload(self, force: bool, request: int | None) -> None:
+        """Read the files again; ends in exactly one event."""
         try:
             loaded = await asyncio.to_thread(load, self._path)
         except ConfigError as error:

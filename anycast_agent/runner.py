@@ -25,18 +25,18 @@ from anycast_agent.configurations import Configurations, Start
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.board import Standing
-from anycast_agent.core.changes import Change, Level
 from anycast_agent.core.engine import Engine
 from anycast_agent.core.life import Life
 from anycast_agent.core.parts.aside import ADAPTER as LOCAL_CONSUMERS
+from anycast_agent.core.requests import Asker, HandOver, Reload, Request
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.inbox import Inbox
+from anycast_agent.journal import Entry, Journal, to_log
 from anycast_agent.kernel import Kernel
 from anycast_agent.kernel.aside.adapter import Aside
 from anycast_agent.lateness import Meter
 from anycast_agent.metrics import Shell
 from anycast_agent.speaker.client import SpeakerClient
-from anycast_agent.speaker.pipe.requests import MAX_EXTEND
 from anycast_agent.starting import Claim
 
 log = logging.getLogger("anycast_agent")
@@ -60,12 +60,6 @@ PAGES_AGAIN = 2.0
 """Interval between attempts to open the pages' port. Seconds."""
 
 _BACKOFF_FIRST, _BACKOFF_MOST, _BACKOFF_FORGOTTEN = 0.1, 10.0, 60.0
-_LEVELS = {
-    Level.DEBUG: logging.DEBUG,
-    Level.INFO: logging.INFO,
-    Level.WARNING: logging.WARNING,
-    Level.ERROR: logging.ERROR,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +91,7 @@ class Runner:
             self._inbox.post, settings.run_dir, owned=not options.external_speaker, user=options.speaker_user
         )
         self._files = Configurations(options.config, start, self._inbox.post, self._speaker.try_out)
+        self._journal = Journal(to_log)
         prepared = Prepared(Turnstile(self.turn_due))
         self._server = Server(
             settings.api_host,
@@ -106,15 +101,15 @@ class Runner:
             settings.allowed_hosts,
             options.api_descriptor,
             prepared,
+            self._journal.entries,
         )
         self._control = Control(settings.control_socket, self, prepared=prepared)
         self._standing = Standing(Life.STARTING, False, (), ())
         self._turns, self._turn_seconds, self._turn_at = 0, 0.0, time.monotonic()
-        self._requests: dict[int, asyncio.Future[Answer]] = {}
-        self._last_request = 0
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        """The futures of those who wait for a reply, by ticket."""
+        self._last_ticket = 0
         self._exit: act.Exit | None = None
-        self._asked_to_end = False
-        self._reloading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready_by = time.monotonic() + READY_AT_THE_LATEST
         self._said_ready, self._said_status = False, ""
@@ -152,8 +147,7 @@ class Runner:
             await self._close(adapters)
         if self._exit is None:
             return 1
-        for_a_person = self._exit.hand_over and self._asked_to_end
-        return EXIT_HANDED_OVER if for_a_person and self._exit.code == 0 else self._exit.code
+        return EXIT_HANDED_OVER if self._exit.asked and self._exit.code == 0 else self._exit.code
 
     async def _open_pages(self) -> None:
         """A port in use is no reason to leave the routes to the dead-man's switch: the agent tries again."""
@@ -188,8 +182,8 @@ class Runner:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._inbox.post, ev.StopAsked(number.name))
-        loop.add_signal_handler(signal.SIGUSR2, self._spawn, self._hand_over_by_signal, 1)
-        loop.add_signal_handler(signal.SIGHUP, self._spawn, self._reload_by_signal, 2)
+        for number, request in ((signal.SIGUSR2, HandOver()), (signal.SIGHUP, Reload())):
+            loop.add_signal_handler(number, self._inbox.post, ev.Asked(request, Asker(number.name)))
 
     async def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Run an adapter; when it fails, say so and start it again, later each time it fails soon."""
@@ -223,7 +217,7 @@ class Runner:
             for action in output.actions:
                 self._submit(action)
             for change in output.changes:
-                _log(change)
+                self._journal.add(change, began)
             self._turns += 1
             self._turn_seconds += time.monotonic() - began
             self._turn_at = began
@@ -262,6 +256,10 @@ class Runner:
                 self._kernel.execute(action)
             case act.SetAside() | act.WatchAside():
                 self._aside.execute(action)
+            case act.ReadConfig():
+                self._spawn(self._files.reload(action.force, action.request))
+            case act.CheckFiles():
+                self._spawn(self._check_files(action))
             case act.Reply():
                 self._reply(action)
             case act.Exit():
@@ -303,10 +301,13 @@ class Runner:
         text += f"; the last reload was refused: {refused[0]}" if refused else ""
         return " ".join(text.split())[:200]  # one line: the next would be an assignment of its own
 
-    # --- what people ask ---
+    # --- people's requests ---
 
     def snapshot(self) -> Snapshot:
         return self._engine.snapshot(time.monotonic())
+
+    def journal(self) -> tuple[Entry, ...]:
+        return self._journal.entries()
 
     def configuration(self) -> InForce:
         """The files in force as they were read, not as they are now, and the announced routes."""
@@ -321,72 +322,29 @@ class Runner:
         age = time.monotonic() - self._turn_at
         return Shell(self._turns, self._turn_seconds, age, self._inbox.lost_total, self._meter.lost())
 
-    async def reload(self, force: bool) -> Answer:
-        """Read, validate and offer the configuration. Returns the result."""
-        async with self._reloading:
-            request, answer = self._request()
-            await self._files.reload(force, request)
-            return await self._answer(request, answer)
-
-    async def hand_over(self, extend: float | None) -> Answer:
-        if extend is not None and extend > MAX_EXTEND:
-            most = f"the speaker keeps the routes for {MAX_EXTEND:g} s at the most"
-            return Answer(False, (f"{most}, not for {extend:g} s; nothing was done",))
-        if refused := await self._files.refusal():
-            return Answer(False, ("nothing was done: the next agent could not start from the files", *refused))
-        request, answer = self._request()
-        self._asked_to_end = True
-        self._inbox.post(ev.HandOverAsked("asked for", extend, request))
-        said = await self._answer(request, answer)
-        if not said.ok or extend is None:
-            return said
-        within = max(extend, self._standing.dead_man)
-        return Answer(True, (f"handing over: start the next agent within {within:g} s, or the routes are withdrawn",))
-
-    def _request(self) -> tuple[int, asyncio.Future[Answer]]:
-        self._last_request += 1
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._requests[self._last_request] = future
-        return self._last_request, future
-
-    async def _answer(self, request: int, answer: asyncio.Future[Answer]) -> Answer:
+    async def ask(self, request: Request, who: str) -> Answer:
+        """Ask the core, and wait for its reply."""
+        self._last_ticket += 1
+        ticket = self._last_ticket
+        self._waiting[ticket] = reply = asyncio.get_running_loop().create_future()
+        self._inbox.post(ev.Asked(request, Asker(who, ticket)))
         try:
-            return await asyncio.wait_for(answer, REPLY_WITHIN)
+            return await asyncio.wait_for(reply, REPLY_WITHIN)
         except TimeoutError:
             return Answer(False, (f"no answer within {REPLY_WITHIN:.0f} s; see `anycast-agent status`",), {})
         finally:
-            self._requests.pop(request, None)
+            self._waiting.pop(ticket, None)
 
     def _reply(self, reply: act.Reply) -> None:
-        future = self._requests.get(reply.request)
+        future = self._waiting.get(reply.request)
         if future is not None and not future.done():
             future.set_result(Answer(reply.ok, reply.lines))
 
-    def _spawn(self, work: Callable[[], Coroutine[Any, Any, None]], most: int) -> None:
-        """For a signal; the outcome is in the log, the status and the metrics. ``most``: of them at once."""
-        name = work.__name__
-        if sum(task.get_name() == name for task in self._tasks) >= most:
-            return
-        task = asyncio.create_task(work(), name=name)
+    async def _check_files(self, action: act.CheckFiles) -> None:
+        refused = await self._files.refusal()
+        self._inbox.post(ev.FilesChecked(action.id, refused, self._files.is_kept(self._standing.in_force)))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _reload_by_signal(self) -> None:
-        """One reload runs and one waits. The waiting one will read the files as they are then."""
-        await self.reload(force=False)
-
-    async def _hand_over_by_signal(self) -> None:
-        """systemd starts the next agent in any case: if the files are broken, from the record of those in force."""
-        refused = await self._files.refusal()
-        if refused and not self._files.is_kept(self._standing.in_force):
-            text = f"not handed over: the next agent could not start: {refused[0]}"
-            self._inbox.post(ev.Warned("hand-over", text))
-            return
-        if refused:
-            text = f"broken; the next agent starts with what is in force now: {refused[0]}"
-            self._inbox.post(ev.Warned("configuration files", text))
-        self._inbox.post(ev.HandOverAsked("SIGUSR2"))
-
-
-def _log(change: Change) -> None:
-    log.log(_LEVELS[change.level], "%s: %s", change.subject, change.text)

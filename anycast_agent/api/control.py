@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
+import pwd
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,9 @@ from typing import Any, Protocol
 from anycast_agent.api import render
 from anycast_agent.api.shapes import InForce, to_json
 from anycast_agent.api.turnstile import BusyError, Prepared, Turnstile
+from anycast_agent.core.requests import REQUESTS, Request
 from anycast_agent.core.snapshot import Snapshot
+from anycast_agent.journal import Entry
 
 REQUEST_MOST = 64 * 1024
 CONNECTIONS_MOST = 16
@@ -42,12 +44,12 @@ class Answer:
 
 
 class Controls(Protocol):
-    """What may be asked."""
+    """The agent, for those who ask it."""
 
     def snapshot(self) -> Snapshot: ...
     def configuration(self) -> InForce: ...
-    async def reload(self, force: bool) -> Answer: ...
-    async def hand_over(self, extend: float | None) -> Answer: ...
+    def journal(self) -> tuple[Entry, ...]: ...
+    async def ask(self, request: Request, who: str) -> Answer: ...
 
 
 class Control:
@@ -107,7 +109,7 @@ class Control:
         try:
             async with asyncio.timeout(self._within):
                 line = await reader.readline()
-            answer = memoryview(await self._answer_to(line))
+            answer = memoryview(await self._answer_to(line, _who(writer)))
             async with asyncio.timeout(self._within):
                 for start in range(0, len(answer), SENT_AT_ONCE):
                     writer.write(answer[start : start + SENT_AT_ONCE])
@@ -132,9 +134,9 @@ class Control:
         except OSError:  # a socket that is gone has no group, and a peer in over 256 groups is in none
             return False
 
-    async def _answer_to(self, line: bytes) -> bytes:
+    async def _answer_to(self, line: bytes, who: str) -> bytes:
         try:
-            return await self._answer(line)
+            return await self._answer(line, who)
         except LookupError as error:
             return Answer(False, (str(error.args[0]),)).encoded()
         except BusyError:
@@ -142,11 +144,13 @@ class Control:
         except (ValueError, TypeError, RecursionError) as error:
             return Answer(False, (f"not a request: {error}"[:200],)).encoded()
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _answer(self, line: bytes, who: str) -> bytes:
         request = json.loads(line)
         if not isinstance(request, dict):
             raise ValueError("not an object")
-        verb, snapshot = request.get("verb"), self._controls.snapshot
+        verb, snapshot = str(request.get("verb")), self._controls.snapshot
+        if (read := REQUESTS.get(verb)) is not None:
+            return (await self._controls.ask(read(request), who)).encoded()
         if verb == "status":
             return await self._made("status", lambda: render.status_json(snapshot()))
         if verb == "why":
@@ -154,14 +158,13 @@ class Control:
             return await self._made(f"why {word}", lambda: render.why_json(snapshot(), word))
         if verb == "names":
             return await self._made("names", lambda: render.names_json(snapshot()))
+        if verb == "changes":
+            entries = self._controls.journal
+            return await self._made("changes", lambda: render.changes_json(entries(), snapshot().at))
         if verb == "configuration":
             return await self._made("configuration", lambda: render.in_force_json(self._controls.configuration()))
-        if verb == "reload":
-            return (await self._controls.reload(bool(request.get("force")))).encoded()
-        if verb == "handover":
-            return (await self._controls.hand_over(_seconds(request.get("for")))).encoded()
-        verbs = "status, why, names, configuration, reload, handover"
-        return Answer(False, (f"no verb {str(verb)[:40]!r}; there are {verbs}",)).encoded()
+        verbs = ", ".join(["status", "why", "changes", "names", "configuration", *REQUESTS])
+        return Answer(False, (f"no verb {verb[:40]!r}; there are {verbs}",)).encoded()
 
     async def _made(self, name: str, make: Callable[[], Iterator[str]]) -> bytes:
         """Made after it was asked for: whoever has just changed something sees that it has changed."""
@@ -174,7 +177,11 @@ def _groups_of(peer: socket.socket) -> tuple[int, ...]:
     return struct.unpack(f"{len(found) // 4}I", found)
 
 
-def _seconds(value: Any) -> float | None:
-    if value is not None and not (math.isfinite(float(value)) and float(value) >= 0):
-        raise ValueError("that is no time")
-    return None if value is None else float(value)
+def _who(writer: asyncio.StreamWriter) -> str:
+    """The user who asks, as the kernel noted when the peer connected."""
+    peer: socket.socket = writer.get_extra_info("socket")
+    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    try:
+        return f"asked for by {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"asked for by user {uid}"

@@ -15,6 +15,7 @@ from typing import TypeVar
 from anycast_agent import __version__
 from anycast_agent.api import headline, shapes, words
 from anycast_agent.api.shapes import Known, Mood, State, to_json
+from anycast_agent.core.changes import Decided
 from anycast_agent.core.consumers import LocalConsumers
 from anycast_agent.core.model import Attributes, address_of
 from anycast_agent.core.snapshot import (
@@ -26,6 +27,7 @@ from anycast_agent.core.snapshot import (
     ServiceSnapshot,
     Snapshot,
 )
+from anycast_agent.journal import Entry
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
@@ -340,6 +342,18 @@ def why_json(snapshot: Snapshot, word: str) -> Iterator[str]:
     yield to_json(replace(why, prefixes=())).removesuffix("[]}")
     yield from _listed(why.prefixes)
     yield "}"
+
+
+def changes_json(entries: tuple[Entry, ...], at: float) -> Iterator[str]:
+    yield '{"changes": '
+    yield from _listed(tuple(_change(entry, at) for entry in entries))
+    yield "}"
+
+
+def _change(entry: Entry, at: float) -> shapes.Change:
+    c = entry.change
+    reason = c.decision.reason if isinstance(c, Decided) else None
+    return shapes.Change(entry.number, _age(at, entry.at) or 0.0, c.subject, c.text, c.level, reason)
 
 
 def names_json(snapshot: Snapshot) -> Iterator[str]:

@@ -16,6 +16,7 @@ from anycast_agent.api.http import BadRequestError, Listener, Request, Response
 from anycast_agent.api.page import page
 from anycast_agent.api.turnstile import BusyError, Prepared, Turnstile
 from anycast_agent.core.snapshot import Snapshot
+from anycast_agent.journal import Entry
 from anycast_agent.metrics import CONTENT_TYPE, Metrics, Shell
 
 log = logging.getLogger(__name__)
@@ -65,12 +66,14 @@ class Server:
         allowed_hosts: tuple[str, ...] = (),
         descriptor: int | None = None,
         prepared: Prepared | None = None,
+        journal: Callable[[], tuple[Entry, ...]] = tuple,
     ) -> None:
         """``descriptor``: a listening socket that is handed to us, in place of host and port."""
         self._descriptor = descriptor
         self._host = host
         self._snapshot = snapshot
         self._shell = shell
+        self._journal = journal
         self._allowed = frozenset({"localhost", *(name.lower() for name in allowed_hosts)})
         self._metrics = Metrics(snapshot, shell)
         self._prepared = prepared or Prepared(Turnstile())
@@ -169,6 +172,8 @@ class Server:
                 return _Page("metrics", self._metrics.pieces, CONTENT_TYPE)
             case "/api/v1/status":
                 return _Page("status", lambda: render.status_json(self._snapshot()), _JSON)
+            case "/api/v1/changes":
+                return _Page("changes", lambda: render.changes_json(self._journal(), self._snapshot().at), _JSON)
             case "/livez":
                 return _json({"alive": True, "turn_age": round(self._shell().turn_age, 3)})
             case "/readyz":

@@ -368,6 +368,26 @@ class Names:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the journal."""
+
+    number: int
+    age: float
+    subject: str
+    text: str
+    level: str
+    reason: str | None
+    """The ladder's, if it decided something else than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The journal, the oldest first."""
+
+    changes: tuple[Change, ...]
+
+
 # --- to JSON and back --------------------------------------------------------------------------------------------
 
 

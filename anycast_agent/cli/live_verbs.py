@@ -15,6 +15,7 @@ from typing import Any
 
 from anycast_agent.api import words
 from anycast_agent.api.shapes import (
+    Changes,
     Check,
     Explained,
     LastResort,
@@ -42,6 +43,7 @@ def add_verbs(subparsers: Any) -> None:
     for name, help_, func in (
         ("status", "show what the agent knows and does", status),
         ("why", "say why prefixes are announced, or are not", why),
+        ("changes", "show the last changes: decisions, sessions, addresses, reloads", changes),
         ("reload", "read the configuration again; nothing changes where it is not valid", reload),
         ("handover", "end the agent and leave every route for the next one", handover),
     ):
@@ -168,6 +170,11 @@ def _near(args: argparse.Namespace) -> str:
     near = difflib.get_close_matches(args.what, names, n=NEAR_MOST, cutoff=0.6) or list(names[:NEAR_MOST])
     rest = f" ({len(near)} of {len(names)}; `anycast-agent status` lists all)" if len(near) < len(names) else ""
     return f"there are {', '.join(near)}{rest}" if near else "nothing is configured here"
+
+
+def changes(args: argparse.Namespace) -> int:
+    """The last changes since the agent's start, at most 1,000, the newest last. Exit 3: the agent cannot be reached."""
+    return _asked(args, lambda data: show_changes(read(Changes, data)), verb="changes")
 
 
 def reload(args: argparse.Namespace) -> int:
@@ -299,6 +306,10 @@ def _last_resort_lines(c: LastResort) -> list[str]:
     lines = [f"  last resort {c.prefix}: {_paint(words.last_resort(c), c.mood)}"]
     lines += [f"    changes {c.remedy}"] * (c.mood is not Mood.OK)
     return lines + [f"  {_route_line(r)}" for r in c.routes]
+
+
+def show_changes(c: Changes) -> list[str]:
+    return [f"{_age(one.age):>6} ago  {one.subject}: {one.text}" for one in c.changes]
 
 
 def _route_line(r: Route) -> str:

@@ -25,6 +25,7 @@ _FAMILIES = {
     "probe": "probe_verb",
     "status": "live_verbs",
     "why": "live_verbs",
+    "changes": "live_verbs",
     "reload": "live_verbs",
     "handover": "live_verbs",
     "speaker": "speaker_verb",

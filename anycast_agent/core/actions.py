@@ -159,6 +159,21 @@ class WatchAside:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadConfig:
+    """Read, validate and try the configuration's files. Ends in ConfigOffered or ConfigRejected; has no id."""
+
+    force: bool
+    request: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFiles:
+    """Could an agent start from the files as they are? Ends in FilesChecked."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer to a person's request."""
 
@@ -173,6 +188,8 @@ class Exit:
     why: str
     hand_over: bool = False
     """True: leave the speaker running."""
+    asked: bool = False
+    """A person asked for the hand-over, and starts the next agent."""
 
 
 EndingAction = (
@@ -188,7 +205,8 @@ EndingAction = (
     | RestartSpeaker
     | ExtendDeadMan
     | SetAside
+    | CheckFiles
 )
 """Each of these has an ``id``, and ends in exactly one event."""
 
-Action = EndingAction | Heartbeat | Resync | WatchKernel | WatchAside | Reply | Exit
+Action = EndingAction | Heartbeat | Resync | WatchKernel | WatchAside | ReadConfig | Reply | Exit

@@ -9,6 +9,7 @@ from typing import Any
 
 from anycast_agent.core.actions import Action
 from anycast_agent.core.changes import Change
+from anycast_agent.core.events import Asked
 from anycast_agent.core.life import Life
 from anycast_agent.core.model import Prefix
 from anycast_agent.core.part import Binding, Touched
@@ -82,8 +83,10 @@ class Board:
         self._changes.append(change)
 
     def post(self, news: object, now: float) -> None:
-        """Hand an event, a due timer or news to every handler that is bound to its kind, at once, in order of PARTS."""
-        for handle in self._handlers.get(type(news), ()):
+        """Hand an event, a due timer or news to every handler that is bound to its kind, at once, in order of PARTS. A
+        request is handed to those that are bound to its own kind."""
+        kind = type(news.request) if isinstance(news, Asked) else type(news)
+        for handle in self._handlers.get(kind, ()):
             handle(news, now)
 
     # --- for the engine ---

@@ -25,6 +25,7 @@ from anycast_agent.core.model import (
     Will,
 )
 from anycast_agent.core.outcome import Outcome
+from anycast_agent.core.requests import Asker, Request
 
 
 class Source(StrEnum):
@@ -332,12 +333,22 @@ class StopAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class HandOverAsked:
-    """End without touching a route. ``extend``: let the pipe wait so long for the next agent, in seconds."""
+class Asked:
+    """Somebody asks for something. The part that the request concerns replies."""
 
-    why: str
-    extend: float | None = None
-    request: int | None = None
+    request: Request
+    by: Asker
+
+
+@dataclass(frozen=True, slots=True)
+class FilesChecked:
+    """CheckFiles ended."""
+
+    action: int
+    refused: tuple[str, ...] = ()
+    """Why an agent could not start from the files as they are; empty if it could."""
+    kept: bool = False
+    """The configuration in force is on record: an agent would start from that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +422,8 @@ Event = (
     | ConfigOffered
     | ConfigRejected
     | StopAsked
-    | HandOverAsked
+    | Asked
+    | FilesChecked
     | DeadManExtended
     | LoopWasLate
     | AdapterFailed

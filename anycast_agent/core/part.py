@@ -17,13 +17,15 @@ from typing import Any, TypeVar
 
 from anycast_agent.core.actions import Action
 from anycast_agent.core.model import Prefix
+from anycast_agent.core.requests import Asker, Request
 
 E = TypeVar("E")
+R = TypeVar("R", bound=Request)
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A handler, and the one kind of event, timer or news that it takes. Made by ``on`` only."""
+    """A handler, and the one kind of event, timer, news or request that it takes. Made by ``on`` and ``asked`` only."""
 
     kind: type
     handle: Callable[[Any, float], None]
@@ -32,6 +34,11 @@ class Binding:
 def on(kind: type[E], handle: Callable[[E, float], None]) -> Binding:
     """Bind a handler to a kind of event, timer or news. mypy refuses a handler that does not take that kind."""
     return Binding(kind, handle)
+
+
+def asked(kind: type[R], handle: Callable[[R, Asker, float], None]) -> Binding:
+    """Bind a handler to a kind of request. mypy refuses a handler that does not take that kind."""
+    return Binding(kind, lambda event, now: handle(event.request, event.by, now))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,23 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from anycast_agent.core.model import Config, RouteKey
-
-
-@dataclass(slots=True)
-class ConfigRecord:
-    """The configuration in force, and the result of the last offer."""
-
-    config: Config | None = None
-    loaded_at: float | None = None
-    reloads_ok: int = 0
-    reloads_failed: int = 0
-    errors: tuple[str, ...] = ()
-    failed_at: float | None = None
-    reply_to: int | None = None
-    """The clients that wait for the speaker to accept the configuration."""
 
 
 def withdrawn_by(config: Config, announced: Iterable[RouteKey]) -> list[RouteKey]:

@@ -67,7 +67,7 @@ class Parts:
         self.last_resort = LastResort(
             board, self.addresses, self.return_routes, self.blackholes, self.routes, self.prefixes.decision
         )
-        self.configuration = Configuration(board, table.with_speaker, self.setting_up)
+        self.configuration = Configuration(board, timers, table.with_speaker, self.setting_up)
 
     def __iter__(self) -> Iterator[Part]:
         """In the order of calls: withdrawals are planned before addresses are removed."""

@@ -30,7 +30,9 @@ from anycast_agent.cli.config_verbs import DEFAULT
 from anycast_agent.cli.live_verbs import Unreachable, ask, show_why
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressMode, SessionState
+from anycast_agent.core.requests import HandOver, Reload, Request
 from anycast_agent.core.snapshot import Snapshot
+from anycast_agent.journal import Entry
 from anycast_agent.metrics import Metrics
 from tests.api.surfaces import picture, run, said, serving, well
 from tests.support import ends
@@ -69,12 +71,14 @@ class Controls:
     def configuration(self) -> InForce:
         return self.in_force
 
-    async def reload(self, force: bool) -> Answer:
-        self.asked.append(("reload", force))
-        return Answer(force, ("reloaded" if force else "refused: too much",))
+    def journal(self) -> tuple[Entry, ...]:
+        return tuple(Entry(n, at, change) for n, (at, change) in enumerate(self._world.changes, 1))
 
-    async def hand_over(self, extend: float | None) -> Answer:
-        self.asked.append(("handover", extend))
+    async def ask(self, request: Request, who: str) -> Answer:
+        assert who == "asked for by root"
+        self.asked.append(request)
+        if isinstance(request, Reload):
+            return Answer(request.force, ("reloaded" if request.force else "refused: too much",))
         return Answer(True, ("handing over",))
 
 
@@ -339,7 +343,7 @@ async def test_the_control_socket_is_for_its_owner_and_group(tmp_path: Path) -> 
         ):
             assert not (await asyncio.to_thread(say, path, data))["ok"]
         assert (await asyncio.to_thread(say, path, b'{"verb": "reload", "force": true}\n'))["ok"]
-        assert controls.asked == [("reload", True)]
+        assert controls.asked == [Reload(force=True)]
     assert not path.exists()
 
 
@@ -409,7 +413,7 @@ async def test_a_second_agent_does_not_take_the_socket(tmp_path: Path) -> None:
 
 
 async def test_the_live_verbs(tmp_path: Path) -> None:
-    """status, why, reload, handover: text and JSON, data on stdout, messages on stderr, exit codes as documented."""
+    """status, why, changes, reload, handover: text and JSON, data on stdout, messages on stderr, exit codes as documented."""
     path = tmp_path / "control.sock"
     where = ("--socket", str(path))
     assert (await run("status", *where))[0] == 3
@@ -426,12 +430,17 @@ async def test_the_live_verbs(tmp_path: Path) -> None:
             True,
         )
         assert "of 3; `anycast-agent status` lists all)" in err
+        code, out, _ = await run("changes", *where)
+        assert (code, "192.0.2.53/32: announce, full: healthy (1 of 1 local checks up, 1 needed)" in out) == (0, True)
+        code, out, _ = await run("changes", "--output", "json", *where)
+        decided = [c for c in json.loads(out)["changes"] if c["subject"] == V4 and c["reason"]]
+        assert (code, decided[-1]["reason"], decided[-1]["level"]) == (0, "healthy", "info")
         code, _, err = await run("reload", *where)
         assert (code, err) == (1, "refused: too much\n")
         assert (await run("reload", "--force", *where))[0] == 0
         assert (await run("handover", "--for", "60s", *where))[0] == 0
         assert (await run("handover", "--for", "soon", *where))[0] == 2
-        assert controls.asked == [("reload", False), ("reload", True), ("handover", 60.0)]
+        assert controls.asked == [Reload(), Reload(force=True), HandOver(60.0)]
 
 
 @contextlib.asynccontextmanager

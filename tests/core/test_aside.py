@@ -16,6 +16,7 @@ from anycast_agent.core.model import AddressState, SessionState, address_of
 from anycast_agent.core.news import ConfigApplied, SessionMoved, SpeakerGone
 from anycast_agent.core.parts.aside import LINGER, RETURN_WITHIN, Desire, Situation, desire
 from anycast_agent.core.parts.offers import ECHO_GONE_WITHIN, MAX_PATHS, Offered, Offers
+from anycast_agent.core.requests import Asker, HandOver
 from tests.conftest import examples
 from tests.support import ends
 from tests.support.parts import PartBench
@@ -231,7 +232,8 @@ def test_a_stop_leaves_no_rule_and_a_hand_over_leaves_all() -> None:
     assert world.aside == {}, "the address stays, and nobody looks after its rules any more"
 
     world = aside_world()
-    world.post(ev.HandOverAsked("SIGUSR2", 60.0, None))
+    world.post(ev.Asked(HandOver(60.0), Asker("SIGUSR2")))
+    world.run(1.5 * world.kernel_delay)  # the files were looked at, and the pipe is asked to wait
     world.post(ev.PathGone(LEAF1, V4, ""))
     world.until(lambda w: w.exit is not None, 25)
     assert world.aside == {A4: ASIDE}

@@ -10,6 +10,7 @@ from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.engine import Engine
 from anycast_agent.core.model import AddressMode, AddressState, Attributes, Family, Scope, Tier
+from anycast_agent.core.requests import Asker, HandOver
 from tests.support import ends
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, as_sent, check, config, service
 
@@ -62,7 +63,7 @@ def test_a_hand_over_leaves_everything_and_the_next_agent_confirms_it() -> None:
     """Not one UPDATE between the old agent and the new one."""
     world = started()
     before = len(world.updates)
-    world.post(ev.HandOverAsked("SIGUSR2"))
+    world.post(ev.Asked(HandOver(), Asker("SIGUSR2")))
     world.until(lambda w: w.exit is not None, 1.0)
     assert world.exit is not None
     assert world.exit.hand_over

@@ -25,7 +25,8 @@ STANDING = Standing(Life.RUNNING, True, (), ())
 
 BINDINGS = """
 from anycast_agent.core import events as ev
-from anycast_agent.core.part import on
+from anycast_agent.core.part import asked, on
+from anycast_agent.core.requests import Asker, HandOver, Reload
 
 def session(event: ev.SessionChanged, now: float) -> None: ...
 def address(event: ev.AddressesAdded | ev.AddressesRemoved, now: float) -> None: ...
@@ -34,17 +35,22 @@ on(ev.SessionChanged, session)
 on(ev.AddressesAdded, address)
 on(ev.StopAsked, session)
 on(ev.LinkSeen, address)
+
+def reload(request: Reload, by: Asker, now: float) -> None: ...
+
+asked(Reload, reload)
+asked(HandOver, reload)
 """
 
 
 def test_a_handler_that_is_bound_to_the_wrong_event_does_not_pass_mypy(tmp_path: Path) -> None:
-    """The first two bindings are right; mypy names the lines of the other two, and no more."""
+    """mypy names the lines of the wrong bindings, and no more: of events, and of requests."""
     file = tmp_path / "bindings.py"
     file.write_text(BINDINGS)
     words = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", str(tmp_path), str(file)]
     said = subprocess.run(words, capture_output=True, text=True, check=False).stdout.splitlines()
     wrong = [int(line.split(":")[1]) for line in said if "bindings.py" in line and "error" in line]
-    assert wrong == [10, 11], said
+    assert wrong == [11, 12, 17], said
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from anycast_agent.core.model import (
     address_of,
 )
 from anycast_agent.core.outcome import Outcome
+from anycast_agent.core.requests import Asker, HandOver
 from tests.support import ends
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, config, cover, service
 
@@ -111,7 +112,7 @@ def test_a_stop_withdraws_it_before_anything_of_it_goes_from_the_node() -> None:
 def test_a_hand_over_leaves_everything_of_it() -> None:
     """Route, blackhole and address."""
     world = running()
-    world.post(ev.HandOverAsked("SIGUSR2"))
+    world.post(ev.Asked(HandOver(), Asker("SIGUSR2")))
     world.run(10.0)
     assert world.engine is None
     assert world.announced(COVER4) == BOTH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +47,7 @@ def tell(story: list[tuple[Fault, float]], owns_speaker: bool = True) -> tuple[W
     return world, faults, watch
 
 
+@pytest.mark.timeout(600)  # nothing but computing: on a busy machine it takes its time
 @settings(max_examples=examples(80))
 @given(STORY, st.booleans())
 def test_the_promises_hold_in_every_story_and_the_wire_is_right_again_at_its_end(

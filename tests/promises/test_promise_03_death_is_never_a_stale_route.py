@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from anycast_agent.core import actions as act
 from anycast_agent.core import events as ev
 from anycast_agent.core.model import Config, Will
+from anycast_agent.core.requests import Asker, HandOver
 from tests.conftest import examples
 from tests.support import ends
 from tests.support.agent import (
@@ -158,7 +159,7 @@ def test_a_crash_loop_does_not_keep_a_route_beyond_adopt_for() -> None:
 def test_a_hand_over_may_take_longer_when_that_was_asked_for() -> None:
     """The pipe waits for the next agent as long as it was told, and no longer."""
     world = announced()
-    world.post(ev.HandOverAsked("upgrade", extend=30.0, request=1))
+    world.post(ev.Asked(HandOver(30.0), Asker("upgrade", 1)))
     world.until(lambda w: w.exit is not None, 1.0)
     assert world.exit is not None
     assert world.exit.hand_over
@@ -172,7 +173,7 @@ def test_a_planned_departure_has_the_time_that_a_restart_needs(takes: float) -> 
     """SIGUSR2 names no time: the routes wait for ``adopt_for``, as a restart on a busy node takes longer than dead_man."""
     world = announced()
     updates = len(world.updates)
-    world.post(ev.HandOverAsked("SIGUSR2"))
+    world.post(ev.Asked(HandOver(), Asker("SIGUSR2")))
     world.until(lambda w: w.exit is not None, 1.0)
     world.run(takes)
     assert len(world.router) == 4
@@ -184,7 +185,7 @@ def test_a_planned_departure_has_the_time_that_a_restart_needs(takes: float) -> 
 def test_a_planned_departure_is_not_for_ever() -> None:
     """Nobody comes: withdrawn after adopt_for. And who came and died is gone after dead_man, whatever was left."""
     world = announced()
-    world.post(ev.HandOverAsked("SIGUSR2"))
+    world.post(ev.Asked(HandOver(), Asker("SIGUSR2")))
     world.run(29.0)
     assert len(world.router) == 4
     world.until(lambda w: not w.router, 2.0)
@@ -196,7 +197,7 @@ def test_who_asks_for_a_hand_over_hears_whether_the_routes_wait(silent: bool) ->
     world = announced()
     world.silent |= {"extended"} if silent else set()
     at = len(world.actions)
-    world.post(ev.HandOverAsked("upgrade", extend=30.0, request=1))
+    world.post(ev.Asked(HandOver(30.0), Asker("upgrade", 1)))
     world.until(lambda w: w.exit is not None, 5.0)
     said = [a for _, a in world.actions[at:] if isinstance(a, act.ExtendDeadMan | act.Reply)]
     assert [type(a) for a in said] == [act.ExtendDeadMan, act.Reply]
@@ -211,7 +212,7 @@ def test_once_the_wait_was_extended_no_beat_shortens_it() -> None:
     world = announced()
     world.silent.add("extended")
     at = len(world.actions)
-    world.post(ev.HandOverAsked("upgrade", extend=30.0))
+    world.post(ev.Asked(HandOver(30.0), Asker("upgrade")))
     world.run(2.5)
     assert [type(a) for _, a in world.actions[at:]] == [act.ExtendDeadMan]
 

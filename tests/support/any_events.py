@@ -17,6 +17,7 @@ from anycast_agent.core.model import (
     address_of,
 )
 from anycast_agent.core.outcome import Evidence, Outcome
+from anycast_agent.core.requests import Asker, HandOver, Reload
 from tests.support.faults import COVERS, PREFIXES, configs
 
 NUMBERS = st.integers(0, 60)
@@ -33,6 +34,7 @@ CONFIG = st.sampled_from(configs())
 COVER_STATE = st.builds(CoverState, st.booleans(), st.booleans(), st.none() | ADDRESS)
 RETURN_ROUTES = st.dictionaries(ADDRESS, st.builds(ReturnRoute, st.booleans(), TEXTS), max_size=4)
 OUTCOME = st.builds(Outcome, st.sampled_from(Evidence), TEXTS, TEXTS, by_time=st.booleans())
+REQUEST = st.builds(Reload, st.booleans()) | st.builds(HandOver, st.none() | st.floats(0, 99))
 EVENTS = st.one_of(
     st.builds(ev.ProbeFinished, NUMBERS, OUTCOME, st.floats(), st.floats()),
     st.builds(
@@ -69,11 +71,12 @@ EVENTS = st.one_of(
     st.builds(ev.ConfigRejected, st.lists(TEXTS, max_size=2).map(tuple), st.none() | NUMBERS),
     st.builds(ev.StopAsked, TEXTS),
     st.builds(ev.LoopWasLate, st.floats(0, 9), st.floats(0, 9)),
-    st.builds(ev.HandOverAsked, TEXTS, st.none() | st.floats(0, 99), st.none() | NUMBERS),
+    st.builds(ev.Asked, REQUEST, st.builds(Asker, TEXTS, st.none() | NUMBERS)),
+    st.builds(ev.FilesChecked, NUMBERS, st.lists(TEXTS, max_size=2).map(tuple), st.booleans()),
     st.builds(ev.DeadManExtended, NUMBERS, ERROR),
     st.builds(ev.AdapterFailed, TEXTS, TEXTS),
     st.builds(ev.Lost, st.sampled_from(ev.Source), TEXTS),
     st.builds(ev.Warned, TEXTS, TEXTS),
 )
-RARE = (ev.StopAsked, ev.HandOverAsked)
+RARE = (ev.StopAsked, ev.Asked)
 """Ends: where they came as often as the rest, no story would get far."""

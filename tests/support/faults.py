@@ -26,6 +26,7 @@ from anycast_agent.core.model import (
     prefix_of,
 )
 from anycast_agent.core.picture import Pictures
+from anycast_agent.core.requests import Asker, HandOver
 from anycast_agent.core.snapshot import RouteSnapshot
 from tests.support import ends
 from tests.support.world import LEAF1, LEAF2, V4, V6, World, as_sent, check, config, cover, service
@@ -100,7 +101,7 @@ class Faults:
             "cut": lambda a, b: setattr(self.world, "cut", a % 6),
             "killed": lambda a, b: self._agent_ends(self.world.kill),
             "handed_over": lambda a, b: self._agent_ends(
-                lambda: self.world.post(ev.HandOverAsked("SIGUSR2", 20.0 if a % 2 else None))
+                lambda: self.world.post(ev.Asked(HandOver(20.0 if a % 2 else None), Asker("SIGUSR2")))
             ),
             "stopped": lambda a, b: self._agent_ends(lambda: self.world.post(ev.StopAsked("SIGTERM"))),
             "kernel_lost": lambda a, b: self.world.post(ev.Lost(ev.Source.KERNEL, "overrun")),

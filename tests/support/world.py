@@ -153,6 +153,11 @@ class World:
     updates: list[tuple[float, str, RouteKey]] = field(default_factory=list)
     """(when, announce or withdraw, key), as the routers saw them."""
     exit: act.Exit | None = None
+    on_disk: Config | None = None
+    """The configuration that a reload reads."""
+    broken_files: tuple[str, ...] = ()
+    """Why the files on disk are refused."""
+    files_kept: bool = False
     cut: int | None = None
     """So many actions are still executed; then the agent is killed, in the middle of its turn."""
     after_turn: Callable[[World], None] | None = None
@@ -337,6 +342,10 @@ class World:
                 self.later(self.speaker_delay, lambda: self._restart(action))
             case act.Heartbeat():
                 self._tell_speaker(lambda connection: self.speaker.say(wire.Heartbeat(1), self.now, connection))
+            case act.ReadConfig():
+                self.later(self.kernel_delay, lambda: self._read_config(action))
+            case act.CheckFiles():
+                self.post_later(ev.FilesChecked(action.id, self.broken_files, self.files_kept), self.kernel_delay)
             case act.Exit():
                 self.exit = action
                 if not action.hand_over and self.owns_speaker:
@@ -344,6 +353,12 @@ class World:
                 self.kill()
             case act.Reply():
                 pass
+
+    def _read_config(self, action: act.ReadConfig) -> None:
+        if self.broken_files or self.on_disk is None:
+            self.post(ev.ConfigRejected(self.broken_files, action.request))
+        else:
+            self.post(ev.ConfigOffered(self.on_disk, action.force, action.request))
 
     def post_later(self, event: ev.Event, delay: float = 0.0) -> None:
         self.later(delay, lambda: self.post(event))
