@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from anycast_agent.core import events as ev
 from anycast_agent.core.actions import Action, AddAddresses, RemoveAddresses, Resync, WatchKernel
-from anycast_agent.core.backoff import Backoff
 from anycast_agent.core.board import Board
 from anycast_agent.core.changes import Level, Told, first_of
-from anycast_agent.core.ladder.case import AddressFact
 from anycast_agent.core.model import (
     Address,
     AddressMode,
     AddressState,
-    KernelConfig,
-    Prefix,
     address_of,
     prefix_of,
 )
 from anycast_agent.core.news import ConfigApplied, Ending
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.part import Binding, Part, Touched, on
+from anycast_agent.core.parts.address_book import KEEP_UNKNOWN, REPAIR_WITHIN, AddressBook, AddressRecord
 from anycast_agent.core.timers import Timers
 
 BATCH = 64
@@ -32,14 +29,6 @@ DUE = 2.0
 """An action on addresses that has not ended by then is overdue. Seconds."""
 
 NO_ANSWER = "no answer from the kernel adapter"
-
-REPAIR_WITHIN = 4.0
-"""A route stays for so long, and no longer, while its lost address waits to be put back. Seconds."""
-
-KEEP_UNKNOWN = 10.0
-"""How long what the kernel last had counts, once it is no longer known. Seconds."""
-
-RETRY_FIRST, RETRY_MOST = 0.5, 30.0
 
 STABLE = 10.0
 """An address that was put back and stays for so long is no longer fought over. Seconds."""
@@ -83,41 +72,15 @@ class KernelDue:
     """Timer key: the kernel's full report should have come by now."""
 
 
-@dataclass(slots=True)
-class AddressRecord:
-    address: Address
-    state: AddressState | None = None
-    seen_at: float | None = None
-    came_at: float = float("-inf")
-    """When it was last seen to come up."""
-    lost_at: float = float("-inf")
-    """When it was last seen to go."""
-    error: str = ""
-    repairs: int = 0
-    quick_losses: int = 0
-    open: int | None = None
-    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_FIRST, RETRY_MOST))
-
-    def repairing(self, now: float) -> bool:
-        """It is being put back, and that has not failed yet."""
-        return self.state is None and not self.error and now < self.lost_at + REPAIR_WITHIN
-
-
-class Addresses(Part):
-    """What the kernel has, as far as it is known, and what is desired of it."""
+class Addresses(AddressBook, Part):
+    """The desired addresses, the kernel's reports, and the actions between the two."""
 
     def __init__(self, board: Board, timers: Timers, opened: OpenActions, removable: Removable) -> None:
+        super().__init__()
         self._board = board
         self._timers = timers
         self._opened = opened
         self._removable = removable
-        self.records: dict[Address, AddressRecord] = {}
-        self.links: dict[str, bool] = {}
-        self.known = False
-        self.seen_at: float | None = None
-        self.unknown_since: float = float("-inf")
-        self._config: KernelConfig | None = None
-        self._desired: frozenset[Address] = frozenset()
         self._open: int | None = None
         """The one action on addresses that is open."""
         self._dirty: dict[Address, None] = {}
@@ -140,15 +103,6 @@ class Addresses(Part):
             on(KernelForgotten, self._forgotten),
             on(KernelDue, self._due),
         )
-
-    @property
-    def mode(self) -> AddressMode:
-        return self._config.address_mode if self._config else AddressMode.UNMANAGED
-
-    @property
-    def watched(self) -> bool:
-        """Whether anybody looks; of an address that nobody looks for it is not known whether it is there."""
-        return self.mode is not AddressMode.UNMANAGED
 
     # --- desired ---
 
@@ -235,9 +189,6 @@ class Addresses(Part):
                 record.backoff.failed(now)
         return was != state
 
-    def _record(self, address: Address) -> AddressRecord:
-        return self.records.setdefault(address, AddressRecord(address))
-
     # --- observed: not known any more ---
 
     def _adapter_failed(self, event: ev.AdapterFailed, now: float) -> None:
@@ -272,49 +223,6 @@ class Addresses(Part):
         """Look later whether it has come. Asking again does not put that off."""
         if self._timers.get(KernelDue()) is None:
             self._timers.set(KernelDue(), now + ASK_EVERY)
-
-    # --- asked by others ---
-
-    def counts(self, now: float) -> bool:
-        """Whether what is announced may rest on what we have of the kernel."""
-        return self.known or now < self.unknown_since + KEEP_UNKNOWN
-
-    def there(self, address: Address) -> bool:
-        record = self.records.get(address)
-        return record is not None and record.state is not None
-
-    def ours(self, address: Address) -> bool:
-        record = self.records.get(address)
-        return record is not None and record.state is not None and record.state.ours
-
-    def fact(self, address: Address, now: float) -> AddressFact:
-        """What the ladder may know of an address."""
-        record = self.records.get(address)
-        return AddressFact(
-            mode=self.mode,
-            interface=self._config.interface if self._config else "",
-            known=self.counts(now),
-            state=record.state if record else None,
-            error=record.error if record else "",
-            repairing=self.mode is AddressMode.MANAGE and record is not None and record.repairing(now),
-            link_up=self.link_up(address),
-        )
-
-    def reachable(self, prefix: Prefix) -> bool:
-        """Whether a probe of the prefix's address reaches this node's own service."""
-        return not self.watched or self.there(address_of(prefix))
-
-    def link_up(self, address: Address) -> bool:
-        record = self.records.get(address)
-        if record is None or record.state is None:
-            return False
-        return self.links.get(record.state.interface, False)
-
-    def ours_left(self) -> list[Address]:
-        """Addresses of ours that are there and not wanted."""
-        if self.mode is not AddressMode.MANAGE:
-            return []
-        return [a for a, r in self.records.items() if a not in self._desired and r.state is not None and r.state.ours]
 
     # --- ends of actions ---
 

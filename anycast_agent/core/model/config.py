@@ -1,4 +1,4 @@
-"""What the agent reasons about: services, routes, verdicts, reasons. Values only; nothing here does anything."""
+"""The configuration, and the slice of each adapter. Values only."""
 
 from __future__ import annotations
 
@@ -6,140 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
 
 from anycast_agent.core.consumers import AsideConfig, LocalConsumers
-from anycast_agent.core.outcome import Measure
-
-Prefix = str
-"""A host route in canonical text: ``192.0.2.53/32`` or ``2001:db8:53::53/128``."""
-
-Address = str
-"""An IP address in canonical text."""
-
-
-class Family(StrEnum):
-    IPV4 = "ipv4"
-    IPV6 = "ipv6"
-
-
-def address_of(prefix: Prefix) -> Address:
-    """The one address of a host route: ``192.0.2.53`` of ``192.0.2.53/32``."""
-    return prefix.partition("/")[0]
-
-
-def prefix_of(address: Address) -> Prefix:
-    """The host route of an address."""
-    return f"{address}/128" if ":" in address else f"{address}/32"
-
-
-def is_host_route(prefix: Prefix) -> bool:
-    """Whether it is a /32 or a /128, and not a cover."""
-    return prefix == prefix_of(address_of(prefix))
-
-
-def family_of(prefix_or_address: str) -> Family:
-    """The family of a prefix or an address in canonical text; IPv6 text always has a colon (RFC 5952)."""
-    return Family.IPV6 if ":" in prefix_or_address else Family.IPV4
-
-
-# --- checks -------------------------------------------------------------------------------------------------
-
-
-class Verdict(StrEnum):
-    """What the last probes of a check, or the checks of a service, add up to."""
-
-    UNKNOWN = "unknown"
-    UP = "up"
-    DOWN = "down"
-
-
-class Scope(StrEnum):
-    LOCAL = "local"
-    """Measures this replica: may withdraw."""
-    SHARED = "shared"
-    """Measures what every site has in common: may only lower preference, however many fail."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A configured check. Durations are in seconds.
-
-    ``params`` is the protocol's own frozen model: the core carries it and never looks inside. It is compared, so
-    that a reload knows whether the check has changed.
-    """
-
-    name: str
-    kind: str
-    params: Any
-    interval: float
-    timeout: float
-    fast_interval: float
-    rise: int = 3
-    fall: int = 2
-    jitter: float = 0.1
-    """The share of an interval by which a probe may come early, 0 to 0.5."""
-    doubt_window: float = 1.0
-    """How long doubtful outcomes must last, first to last, before they count."""
-    fresh_for: float = 10.0
-    """A verdict older than this is stale, and no longer a verdict."""
-    scope: Scope = Scope.LOCAL
-    codes: tuple[str, ...] = ()
-    """The words of its kind for how a probe may end: each is counted from the start."""
-    measures: tuple[Measure, ...] = ()
-    """The numbers that a probe of its kind may find."""
-    prefix: Prefix = ""
-    """The prefix of the service whose address it asks: its verdict counts for that prefix only. Empty: the check has
-    a target of its own, and counts for every prefix of the service."""
-
-
-# --- routes -------------------------------------------------------------------------------------------------
-
-
-SELF = "self"
-"""A next hop: the address of this node on the session."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """The path attributes of a route, as they go to one neighbor. Communities are numbers in text."""
-
-    next_hop: str = SELF
-    """An address, or ``SELF``."""
-    med: int | None = None
-    local_preference: int | None = None
-    as_path: tuple[int, ...] = ()
-    """The AS path as it goes out, literally; empty: what the speaker makes of it (its own AS once, on eBGP)."""
-    communities: tuple[str, ...] = ()
-    """RFC 1997, ``65000:1``."""
-    large_communities: tuple[str, ...] = ()
-    """RFC 8092, ``65000:1:2``."""
-    extended_communities: tuple[str, ...] = ()
-    """RFC 4360, as ExaBGP writes them: ``target:65000:1``, ``bandwidth:65000:1250000``."""
-
-
-class Will(StrEnum):
-    """What the pipe does with a route when the agent dies."""
-
-    WITHDRAW = "withdraw"
-    KEEP = "keep"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class RouteKey:
-    neighbor: str
-    """The neighbor's name."""
-    prefix: Prefix
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    key: RouteKey
-    attributes: Attributes
-    will: Will = Will.WITHDRAW
-
-
-# --- what is configured -------------------------------------------------------------------------------------
+from anycast_agent.core.model.checks import Check
+from anycast_agent.core.model.prefixes import Address, Family, Prefix, address_of
+from anycast_agent.core.model.routes import Attributes, RouteKey, Tier, Will
 
 
 class AddressMode(StrEnum):
@@ -159,15 +30,6 @@ class ReturnRouteRule(StrEnum):
     ANY = "any"
     """A usable route to anything that is not on this node."""
     OFF = "off"
-
-
-class Tier(StrEnum):
-    """How a route is announced, best first."""
-
-    ADOPTED = "adopted"
-    FULL = "full"
-    DEGRADED = "degraded"
-    LAST_RESORT = "last_resort"
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,97 +213,3 @@ class Config:
         """The slice that the kernel adapter gets."""
         addresses = frozenset(address_of(p) for p in self.prefixes)
         return KernelConfig(self.interface, self.address_mode, self.return_route, addresses, self.covers)
-
-
-# --- observed -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class AddressState:
-    """An anycast address as it is on the node."""
-
-    interface: str
-    ours: bool
-    usable: bool = True
-    """False while IPv6 calls it tentative or a duplicate."""
-
-
-@dataclass(frozen=True, slots=True)
-class CoverState:
-    """The prefix of a last resort as it is on the node."""
-
-    blackholed: bool
-    """A blackhole route for it is in the main table."""
-    ours: bool
-    """That route is marked as ours."""
-    holds: Address | None = None
-    """An address of this node that is inside and no anycast address; one of them, where there are several."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReturnRoute:
-    """Whether replies from an anycast address have a usable route off the node, by the rule that is configured."""
-
-    usable: bool
-    evidence: str = ""
-    """What the kernel said where there is none, for people."""
-
-
-class SessionState(StrEnum):
-    UNKNOWN = "unknown"
-    DOWN = "down"
-    CONNECTED = "connected"
-    """TCP is up, OPEN not yet agreed."""
-    UP = "up"
-
-
-# --- decisions ----------------------------------------------------------------------------------------------
-
-
-class Reason(StrEnum):
-    """Why a prefix is announced or not: what the log, the API, the metrics and the page all show."""
-
-    DISABLED = "disabled"
-    OBSERVE_ONLY = "observe_only"
-    STOPPING = "stopping"
-    ADDRESS_UNKNOWN = "address_unknown"
-    ADDRESS_MISSING = "address_missing"
-    ADDRESS_NOT_USABLE = "address_not_usable"
-    INTERFACE_DOWN = "interface_down"
-    RETURN_ROUTE_UNKNOWN = "return_route_unknown"
-    NO_RETURN_ROUTE = "no_return_route"
-    NOTHING_KNOWN = "nothing_known"
-    ADOPTED = "adopted"
-    HEALTH_DOWN = "health_down"
-    HEALTH_STALE = "health_stale"
-    HOLD_DOWN = "hold_down"
-    HEALTHY = "healthy"
-    SHARED_CHECK_DOWN = "shared_check_down"
-    LAST_RESORT = "last_resort"
-    BLACKHOLE_MISSING = "blackhole_missing"
-    NODE_ADDRESS_INSIDE = "node_address_inside"
-
-
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """A row of the ladder, as people see it: its number in the documentation, and its title."""
-
-    number: int
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What the ladder says of one prefix."""
-
-    announce: bool
-    rung: Rung
-    reason: Reason
-    evidence: str
-    """What it was seen by, for people: ``check answers: refused, 2 in a row``."""
-    remedy: str
-    """What would change it, for people."""
-    tier: Tier | None = None
-    """How, where announce is true."""
-    until: float | None = None
-    """When time alone will change it (monotonic), if so."""
