@@ -36,6 +36,15 @@ def children_of_ours() -> set[int]:
     return set(spawner.descendants_of(os.getpid()))
 
 
+def running(program: str) -> int:
+    """How many of our descendants are this program."""
+    count = 0
+    for pid in children_of_ours():
+        with contextlib.suppress(OSError):  # it has just ended
+            count += Path(f"/proc/{pid}/cmdline").read_bytes().startswith(program.encode() + b"\0")
+    return count
+
+
 @pytest.mark.parametrize(
     ("script", "params", "outcome", "detail"),
     [
@@ -156,7 +165,7 @@ async def test_programs_of_one_service_take_no_slot_that_another_needs() -> None
     async with prober(exec_slots=4) as ask:
         hang = ExecParams(command=("/bin/sleep", "60"))
         hanging = [asyncio.create_task(ask(hang, timeout=2.0, service="bad", check=f"c{n}")) for n in range(20)]
-        await asyncio.sleep(0.2)
+        await until(lambda: running("/bin/sleep") == 3, lambda: f"{running('/bin/sleep')} run")
         for _ in range(5):
             end = await ask(ExecParams(command=("/bin/true",)), timeout=1.5, service="good")
             assert end.outcome.code == "ok", end

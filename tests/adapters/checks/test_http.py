@@ -226,7 +226,6 @@ async def test_http_servers_that_misbehave(handler: Handler, outcome: str) -> No
     async with tcp_server(handler) as port, prober() as ask:
         end = await ask(HttpParams(url=f"http://127.0.0.1:{port}/"), timeout=0.3)
         assert end.outcome.code == outcome, end
-        assert end.duration < 1.0
 
 
 @pytest.mark.parametrize(("coding", "wbits"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
