@@ -93,3 +93,12 @@ def test_one_section_of_the_wrong_shape_hides_no_other(tmp_path: Path) -> None:
     said = [p.message for p in caught.value.problems]
     assert said[0] == "services holds names and what they are"
     assert said[1].startswith("'leaf4' stands in ")
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    """Each broken drop-in is named at once, in whatever way it is broken; nobody mends them one load at a time."""
+    drop_in(tmp_path, "services: {", "10-a.yaml")
+    drop_in(tmp_path, "bgp: 5\n", "20-b.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load(drop_in(tmp_path, "services: }", "30-c.yaml"))
+    assert [Path(p.file).name for p in caught.value.problems] == ["10-a.yaml", "20-b.yaml", "30-c.yaml"]
