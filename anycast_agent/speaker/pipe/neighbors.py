@@ -7,14 +7,14 @@ trip compares its summary with this table. What a session carries is never belie
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from anycast_agent.speaker import wire
 from anycast_agent.speaker.pipe import codec
 from anycast_agent.speaker.pipe.accounts import Accounts
+from anycast_agent.speaker.pipe.paths import Paths
 from anycast_agent.speaker.pipe.peers import Peers
 from anycast_agent.speaker.pipe.rib import Rib
-
-MAX_PATHS = 20_000
 
 
 class Neighbors:
@@ -30,7 +30,7 @@ class Neighbors:
         self._doubted: set[str] = set()
         """The last summary contradicted the last event."""
         self._opens: dict[str, wire.Open] = {}
-        self._paths: dict[tuple[str, str, str], codec.ReceivedPath] = {}
+        self._paths = Paths()
 
     def known(self, neighbor: str) -> bool:
         """True if ExaBGP has the neighbor, as far as it said."""
@@ -42,7 +42,7 @@ class Neighbors:
             yield self._session_message(neighbor)
             if neighbor in self._opens:
                 yield self._opens[neighbor]
-        for path in self._paths.values():
+        for path in self._paths:
             yield _path_message(path)
 
     # --- sessions ---
@@ -146,18 +146,15 @@ class Neighbors:
             self.received(path)
 
     def received(self, path: codec.ReceivedPath) -> None:
-        key = (path.neighbor, path.prefix, path.path_id)
         if path.prefix not in self.allow:
             return  # a router may send a whole table: only our own prefixes are of interest
-        if path.as_path is None:
-            self._paths.pop(key, None)
-        elif key in self._paths or len(self._paths) < MAX_PATHS:
-            self._paths[key] = path
-        self._tell(_path_message(path))
+        changed = self._paths.take(path)
+        if changed is not None:
+            self._tell(_path_message(changed))
 
     def _forget_paths(self, neighbor: str) -> None:
-        for key in [k for k in self._paths if k[0] == neighbor]:
-            self.received(codec.ReceivedPath(*key, as_path=None))
+        for path in self._paths.of(neighbor):
+            self.received(replace(path, as_path=None))
 
     # --- neighbors that went ---
 

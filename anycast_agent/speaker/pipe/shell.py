@@ -38,6 +38,8 @@ MAX_LINE = 1 << 20
 MAX_OUTPUT = 8 << 20
 """Limit of unread bytes at which an agent is disconnected."""
 MAX_AGENTS = 4
+PASSES_MOST = 8
+"""Looks at the sockets before the clocks have their turn: there may always be something."""
 
 SIGNALS = {Kind.RELOAD: signal.SIGUSR1, Kind.END: signal.SIGTERM, Kind.KILL: signal.SIGKILL}
 
@@ -72,20 +74,33 @@ class Shell:
         os.set_blocking(1, False)
         self._switchboard.begin(time.monotonic())
         self._carry_out()
-        while True:
-            left = max(0.0, self._switchboard.deadline() - time.monotonic())
-            for key, mask in self._selector.select(left):
-                if key.fd == 0:
-                    if not self._read_exabgp():
-                        return
-                elif key.fd == 1:
-                    self._write_exabgp()
-                elif key.data is None:
-                    self._accept()
-                else:
-                    self._serve(key.data, mask)
+        while self._hand_over():
             self._switchboard.wake(time.monotonic())
             self._carry_out()
+
+    def _hand_over(self) -> bool:
+        """What has come, to the switchboard, and what came meanwhile: a heartbeat may have waited for that. False once
+        ExaBGP has closed our input."""
+        wait = max(0.0, self._switchboard.deadline() - time.monotonic())
+        for _ in range(PASSES_MOST):
+            ready = self._selector.select(wait)
+            if not all(self._take(key, mask) for key, mask in ready):
+                return False
+            if not ready:
+                break
+            wait = 0.0
+        return True
+
+    def _take(self, key: selectors.SelectorKey, mask: int) -> bool:
+        if key.fd == 0:
+            return self._read_exabgp()
+        if key.fd == 1:
+            self._write_exabgp()
+        elif key.data is None:
+            self._accept()
+        else:
+            self._serve(key.data, mask)
+        return True
 
     def _carry_out(self) -> None:
         """Carry out the switchboard's outputs, and those that follow from them."""

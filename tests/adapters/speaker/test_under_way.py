@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from pathlib import Path
 
@@ -382,3 +385,39 @@ def test_the_switch_works_where_nobody_reads_what_the_pipe_says(tmp_path: Path, 
         helper.communicate()
         if stands_still:
             os.close(nobody)
+
+
+async def test_a_heartbeat_that_waits_while_the_pipe_is_busy_counts(tmp_path: Path) -> None:
+    """A long turn of the pipe is not the agent's silence: it reads what waits before it looks at its clocks.
+
+    The pipe is kept busy by a settings' file that takes longer to read than ``dead_man``.
+    """
+    dead_man, settings = 1.0, tmp_path / "pipe.json"
+    async with speaking(tmp_path, dead_man=dead_man) as (_, peer, _), raw(tmp_path) as pipe_:
+        pipe_.send(op="put", id=1, neighbor=peer.address, prefixes=[V4[0]], head=HEAD, will="withdraw")
+        await pipe_.answer()
+        await peer.has(V4[0])
+        text, unread = settings.read_bytes(), pipe_.writer.get_extra_info("socket").fileno()
+        settings.unlink()
+        os.mkfifo(settings)
+        pipe_.send(op="reload", id=2)
+        writes = await until(lambda: _reader_of(settings), "the pipe does not read its settings")
+        pipe_.send(op="beat", n=1)
+        await asyncio.sleep(1.3 * dead_man)  # it waits in the socket for longer than the pipe would wait for one
+        assert struct.unpack("i", fcntl.ioctl(unread, termios.TIOCOUTQ, b"\0" * 4)) != (0,)
+        os.write(writes, text)
+        os.close(writes)
+        assert (await pipe_.answer())["error"] is None
+        for n in range(10):
+            pipe_.send(op="beat", n=n)
+            await pipe_.answer("beat")
+            await asyncio.sleep(0.05)
+        assert [update for update in peer.updates if update.withdrawn] == []
+
+
+def _reader_of(fifo: Path) -> int | None:
+    """The end to write to, once somebody reads; it is never 0."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
