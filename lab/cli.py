@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from anycast_agent import __version__
+from anycast_agent.checks.durations import written_duration
 from anycast_agent.config.problems import ConfigError, did_you_mean
-from anycast_agent.config.types import written_duration
 from lab.drill_verb import drill
 from lab.drills import acts
 from lab.drills import drill as drills

@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from anycast_agent.checks.certificates import Stamp, context, stamp
 from anycast_agent.checks.names import Names
 from anycast_agent.checks.sockets import bind
 
@@ -69,13 +67,10 @@ class _Resolver(AbstractResolver):
         """A look-up cannot be ended; its thread does not keep the process."""
 
 
-_Stamps = tuple[tuple[int, int, int] | None, ...]
-
-
 @dataclass(slots=True)
 class _Kept:
     session: aiohttp.ClientSession
-    stamps: _Stamps
+    stamps: tuple[Stamp, ...]
     users: int = 0
 
 
@@ -102,7 +97,7 @@ class Sessions:
 
     def _session(self, way: Way) -> _Kept:
         # Certificates are renewed where they lie, and short-lived ones often: the new one is used at once.
-        stamps = tuple(_stamp(path) for path in (way.ca_file, way.cert_file, way.key_file))
+        stamps = tuple(stamp(path) for path in (way.ca_file, way.cert_file, way.key_file))
         kept = self._kept.get(way)
         if kept is None or kept.stamps != stamps:
             new = _Kept(self._open(way, stamps), stamps)
@@ -130,8 +125,9 @@ class Sessions:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _open(self, way: Way, stamps: _Stamps) -> aiohttp.ClientSession:
-        context = _tls(way.verify, way.ca_file, way.cert_file, way.key_file, stamps) if way.tls else True
+    def _open(self, way: Way, stamps: tuple[Stamp, ...]) -> aiohttp.ClientSession:
+        certificates = (way.verify, way.ca_file, way.cert_file, way.key_file)
+        tls = context(*certificates, stamps, ("http/1.1",)) if way.tls else True
 
         def make_socket(info: tuple[Any, ...]) -> socket.socket:
             sock = socket.socket(info[0], info[1] | socket.SOCK_CLOEXEC, info[2])
@@ -145,7 +141,7 @@ class Sessions:
         connector = aiohttp.TCPConnector(
             force_close=True,
             limit=0,
-            ssl=context,
+            ssl=tls,
             resolver=_Resolver(self._names),
             use_dns_cache=False,  # the resolver caches its results
             socket_factory=make_socket,
@@ -168,29 +164,3 @@ class Sessions:
         for way in list(self._kept):
             self._drop(way)
         await asyncio.gather(*self._closing)
-
-
-def _stamp(path: str | None) -> tuple[int, int, int] | None:
-    if path is None:
-        return None
-    found = Path(path).stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-@lru_cache(maxsize=256)
-def _tls(
-    verify: bool, ca_file: str | None, cert_file: str | None, key_file: str | None, stamps: _Stamps
-) -> ssl.SSLContext:
-    if verify:
-        context = ssl.create_default_context(cafile=ca_file)
-        # The same rules as curl and users' clients. Python refuses, from 3.13 on, certificates that lack extensions of
-        # RFC 5280, as private authorities like to write them: an upgrade would withdraw services that work.
-        context.verify_flags = (context.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN) & ~ssl.VERIFY_X509_STRICT
-    else:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["http/1.1"])
-    if cert_file is not None:
-        context.load_cert_chain(cert_file, key_file, password="")  # nobody is asked for one
-    return context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anycast_agent.checks.aside import Aside
 from anycast_agent.checks.matching import Matcher
 from anycast_agent.checks.names import Names
 
@@ -14,6 +15,8 @@ class Shared:
         self.exec_slots = exec_slots
         self.matcher = Matcher()
         """Regular expressions and JSON over what a service has said."""
+        self.aside = Aside()
+        """Calls that block."""
         self.names = Names()
         """Look-ups of names."""
 

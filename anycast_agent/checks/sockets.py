@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import ssl
 from ipaddress import ip_address
@@ -14,6 +15,7 @@ from anycast_agent.checks.outcomes import NOT_RUN, REFUSED, RESET, TIMEOUT, TLS,
 # Our own shortage says nothing of the service.
 _NOT_RUN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL, errno.EACCES,
                       errno.EPERM, errno.EADDRINUSE, errno.ENODEV, errno.EAFNOSUPPORT, errno.EINVAL})  # fmt: skip
+_OF_PYTHON = re.compile(r"\[SSL[^]]*\]|\(_ssl\.c:\d+\)")
 _BY_ERRNO = {
     errno.ECONNREFUSED: REFUSED,
     errno.ECONNRESET: RESET,
@@ -28,7 +30,7 @@ _BY_ERRNO = {
 def from_error(error: OSError) -> Finding:
     """What an error of a socket means."""
     if isinstance(error, ssl.SSLError):
-        return Finding(TLS, f"{error.reason or error}".lower().replace("_", " "))
+        return Finding(TLS, _OF_PYTHON.sub("", f"{error.reason or error}").lower().replace("_", " ").strip())
     if isinstance(error, socket.gaierror):
         return Finding(NOT_RUN, f"the name does not resolve: {error.strerror}")
     if error.errno == errno.EADDRNOTAVAIL:

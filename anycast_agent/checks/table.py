@@ -17,6 +17,8 @@ OURS = {
     "http": "anycast_agent.checks.http:KIND",
     "dns": "anycast_agent.checks.dns:KIND",
     "exec": "anycast_agent.checks.exec:KIND",
+    "file": "anycast_agent.checks.file:KIND",
+    "tls": "anycast_agent.checks.tls:KIND",
 }
 GROUP = "anycast_agent.checks"
 """The entry points of other packages: the name is the type of the check, the value a ``Kind``."""

@@ -186,7 +186,7 @@ def handover(args: argparse.Namespace) -> int:
     """The agent ends, and systemd does not start it again: that is yours to do. No route changes; the speaker waits so
     long for the next agent, at least agent.dead_man, before it withdraws. Exit 1: refused; 3: the agent cannot be
     reached."""
-    from anycast_agent.config.types import duration
+    from anycast_agent.checks.durations import duration
 
     try:
         seconds = duration(args.seconds)

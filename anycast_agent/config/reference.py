@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from anycast_agent.checks import table
+from anycast_agent.checks.durations import SPAN
 from anycast_agent.checks.kind import Kind
 from anycast_agent.checks.outcomes import COMMON, Code
 from anycast_agent.config.schema import schema
-from anycast_agent.config.types import SPAN
 
 _SECTIONS = (
     ("node", "NodeModel"),

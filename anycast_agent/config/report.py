@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from anycast_agent.checks.durations import shown
 from anycast_agent.checks.fields import Form
 from anycast_agent.config.problems import Problem
 from anycast_agent.config.source import Places, Where
-from anycast_agent.config.types import shown
 
 WORDS: dict[str, str] = {
     "int_type": "a whole number belongs here, not {given}",

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from anycast_agent.checks import table
+from anycast_agent.checks.durations import SPAN, written_duration
 from anycast_agent.checks.kind import Kind
 from anycast_agent.config.models import CheckModel, RootModel
-from anycast_agent.config.types import SPAN, written_duration
 
 
 def schema(kinds: Iterable[Kind[Any]] | None = None) -> dict[str, Any]:

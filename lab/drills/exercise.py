@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from anycast_agent.checks.durations import written_duration
 from anycast_agent.config.problems import ConfigError, Problem, did_you_mean
 from anycast_agent.config.source import Where
-from anycast_agent.config.types import written_duration
 from lab import documents
 from lab.documents import Document
 from lab.drills.conduct import Conductor

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from anycast_agent.checks.durations import duration
 from anycast_agent.config.problems import did_you_mean
-from anycast_agent.config.types import duration
 from lab.documents import Document, OneOf
 from lab.drills.scene import Scene
 from lab.net.topology import Topology

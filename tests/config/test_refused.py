@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anycast_agent.config import ConfigError, load
-from tests.support.configs import ANSWERS, ANYTHING, BASE, DNS, LEAF, V4, V6, changed, problems, written
+from tests.support.configs import ANSWERS, ANYTHING, BASE, DNS, KINDS, LEAF, V4, V6, changed, problems, written
 
 SECRET_TEXT = "no secret stands in the YAML: put it in a file, name password_file"
 
@@ -32,7 +32,7 @@ REFUSED: list[tuple[tuple[str, ...], Any, str]] = [
     ((*ANSWERS, "fast_interval"), "5s", "the fast interval is at least 50ms, and no longer than the interval"),
     ((*ANSWERS, "interval"), "fast", "a duration reads 500ms, 2s or 5m, not 'fast'"),
     ((*ANSWERS, "interfal"), "1s", "unknown key 'interfal' (did you mean 'interval'?)"),
-    ((*ANSWERS, "type"), "dnss", "unknown type 'dnss' (did you mean 'dns'?); there are tcp, http, dns, exec"),
+    ((*ANSWERS, "type"), "dnss", "unknown type 'dnss' (did you mean 'dns'?); there are " + KINDS),
     ((*ANSWERS, "scope"), "shared",
      "needs a check with scope: local; a shared one never withdraws, however dead the service is"),
     ((*DNS, "require"), {"at_least": 2}, "at_least 2 can never be met: there are 1 local checks"),

@@ -9,17 +9,15 @@ from exabgp.configuration.static import parser as exabgp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anycast_agent.checks.durations import SPAN, duration, written_duration
 from anycast_agent.config.schema import schema
 from anycast_agent.config.types import (
-    SPAN,
     community,
-    duration,
     extended_community,
     hold_time,
     host_pattern,
     large_community,
     listening,
-    written_duration,
 )
 
 

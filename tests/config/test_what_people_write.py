@@ -14,6 +14,7 @@ import pytest
 
 from anycast_agent.config import ConfigError, load
 from anycast_agent.config.problems import Problem
+from tests.support.configs import KINDS
 
 NODE = "node: {name: edge1, site: ams}"
 LOCAL_AS = "  local_as: 65101"
@@ -56,7 +57,7 @@ CASES = [
         },
         refused=[
             "9:5: unknown key 'virtual_ipaddress': here it is 'prefixes'",
-            "11:14: unknown type 'TCP_CHECK' (did you mean 'tcp'?); there are tcp, http, dns, exec",
+            "11:14: unknown type 'TCP_CHECK' (did you mean 'tcp'?); there are " + KINDS,
             "11:31: unknown key 'connect_port': here it is 'port'",
             "11:49: a duration has a unit: write 3s or 3ms",
             "11:49: unknown key 'connect_timeout': here it is 'timeout'",
@@ -133,7 +134,7 @@ CASES = [
         "consul check words",
         {PORT: '      page: {http: "http://192.0.2.80/health", interval: 10s, timeout: 1s, tls_skip_verify: true}'},
         refused=[
-            "11:7: 'type' is missing; there are tcp, http, dns, exec",
+            "11:7: 'type' is missing; there are " + KINDS,
             "11:14: unknown key 'http': write type: http, and the URL as url, or port and path of the service's own address",
             "11:76: unknown key 'tls_skip_verify': verify: false takes any certificate",
         ],
@@ -144,7 +145,7 @@ CASES = [
             PORT: "      live: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 5, failureThreshold: 3, successThreshold: 1}"
         },
         refused=[
-            "11:7: 'type' is missing; there are tcp, http, dns, exec",
+            "11:7: 'type' is missing; there are " + KINDS,
             "11:14: unknown key 'httpGet': write type: http, and the URL as url, or port and path of the service's own address",
             "11:53: unknown key 'periodSeconds': here it is 'interval'",
             "11:71: unknown key 'failureThreshold': here it is 'fall'",
@@ -224,13 +225,13 @@ CASES = [
             "7:1: unknown key 'Services' (did you mean 'services'?)",
             "9:5: unknown key 'Prefixes' (did you mean 'prefixes'?)",
             "10:5: unknown key 'Checks' (did you mean 'checks'?)",
-            "11:14: unknown type 'TCP' (did you mean 'tcp'?); there are tcp, http, dns, exec",
+            "11:14: unknown type 'TCP' (did you mean 'tcp'?); there are " + KINDS,
         ],
     ),
     Case(
         "check without type",
         {PORT: "      page: {path: /health}"},
-        refused=["11:7: 'type' is missing; there are tcp, http, dns, exec"],
+        refused=["11:7: 'type' is missing; there are " + KINDS],
     ),
     Case(
         "checks as list",

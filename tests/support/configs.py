@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from anycast_agent.checks import table
 from anycast_agent.config import ConfigError, load
 
 BASE: dict[str, Any] = {
@@ -68,3 +69,7 @@ def problems(folder: Path, *changes: tuple[tuple[str, ...], Any]) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         load(written(folder, changed(*changes)))
     return [p.message for p in caught.value.problems]
+
+
+KINDS = ", ".join(table.OURS)
+"""As messages list them."""

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from anycast_agent.checks.durations import Duration
 from anycast_agent.checks.fields import Form
 from anycast_agent.checks.fields import Written as Model
-from anycast_agent.config.types import Duration
 
 
 class LocalConsumersModel(Model):

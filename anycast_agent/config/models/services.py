@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from anycast_agent.checks.durations import Duration
 from anycast_agent.checks.fields import Form
 from anycast_agent.checks.fields import Written as Model
 from anycast_agent.config.models.routes import AttributesModel, TiersModel
-from anycast_agent.config.types import Duration, LastResort, PrefixText
+from anycast_agent.config.types import LastResort, PrefixText
 
 
 class AtLeast(Model):

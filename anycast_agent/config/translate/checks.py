@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from anycast_agent.checks import table
+from anycast_agent.checks.durations import shown
 from anycast_agent.checks.fields import forms
 from anycast_agent.checks.kind import File, Kind, Params, Use
 from anycast_agent.config import types
@@ -102,7 +103,7 @@ def _kind(report: Report, where: Where, written: Any) -> Kind[Any] | None:
     meant = kind_meant(str(written))
     if meant != written:
         hint = f" (did you mean {meant!r}?)" if meant else ""
-        report.problem(place, f"unknown type {types.shown(written)}{hint}; {_there_are()}")
+        report.problem(place, f"unknown type {shown(written)}{hint}; {_there_are()}")
     try:
         kind = table.find(meant) if meant else None
     except table.BrokenKindError as error:
