@@ -19,6 +19,7 @@ OURS = {
     "exec": "anycast_agent.checks.exec:KIND",
     "file": "anycast_agent.checks.file:KIND",
     "tls": "anycast_agent.checks.tls:KIND",
+    "redis": "anycast_agent.checks.redis:KIND",
 }
 GROUP = "anycast_agent.checks"
 """The entry points of other packages: the name is the type of the check, the value a ``Kind``."""

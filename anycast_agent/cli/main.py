@@ -23,6 +23,7 @@ _FAMILIES = {
     "schema": "config_verbs",
     "plan": "config_verbs",
     "probe": "probe_verb",
+    "check": "check_verb",
     "status": "live_verbs",
     "why": "live_verbs",
     "changes": "live_verbs",
