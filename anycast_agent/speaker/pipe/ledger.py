@@ -86,9 +86,11 @@ class Ledger:
     # --- routes ---
 
     def found(self, key: Key, head: str, now: float) -> None:
-        """ExaBGP had the route when the pipe started: its agent is unknown. Only the will of a last resort is known."""
+        """ExaBGP had the route when the pipe started: its agent is unknown. Only a last resort's will is known: it is
+        kept, so its clock runs while an agent is present."""
         will = "withdraw" if is_host_route(key[1]) else KEEP
-        self.entries.setdefault(key, Entry(head, will, unconfirmed_since=now))
+        runs = will != KEEP or self.connected
+        self.entries.setdefault(key, Entry(head, will, unconfirmed_since=now if runs else None))
 
     def put(self, keys: Iterable[Key], head: str, will: str, agent: str) -> dict[Key, Entry | None]:
         """Called before ExaBGP is told: the route may be there from now on, whatever the answer. Returns the entry
