@@ -75,6 +75,8 @@ class Stream:
         self.traffic, self.name, self.address, self.timeout = traffic, name, address, timeout
         self.family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self.gap = 1 / rate
+        self.due = 0.0
+        """When the next request goes out."""
 
     def send(self, now: float) -> None:
         raise NotImplementedError
@@ -209,15 +211,21 @@ class Traffic:
         self.outstanding -= 1
         self.records.append([round(sent, 5), stream.name, None, why])
 
-    def begin(self, stream: Stream, due: float) -> None:
-        if due < self.until:
+    def begin(self, stream: Stream) -> None:
+        if stream.due < self.until:
             now = time.monotonic()
             self.outstanding += 1
             if self.outstanding > OUTSTANDING_MOST:
                 self.lost(now, stream, "not sent")
             else:
                 stream.send(now)
-            self.later(due + stream.gap, partial(self.begin, stream, due + stream.gap))
+            stream.due += stream.gap
+            self.later(stream.due, partial(self.begin, stream))
+
+    def _over(self) -> bool:
+        """All is answered or lost, and asked: also what was due while the machine held us up."""
+        asked = time.monotonic() >= self.until and all(stream.due >= self.until for stream in self.streams)
+        return asked and not self.outstanding
 
     def flush(self) -> None:
         if self.records:
@@ -232,10 +240,10 @@ class Traffic:
 
     def run(self) -> None:
         for number, stream in enumerate(self.streams):
-            due = self.start + number * stream.gap / len(self.streams)
-            self.later(due, partial(self.begin, stream, due))
+            stream.due = self.start + number * stream.gap / len(self.streams)
+            self.later(stream.due, partial(self.begin, stream))
         flushed = self.start
-        while self.outstanding or time.monotonic() < self.until:
+        while not self._over():
             now = time.monotonic()
             while self.timers and self.timers[0][0] <= now:
                 heapq.heappop(self.timers)[2]()

@@ -150,7 +150,7 @@ def test_what_containers_cannot_do_is_refused_with_the_reason(engine: Engine) ->
             ["--runtime", "docker", "--name", "x", "up", "--rootfs", "router=/"],
             "a container's files come from the image",
         ),
-        (["--runtime", "docker", "--name", "x", "up"], "containerlab is not installed"),
+        (["--runtime", "docker", "--name", "x", "up"], "copy the file and change its name"),
         (["--runtime", "docker", "--name", "x", "status"], f"containerlab runs no lab named x; there is: {NAME}"),
         (["down"], "containerlab is not installed"),
     ):

@@ -189,6 +189,20 @@ def test_it_ends_when_nobody_listens_any_more(servers: str) -> None:
         assert process.wait(20) == 0
 
 
+def test_what_was_due_while_the_machine_held_the_client_up_is_asked(servers: str) -> None:
+    """Also when its time was over meanwhile: a drill counts on its requests."""
+    with traffic(servers, orders("well", dns=50, http=0, seconds=0.999)) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.2)  # longer than the client's time
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=9)
+    assert (err, process.returncode) == ("", 0)
+    found = records(first + out)
+    assert told(found, "dns IPv4") == told(found, "dns IPv6") == {("a", ""): 50}
+
+
 def test_a_server_that_dies_and_comes_back() -> None:
     """Nobody answers in between; before and afterwards, it does."""
     with namespaces("dies") as (space,), traffic(space, orders("well", dns=50, http=50, seconds=600)) as process:
