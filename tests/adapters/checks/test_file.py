@@ -121,8 +121,6 @@ async def test_calls_that_hang_are_few_and_keep_nobody_waiting(here: Path) -> No
     assert "calls of this service hang already" in str(done.pop().exception())
     for task in hanging:  # the probe's time is over; then its call ends after all
         task.cancel()
-    for _ in hanging:
-        os.close(os.open(opened, os.O_WRONLY))
     async with asyncio.timeout(20):
         while aside._slots.total:
             with open(os.open(opened, os.O_RDWR | os.O_NONBLOCK), "wb"):
