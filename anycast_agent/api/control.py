@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from anycast_agent.api import render
 from anycast_agent.api.shapes import InForce, to_json
 from anycast_agent.api.turnstile import BusyError, Prepared, Turnstile
-from anycast_agent.core.requests import REQUESTS, Request
+from anycast_agent.core.requests import REQUESTS, RefusedError, Request
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.journal import Entry
 
@@ -139,6 +139,8 @@ class Control:
             return await self._answer(line, who)
         except LookupError as error:
             return Answer(False, (str(error.args[0]),)).encoded()
+        except RefusedError as error:
+            return Answer(False, (str(error),)).encoded()
         except BusyError:
             return Answer(False, ("busy with other pages; ask again",)).encoded()
         except (ValueError, TypeError, RecursionError) as error:

@@ -43,6 +43,11 @@ class HandOver:
 
 Request = Reload | HandOver
 
+
+class RefusedError(Exception):
+    """The request is understood and refused. The text says why."""
+
+
 Fields = Mapping[str, object]
 """A request as JSON has it, without its name."""
 
@@ -59,9 +64,9 @@ def _hand_over(fields: Fields) -> HandOver:
         raise ValueError("for: not a time in seconds")
     if extend > MAX_EXTEND:
         most = f"the speaker keeps the routes for {MAX_EXTEND:g} s at the most"
-        raise ValueError(f"{most}, not for {extend:g} s; nothing was done")
+        raise RefusedError(f"{most}, not for {extend:g} s; nothing was done")
     return HandOver(float(extend))
 
 
 REQUESTS: Mapping[str, Callable[[Fields], Request]] = MappingProxyType({"reload": _reload, "handover": _hand_over})
-"""By the verb that asks for it."""
+"""By the verb that asks for it. Each raises ValueError for fields that are no such request, and RefusedError."""
