@@ -7,6 +7,9 @@ import os
 from anycast_agent import holding, store
 from anycast_agent.config import ProcessSettings
 
+TRIES = 100
+"""To hold a run directory that other agents give up at that moment."""
+
 
 class Claim:
     """The run directory is this process's until it ends: two agents would undo each other's routes."""
@@ -25,15 +28,18 @@ class Claim:
         self._descriptor = self._held()
 
     def _held(self) -> int | None:
-        try:
-            descriptor = holding.open_file(self._path, make=True)
-            if holding.take(descriptor):
-                return descriptor
-        except OSError as error:  # a disk that is full or read-only is no reason to leave the routes to the dead man
-            self.warning = f"two agents could run at once: {self._path} cannot be held: {error}"
-            return None
-        pid = holding.holder(descriptor)
-        os.close(descriptor)
+        for _ in range(TRIES):
+            try:
+                descriptor = holding.open_file(self._path, make=True)
+                if holding.take(descriptor):
+                    return descriptor
+            except OSError as error:  # a full or read-only disk is no reason to leave the routes to the dead man
+                self.warning = f"two agents could run at once: {self._path} cannot be held: {error}"
+                return None
+            pid = holding.holder(descriptor)
+            os.close(descriptor)
+            if pid is not None:  # else that one has just given it up
+                break
         raise OSError(f"another agent has {self._path.parent}: process {pid}; stop it, or set agent.run_dir")
 
     def give_up(self) -> None:

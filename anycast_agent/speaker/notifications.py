@@ -64,7 +64,11 @@ _REMEDIES: dict[Code, str] = {
     (6, 5): "the router must know this address as a neighbor, and not be limited",
     (6, 3): "the router no longer has this neighbor",
 }
-"""Ends that do not pass by themselves."""
+"""Ends by the router that do not pass by themselves."""
+_REMEDIES_HERE = {code: _REMEDIES[code] for code in ((2, 2), (2, 3))}
+"""Ends by ExaBGP that do not."""
+_WORDS_HERE: dict[Code, str] = {(6, 3): "its configuration was changed here"}
+"""ExaBGP says with it that it has another configuration for this neighbor, or none."""
 
 _IN_A_REASON = re.compile(r"notification (sent|received) \((\d+),(\d+)\)")
 _TEXT = re.compile(r'Shutdown Communication: "(?P<text>.*)"', re.DOTALL)
@@ -72,15 +76,19 @@ _LONG_TEXT = re.compile(r"invalid Shutdown Communication \(too large\) length : 
 _TEXT_MOST = 255
 
 
-def words(code: Code) -> str:
-    """``unacceptable hold time (2/6)``."""
-    said = _WORDS.get(code) or _CODES.get(code[0], "for a reason that has no name")
+def words(code: Code, *, here: bool = False) -> str:
+    """``unacceptable hold time (2/6)``. ``here``: ExaBGP said it, and not the router."""
+    said = (here and _WORDS_HERE.get(code)) or _WORDS.get(code) or _CODES.get(code[0], "for a reason that has no name")
     return f"{said} ({code[0]}/{code[1]})"
 
 
-def remedy(code: Code) -> str:
+def remedy(direction: str, code: Code) -> str:
     """The remedy for an end that does not pass by itself; empty if it does."""
-    return _REMEDIES.get(code, "")
+    return (_REMEDIES if _by_router(direction) else _REMEDIES_HERE).get(code, "")
+
+
+def _by_router(direction: str) -> bool:
+    return direction in ("receive", "received")
 
 
 def in_reason(reason: str) -> tuple[str, Code] | None:
@@ -92,9 +100,9 @@ def in_reason(reason: str) -> tuple[str, Code] | None:
 def ended(direction: str, code: Code, text: str = "") -> str:
     """The side that ended the session, and the reason, in words. ``text``: ExaBGP's rendering of the NOTIFICATION's
     data."""
-    who = "the router" if direction in ("receive", "received") else "ExaBGP"
+    who = "the router" if _by_router(direction) else "ExaBGP"
     said = shutdown_text(text)
-    return f"{who} ended the session: {words(code)}" + (f': "{said}"' if said else "")
+    return f"{who} ended the session: {words(code, here=not _by_router(direction))}" + (f': "{said}"' if said else "")
 
 
 def shutdown_text(data: str) -> str:

@@ -142,7 +142,7 @@ class Translation:
     def _end(self, name: str, direction: str, code: notifications.Code, text: str) -> Iterator[ev.Event]:
         """A NOTIFICATION ended the session; a person is warned of an end that does not pass by itself."""
         self._ended[name] = notifications.ended(direction, code, text)
-        remedy = notifications.remedy(code)
+        remedy = notifications.remedy(direction, code)
         if remedy:
             yield ev.Warned(f"session {name}", f"{self._ended[name]}; {remedy}")
 

@@ -17,7 +17,7 @@ from typing import Any
 from anycast_agent import holding
 from tests.support.bgp import BgpPeer
 from tests.support.netns import namespaces, run_inside
-from tests.support.until import until
+from tests.support.until import PATIENCE, until
 
 V4, V6 = "192.0.2.80/32", "2001:db8:80::80/128"
 HTTP_PORT = 8080
@@ -184,7 +184,7 @@ class Agent:
         if number is signal.SIGKILL:
             self.process.wait()
 
-    async def ends(self, deadline: float = 20.0) -> int:
+    async def ends(self, deadline: float = PATIENCE) -> int:
         assert self.process is not None
         return await asyncio.wait_for(asyncio.to_thread(self.process.wait), deadline)
 
@@ -215,7 +215,7 @@ class Agent:
         (found,) = (await self.ask(verb="why", prefix=prefix))["data"]["prefixes"]
         return {**found["prefix"], "checks": found["checks"]}
 
-    async def until(self, condition: Callable[[dict[str, Any]], bool], deadline: float = 20.0) -> dict[str, Any]:
+    async def until(self, condition: Callable[[dict[str, Any]], bool], deadline: float = PATIENCE) -> dict[str, Any]:
         """Ask for the status until the condition holds."""
         last: dict[str, Any] = {}
 
@@ -251,10 +251,10 @@ class Scene:
     service: Service
     namespace: str
 
-    async def announced(self, deadline: float = 20.0) -> float:
+    async def announced(self, deadline: float = PATIENCE) -> float:
         return await self.peer.has(V4, V6, deadline=deadline)
 
-    async def withdrawn(self, deadline: float = 20.0) -> float:
+    async def withdrawn(self, deadline: float = PATIENCE) -> float:
         return await self.peer.has(deadline=deadline)
 
 

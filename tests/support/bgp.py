@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from tests.support.until import until
+from tests.support.until import PATIENCE, until
 
 MARKER = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = 1, 2, 3, 4, 5
@@ -155,13 +155,13 @@ class BgpPeer:
         body = struct.pack("!H", len(withdrawn)) + withdrawn + struct.pack("!H", len(attributes)) + attributes + nlri
         self._writer.write(_message(UPDATE, body))
 
-    async def until(self, condition: Callable[[BgpPeer], bool], deadline: float = 10.0) -> float:
+    async def until(self, condition: Callable[[BgpPeer], bool], deadline: float = PATIENCE) -> float:
         """Wait until the condition holds; returns the instant (time.monotonic). AssertionError past the deadline."""
         shown = lambda: f"table {self.table}, established {self.established}"  # noqa: E731
         await until(lambda: condition(self), shown, deadline, self._changed)
         return time.monotonic()
 
-    async def has(self, *prefixes: str, deadline: float = 10.0) -> float:
+    async def has(self, *prefixes: str, deadline: float = PATIENCE) -> float:
         """Wait until the table is just these prefixes."""
         return await self.until(lambda peer: set(peer.table) == set(prefixes), deadline)
 

@@ -15,12 +15,15 @@ Words = str | Callable[[], object]
 
 EVERY = 0.02
 """Between two looks. Seconds."""
+PATIENCE = 45.0
+"""On a machine with six times the work that it can do, an agent takes twenty seconds to start. How soon something has
+to happen is asserted where it is promised. Seconds."""
 
 
 async def until(
     condition: Callable[[], T | Awaitable[T]],
     what: Words = "",
-    deadline: float = 20.0,
+    deadline: float = PATIENCE,
     news: asyncio.Event | None = None,
 ) -> T:
     """Returns what the condition, plain or async, says once it says anything true. AssertionError past the deadline.
@@ -44,7 +47,7 @@ async def until(
                 await asyncio.wait_for(news.wait(), min(left, 0.1))
 
 
-def wait_until(condition: Callable[[], T], what: Words = "", deadline: float = 20.0) -> T:
+def wait_until(condition: Callable[[], T], what: Words = "", deadline: float = PATIENCE) -> T:
     """The same where there is no loop."""
     end = time.monotonic() + deadline
     while not (said := condition()):

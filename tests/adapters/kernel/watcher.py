@@ -15,7 +15,7 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.model import AddressState, KernelConfig, ReturnRoute, ReturnRouteRule, address_of
 from anycast_agent.kernel import Kernel
 from tests.support.netns import ip, namespaces, run_inside
-from tests.support.until import until
+from tests.support.until import PATIENCE, until
 
 V4, V6 = "192.0.2.53", "2001:db8:53::53"
 
@@ -48,7 +48,7 @@ class Watcher:
         await asyncio.gather(self.task, return_exceptions=True)
         await self.kernel.close()
 
-    async def until(self, condition: Callable[[], bool], deadline: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], deadline: float = PATIENCE) -> None:
         await until(condition, lambda: self.posted[-5:], deadline)
 
     async def ask(self, action: Any) -> Any:

@@ -15,7 +15,7 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.model import Attributes, Config, Neighbor, RouteKey, Service, Tier, Will
 from anycast_agent.speaker.client import SpeakerClient
 from tests.support.bgp import BgpPeer
-from tests.support.until import until
+from tests.support.until import PATIENCE, until
 
 V4 = tuple(f"192.0.2.{n}/32" for n in range(1, 201))
 V6 = tuple(f"2001:db8:53::{n:x}/128" for n in range(1, 101))
@@ -85,7 +85,7 @@ class Agent:
         await asyncio.gather(self._heartbeats, return_exceptions=True)
         assert (await self.ask(act.ExtendDeadMan(next(_ids), 0.0))).error is None
 
-    async def ask(self, action: Any, deadline: float = 30.0) -> Any:
+    async def ask(self, action: Any, deadline: float = PATIENCE) -> Any:
         """Execute an action; its end."""
         self.client.execute(action)
         found: list[Any] = []
@@ -110,7 +110,7 @@ class Agent:
         ended = await self.ask(act.ConfirmRoutes(next(_ids), tuple(RouteKey(neighbor, p) for p in prefixes)))
         assert ended.error is None, ended.error
 
-    async def until(self, condition: Callable[[], bool], deadline: float = 15.0) -> None:
+    async def until(self, condition: Callable[[], bool], deadline: float = PATIENCE) -> None:
         await until(condition, lambda: self.posted[-5:], deadline, self._news)
 
     def count(self, kind: type) -> int:
