@@ -27,7 +27,7 @@ from anycast_agent.core.outcome import Evidence
 
 
 def add_verbs(subparsers: Any) -> None:
-    verb = subparsers.add_parser("check", help="one probe of a type of check", description=check.__doc__)
+    verb = subparsers.add_parser("check", description=check.__doc__)
     verb.add_argument("type", help="as in a configuration: tcp, http, …")
     verb.add_argument("parameters", nargs="*", metavar="KEY=VALUE", help="its keys, with values as in YAML")
     verb.add_argument("--address", type=_address, help="one of this node, where no key names another target")

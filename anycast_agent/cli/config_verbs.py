@@ -22,9 +22,7 @@ DEFAULT = Path("/etc/anycast-agent/agent.yaml")
 
 
 def add_verbs(subparsers: Any) -> None:
-    validate = subparsers.add_parser(
-        "validate", help="say what is wrong with a configuration", description=validate_.__doc__
-    )
+    validate = subparsers.add_parser("validate", description=validate_.__doc__)
     _common(validate)
     validate.add_argument("file", type=Path, nargs="?", metavar="FILE", help="the same as --config")
     validate.add_argument(
@@ -33,11 +31,10 @@ def add_verbs(subparsers: Any) -> None:
         help="the file is for another machine: do not look for the secrets, certificates and programs that it names",
     )
     validate.set_defaults(func=validate_)
-    says = "print the JSON Schema of the configuration"
-    schema_verb = subparsers.add_parser("schema", help=says, description="For an editor.")
+    schema_verb = subparsers.add_parser("schema", description="For an editor.")
     schema_verb.add_argument("--output", choices=("json",), default="json")
     schema_verb.set_defaults(func=lambda _: print(json.dumps(schema(table.usable()), indent=2)) or 0)
-    plan = subparsers.add_parser("plan", help="say what a new configuration would change", description=plan_.__doc__)
+    plan = subparsers.add_parser("plan", description=plan_.__doc__)
     _common(plan)
     plan.add_argument("new", type=Path, nargs="?", metavar="NEW", help="the new one: the same as --config")
     plan.add_argument("--against", type=Path, metavar="OLD", help="a file, in place of what the running agent has")

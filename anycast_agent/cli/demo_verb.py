@@ -32,9 +32,7 @@ EXIT_KILLED = 128 + signal.SIGKILL
 
 
 def add_verbs(subparsers: Any) -> None:
-    verb = subparsers.add_parser(
-        "demo", help="watch it work, without root and without a router", description=demo.__doc__
-    )
+    verb = subparsers.add_parser("demo", description=demo.__doc__)
     verb.add_argument("--once", action="store_true", help="run it through and end; exit 1 if a step did not happen")
     verb.add_argument("--listen", default=API, metavar="ADDRESS:PORT", help=f"for the status page ({API})")
     verb.add_argument("--inside", type=int, metavar="FD", help=argparse.SUPPRESS)

@@ -40,14 +40,14 @@ _COLOURS = {Mood.OK: "32", Mood.BAD: "31", Mood.WARN: "33", Mood.OFF: "2"}
 
 
 def add_verbs(subparsers: Any) -> None:
-    for name, help_, func in (
-        ("status", "show what the agent knows and does", status),
-        ("why", "say why prefixes are announced, or are not", why),
-        ("changes", "show the last changes: decisions, sessions, addresses, reloads", changes),
-        ("reload", "read the configuration again; nothing changes where it is not valid", reload),
-        ("handover", "end the agent and leave every route for the next one", handover),
+    for name, func in (
+        ("status", status),
+        ("why", why),
+        ("changes", changes),
+        ("reload", reload),
+        ("handover", handover),
     ):
-        verb = subparsers.add_parser(name, help=help_, description=func.__doc__)
+        verb = subparsers.add_parser(name, description=func.__doc__)
         verb.add_argument("--socket", type=Path, default=DEFAULT_SOCKET, metavar="PATH", help=str(DEFAULT_SOCKET))
         verb.add_argument("--output", choices=("text", "json"), default="text")
         verb.set_defaults(func=func)

@@ -17,25 +17,26 @@ from anycast_agent import __version__
 
 EXIT_INTERRUPTED, EXIT_NOBODY_READS = 130, 141
 
-_FAMILIES = {
-    "run": "run_verb",
-    "validate": "config_verbs",
-    "schema": "config_verbs",
-    "plan": "config_verbs",
-    "probe": "probe_verb",
-    "check": "check_verb",
-    "status": "live_verbs",
-    "why": "live_verbs",
-    "changes": "live_verbs",
-    "reload": "live_verbs",
-    "handover": "live_verbs",
-    "speaker": "speaker_verb",
-    "demo": "demo_verb",
+_VERBS = {
+    "run": ("run_verb", "run the agent"),
+    "validate": ("config_verbs", "say what is wrong with a configuration"),
+    "schema": ("config_verbs", "print the JSON Schema of the configuration"),
+    "plan": ("config_verbs", "say what a new configuration would change"),
+    "probe": ("probe_verb", "run a service's checks once"),
+    "check": ("check_verb", "one probe of a type of check"),
+    "status": ("live_verbs", "show what the agent knows and does"),
+    "why": ("live_verbs", "say why prefixes are announced, or are not"),
+    "changes": ("live_verbs", "show the last changes: decisions, sessions, addresses, reloads"),
+    "reload": ("live_verbs", "read the configuration again; nothing changes where it is not valid"),
+    "handover": ("live_verbs", "end the agent and leave every route for the next one"),
+    "speaker": ("speaker_verb", "run ExaBGP for `run --speaker external`"),
+    "demo": ("demo_verb", "watch it work, without root and without a router"),
 }
+"""The module of each verb, and what the list of verbs says of it."""
 
 
-def parser(verbs: Sequence[str]) -> argparse.ArgumentParser:
-    """A parser that knows these verbs."""
+def parser(asked: str) -> argparse.ArgumentParser:
+    """A parser for one verb; for anything else, one that has the list of verbs and imports none."""
     top = argparse.ArgumentParser(
         prog="anycast-agent",
         description="Announces anycast host routes while, and only while, the service behind them really works.",
@@ -44,19 +45,21 @@ def parser(verbs: Sequence[str]) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"anycast-agent {__version__}")
     subparsers = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for family in dict.fromkeys(_FAMILIES[verb] for verb in verbs):
-        importlib.import_module(f"anycast_agent.cli.{family}").add_verbs(subparsers)
+    if asked in _VERBS:
+        importlib.import_module(f"anycast_agent.cli.{_VERBS[asked][0]}").add_verbs(subparsers)
+    else:
+        for verb, (_, says) in _VERBS.items():
+            subparsers.add_parser(verb, help=says)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    asked = next((word for word in arguments if not word.startswith("-")), "")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no such letter is still told the rest
     try:
-        # Verbs that run often (status in a loop) do not import what they do not need.
-        args = parser([asked] if asked in _FAMILIES else list(_FAMILIES)).parse_args(arguments)
+        asked = next((word for word in arguments if word != "--"), "")
+        args = parser(asked).parse_args(arguments)
         func: Callable[[argparse.Namespace], int] = args.func
         code = func(args)
         if sys.stdout is not None:  # closed by who started us

@@ -21,7 +21,7 @@ from anycast_agent.core.outcome import Evidence
 
 
 def add_verbs(subparsers: Any) -> None:
-    verb = subparsers.add_parser("probe", help="run a service's checks once", description=probe.__doc__)
+    verb = subparsers.add_parser("probe", description=probe.__doc__)
     verb.add_argument("service", help="its name in the configuration")
     verb.add_argument("check", nargs="?", help="only this one")
     verb.add_argument("--config", type=Path, default=Path("/etc/anycast-agent/agent.yaml"), metavar="PATH",

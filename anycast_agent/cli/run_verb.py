@@ -12,9 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from anycast_agent.config import ConfigError
-from anycast_agent.configurations import start_from
-
 EXIT_FAILED, EXIT_CONFIG = 1, 2
 
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, CAP_NET_ADMIN = 47, 3, 12
@@ -28,7 +25,6 @@ _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ER
 def add_verbs(subparsers: Any) -> None:
     verb = subparsers.add_parser(
         "run",
-        help="run the agent",
         description="Check, decide and announce until SIGTERM (withdraws) or SIGUSR2 (hands over). "
         "Exit: 0 stopped or handed over; 1 something was left behind or failed; 2 the configuration is not valid, and "
         "none is known that was in force before; "
@@ -49,6 +45,9 @@ def add_verbs(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from anycast_agent.config import ConfigError
+    from anycast_agent.configurations import start_from
+
     set_up_logging(args.log_level)
     keep_net_admin()
     try:

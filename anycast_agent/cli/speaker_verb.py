@@ -17,7 +17,7 @@ from anycast_agent.speaker.process import command, environment
 
 
 def add_verbs(subparsers: Any) -> None:
-    verb = subparsers.add_parser("speaker", help="run ExaBGP for `run --speaker external`", description=speaker.__doc__)
+    verb = subparsers.add_parser("speaker", description=speaker.__doc__)
     verb.add_argument("--config", type=Path, default=Path("/etc/anycast-agent/agent.yaml"), metavar="PATH",
                       help="/etc/anycast-agent/agent.yaml")  # fmt: skip
     verb.set_defaults(func=speaker)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +62,41 @@ def test_plan_says_what_is_withdrawn(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert any(
         c["withdraws"] and "2001:db8:53::53/128" in c["name"] for c in json.loads(capsys.readouterr().out)["changes"]
     )
+
+
+def _ended(*words: str) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+def test_every_verb_of_the_list_has_a_parser_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """The list is written beside the verbs; each of them explains itself, and a word that is none is answered with it."""
+    assert _ended("--help") == 0
+    listed = set(re.findall(r"^ {4}([a-z]+)\b", capsys.readouterr().out, re.MULTILINE))
+    assert _ended("no-verb") == 2
+    said = capsys.readouterr().err
+    assert all(verb in said for verb in listed)
+    assert listed >= {"run", "speaker", "validate", "schema", "plan", "probe", "check", "status", "why", "handover"}
+    for verb in listed:
+        assert _ended(verb, "--help") == 0
+        assert capsys.readouterr().out.startswith(f"usage: anycast-agent {verb} ")
+
+
+LIGHT = """
+import sys
+from anycast_agent.cli.main import main
+for words in (["--version"], ["--help"], ["run", "--help"], ["status", "--socket", "/nowhere"]):
+    try:
+        main(words)
+    except SystemExit:
+        pass
+print("loaded:", *(name for name in ("pydantic", "ruamel", "aiohttp", "pyroute2") if name in sys.modules))
+"""
+
+
+def test_what_is_asked_often_imports_no_library() -> None:
+    """The list of verbs, and ``status`` in a loop of somebody's monitoring."""
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded:"
