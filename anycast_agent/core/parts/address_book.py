@@ -11,10 +11,8 @@ from anycast_agent.core.model import Address, AddressMode, AddressState, KernelC
 REPAIR_WITHIN = 4.0
 """A route stays for so long, and no longer, while its lost address waits to be put back. Seconds."""
 
-
 KEEP_UNKNOWN = 10.0
 """How long what the kernel last had counts, once it is no longer known. Seconds."""
-
 
 RETRY_FIRST, RETRY_MOST = 0.5, 30.0
 
@@ -37,6 +35,18 @@ class AddressRecord:
     def repairing(self, now: float) -> bool:
         """It is being put back, and that has not failed yet."""
         return self.state is None and not self.error and now < self.lost_at + REPAIR_WITHIN
+
+    def ended(self, added: bool, error: str | None, now: float) -> None:
+        """An action on it has ended. What the action did is seen, not assumed: only the kernel's report says so."""
+        self.open = None
+        if error is not None:
+            self.error = error
+        as_meant = (self.state is not None) is added
+        if not as_meant:
+            # Failed, or its report is still on the way; that is believed once.
+            if not self.error and self.backoff.wait and added:
+                self.error = "it was added, and is not there"
+            self.backoff.failed(now)
 
 
 class AddressBook:
@@ -94,7 +104,7 @@ class AddressBook:
         return self.links.get(record.state.interface, False)
 
     def ours_left(self) -> list[Address]:
-        """Addresses of ours that are there and not wanted."""
+        """Addresses of ours that are there and not desired."""
         if self.mode is not AddressMode.MANAGE:
             return []
         return [a for a, r in self.records.items() if a not in self._desired and r.state is not None and r.state.ours]

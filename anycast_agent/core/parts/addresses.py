@@ -241,26 +241,13 @@ class Addresses(AddressBook, Part):
         for address in action.addresses:
             record = self.records.get(address)
             if record is not None and record.open == action.id:
-                self._ended_for(record, isinstance(action, AddAddresses), errors.get(address), now)
+                record.ended(isinstance(action, AddAddresses), errors.get(address), now)
         self._board.touch(*(prefix_of(address) for address in action.addresses))
         verb = "adding it to" if isinstance(action, AddAddresses) else "removing it from"
         for error in dict.fromkeys(errors.values()):
             failed = [address for address, said in errors.items() if said == error]
             text = f"{verb} {action.interface} failed: {error}"
             self._board.tell(Told(first_of(failed), text, Level.ERROR))
-
-    @staticmethod
-    def _ended_for(record: AddressRecord, added: bool, error: str | None, now: float) -> None:
-        """What an action did is seen, not assumed: only the kernel's own report says so."""
-        record.open = None
-        if error is not None:
-            record.error = error
-        as_meant = (record.state is not None) is added
-        if not as_meant:
-            # Failed, or its report is still on the way; that is believed once.
-            if not record.error and record.backoff.wait and added:
-                record.error = "it was added, and is not there"
-            record.backoff.failed(now)
 
     # --- the plan ---
 

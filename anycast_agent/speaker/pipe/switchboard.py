@@ -22,15 +22,14 @@ from anycast_agent.speaker import wire
 from anycast_agent.speaker.pipe import codec
 from anycast_agent.speaker.pipe.ledger import Ledger
 from anycast_agent.speaker.pipe.neighbors import Neighbors
+from anycast_agent.speaker.pipe.outbox import Outbox
 from anycast_agent.speaker.pipe.outputs import (
     HangUp,
     Kind,
     Output,
     ReadSettings,
-    Say,
     SignalExaBGP,
     TellSystemd,
-    ToAgent,
     ToExaBGP,
 )
 from anycast_agent.speaker.pipe.own_address import OwnAddresses
@@ -64,12 +63,12 @@ class Switchboard:
         self._settings = settings
         self._name = name
         self._now = now
-        self._outputs: list[Output] = []
+        self._out = Outbox()
         self._agent: Agent | None = None
         self._alone_since = now
         self._ledger = Ledger(settings.dead_man, settings.adopt_for, now, settings.keep_for)
-        self._rib = Rib(self._ledger, OwnAddresses(choose), lambda: self._now, self._say)
-        self._neighbors = Neighbors(self._rib, settings.allow, self._tell)
+        self._rib = Rib(self._ledger, OwnAddresses(choose), lambda: self._now, self._out.say)
+        self._neighbors = Neighbors(self._rib, settings.allow, self._out.tell)
         self._asked_at = self._answered_at = self._woken_at = now
         self._learned = False
         self._replay_due = False
@@ -102,7 +101,7 @@ class Switchboard:
             else:
                 self._rib.exchange.text(line.decode("utf-8", "replace"))
         except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-            self._say(f"ExaBGP wrote what could not be read: {type(error).__name__}: {error}"[:300])
+            self._out.say(f"ExaBGP wrote what could not be read: {type(error).__name__}: {error}"[:300])
         self._next_command()
 
     def agent_said(self, connection: int, message: wire.FromAgent | wire.Unknown, now: float) -> None:
@@ -111,20 +110,21 @@ class Switchboard:
             self._request(connection, message)
         except RefusedError as error:
             number = message.id if isinstance(message, wire.Request | wire.Unknown) else None
-            self._refuse(connection, number, str(error))
+            self._out.refuse(connection, number, str(error))
         self._next_command()
 
     def agent_garbled(self, connection: int, error: wire.MalformedError, now: float) -> None:
         """A line that is no message."""
         self._now = now
-        self._refuse(connection, error.id, str(error))
+        self._out.refuse(connection, error.id, str(error))
 
     def agent_left(self, connection: int, now: float) -> None:
         """The connection has ended, for whatever cause."""
         self._now = now
         self._rib.exchange.forget(connection)
         if self._agent is not None and self._agent.connection == connection:
-            self._agent, self._alone_since = None, now
+            self._agent = self._out.current = None
+            self._alone_since = now
             self._ledger.gone(now)
         self._next_command()
 
@@ -132,14 +132,14 @@ class Switchboard:
         """The answer to ReadSettings; a text says why they could not be read, and the old ones stay."""
         self._now = now
         if isinstance(settings, str):
-            self._refuse(agent, request.id, settings)
+            self._out.refuse(agent, request.id, settings)
             return
         self._settings, self._neighbors.allow = settings, settings.allow
         self._ledger.configure(settings.dead_man, settings.adopt_for, settings.keep_for)
         if request.exabgp:
             self._neighbors.peers.configured = 0  # not known until the answer to AskRevision shows the new ones
-            self._outputs.append(SignalExaBGP(Kind.RELOAD))
-        self._tell(wire.Done(request.id), agent)
+            self._out.put(SignalExaBGP(Kind.RELOAD))
+        self._out.tell(wire.Done(request.id), agent)
 
     def wake(self, now: float) -> None:
         """A deadline may have passed: carry out what is due."""
@@ -167,8 +167,7 @@ class Switchboard:
 
     def take(self) -> list[Output]:
         """The outputs since the last call, in order."""
-        outputs, self._outputs = self._outputs, []
-        return outputs
+        return self._out.take()
 
     # --- ExaBGP ---
 
@@ -176,7 +175,7 @@ class Switchboard:
         line = self._rib.exchange.next_line()
         if line is not None:
             self._asked_at = self._now
-            self._outputs.append(ToExaBGP(line))
+            self._out.put(ToExaBGP(line))
 
     def _answered(self, error: str | None) -> None:
         self._answered_at = self._now
@@ -208,7 +207,7 @@ class Switchboard:
                 self._neighbors.reported(neighbor)
                 self._ledger.sent(neighbor, announced, withdrawn)
                 self._rib.flow.sent(neighbor, (*announced, *withdrawn))
-                self._tell(wire.Sent(neighbor, tuple(announced), tuple(withdrawn)))
+                self._out.tell(wire.Sent(neighbor, tuple(announced), tuple(withdrawn)))
             case codec.EndOfRibEvent(neighbor):
                 self._neighbors.reported(neighbor)
                 self._rib.flow.end_of_rib(neighbor, self._now)
@@ -217,26 +216,26 @@ class Switchboard:
             case codec.ReceivedPath():
                 self._neighbors.received(event)
             case codec.NotificationEvent(neighbor, direction, code, subcode, text):
-                self._tell(wire.Notification(neighbor, direction, code, subcode, text))
+                self._out.tell(wire.Notification(neighbor, direction, code, subcode, text))
 
     def _round_trip_done(self, error: str | None) -> None:
         if error is None:
-            self._outputs.append(TellSystemd(first=not self._proved))
+            self._out.put(TellSystemd(first=not self._proved))
             self._proved = True
             self._neighbors.round_trip()
         given_up = self._neighbors.peers.end()
         if given_up:
-            self._say(f"ExaBGP has given up {given_up} of its peers: ending it, to be started again")
-            self._outputs.append(SignalExaBGP(Kind.END))
+            self._out.say(f"ExaBGP has given up {given_up} of its peers: ending it, to be started again")
+            self._out.put(SignalExaBGP(Kind.END))
 
     # --- the pipe's own work ---
 
     def _drop_by_itself(self, keys: list[Key], why: str) -> None:
-        self._say(f"withdrawing {len(keys)} routes: {why}")
+        self._out.say(f"withdrawing {len(keys)} routes: {why}")
 
         def then(error: str | None) -> None:
             if error is None:
-                self._tell(wire.Dropped(tuple(keys), why))
+                self._out.tell(wire.Dropped(tuple(keys), why))
             else:
                 self._ledger.again(keys, self._now, ROUND_TRIP_EVERY)
 
@@ -247,20 +246,20 @@ class Switchboard:
         """ExaBGP refuses a withdrawal: a lost session is better than a stale route."""
         refused = f"ExaBGP refuses to withdraw a route from {neighbor}"
         if step is Step.CLEAR:
-            self._say(f"{refused}: withdrawing all that it has from us")
+            self._out.say(f"{refused}: withdrawing all that it has from us")
             why = f"{refused}; all that it had from us was withdrawn at once"
-            self._rib.clear(neighbor, lambda keys: self._tell(wire.Dropped(tuple(keys), why)))
+            self._rib.clear(neighbor, lambda keys: self._out.tell(wire.Dropped(tuple(keys), why)))
         else:
-            self._say(f"{refused}: ending ExaBGP, which ends its sessions")
-            self._outputs.append(SignalExaBGP(Kind.END if step is Step.END else Kind.KILL))
+            self._out.say(f"{refused}: ending ExaBGP, which ends its sessions")
+            self._out.put(SignalExaBGP(Kind.END if step is Step.END else Kind.KILL))
 
     def _end_if_alone(self) -> None:
         """An ExaBGP that an agent started does not outlive it for ever."""
         alone = self._settings.owned and self._agent is None and not self._ledger.entries and self._learned
         since = max(self._alone_since + self._settings.dead_man, self._ledger.waits_until)
         if alone and self._now >= since + END_AFTER:
-            self._say("no agent has come: ending ExaBGP")
-            self._outputs.append(SignalExaBGP(Kind.END))
+            self._out.say("no agent has come: ending ExaBGP")
+            self._out.put(SignalExaBGP(Kind.END))
             self._alone_since = self._now
 
     # --- agents ---
@@ -275,23 +274,23 @@ class Switchboard:
         match message:
             case wire.Heartbeat():
                 self._ledger.heartbeat(self._now)
-                self._tell(wire.HeartbeatAnswer(message.n, round(self._exabgp_age(), 3)))
+                self._out.tell(wire.HeartbeatAnswer(message.n, round(self._exabgp_age(), 3)))
             case wire.Resync():
                 self._replay()
             case wire.Put():
                 self._put(agent, message)
             case wire.Drop():
-                then = self._answers(agent, message.id)
+                then = self._out.answers(connection, message.id)
                 self._rib.withdraw(list(message.keys), self._neighbors.known, then, connection)
             case wire.Confirm():
                 self._ledger.confirm(message.keys)
-                self._tell(wire.Done(message.id))
+                self._out.tell(wire.Done(message.id))
             case wire.Extend():
                 check_extend(message)
                 self._ledger.extend(message.seconds, self._now)
-                self._tell(wire.Done(message.id))
+                self._out.tell(wire.Done(message.id))
             case wire.Reload():
-                self._outputs.append(ReadSettings(connection, message))
+                self._out.put(ReadSettings(connection, message))
             case wire.AskRevision():
                 self._revision(agent, message)
             case wire.Unknown():
@@ -304,14 +303,14 @@ class Switchboard:
         old, started = self._agent, self._now if hello.started is None else hello.started
         if old is not None and old.started > started:
             raise RefusedError("a newer agent has the speaker")
-        self._agent = Agent(connection, hello.agent[:64], started)
+        self._agent, self._out.current = Agent(connection, hello.agent[:64], started), connection
         if old is not None and old.connection != connection:
-            self._tell(wire.Replaced(), old.connection)
+            self._out.tell(wire.Replaced(), old.connection)
             self._ledger.gone(self._now)
             self._rib.exchange.forget(old.connection)
-            self._outputs.append(HangUp(old.connection))
+            self._out.put(HangUp(old.connection))
         self._ledger.hello(self._agent.id, self._now)
-        self._tell(wire.Welcome(wire.VERSION, self._name))
+        self._out.tell(wire.Welcome(wire.VERSION, self._name))
         if self._learned:
             self._replay()
 
@@ -321,12 +320,12 @@ class Switchboard:
         routes = [(put.neighbor, prefix, put.head) for prefix in dict.fromkeys(put.prefixes)]
 
         def then(error: str | None) -> None:
-            self._answers(agent, put.id)(error)
+            self._out.answers(agent.connection, put.id)(error)
             # ExaBGP reports no UPDATE for a repeated announcement: the route was sent, and stays sent.
             entries = [(p, self._ledger.entries.get((n, p))) for n, p, _ in routes]
             there = tuple(p for p, entry in entries if entry is not None and entry.sent)
             if error is None and there:
-                self._tell(wire.Sent(put.neighbor, there), agent.connection)
+                self._out.tell(wire.Sent(put.neighbor, there), agent.connection)
 
         self._rib.put(routes, put.will, agent.id, agent.connection, then)
 
@@ -341,7 +340,7 @@ class Switchboard:
 
         def then(error: str | None) -> None:
             self._neighbors.peers.configured = len(found)
-            self._tell(wire.Done(asked.id, error, tuple(sorted(set(found))), len(found)), agent.connection)
+            self._out.tell(wire.Done(asked.id, error, tuple(sorted(set(found))), len(found)), agent.connection)
 
         self._rib.ask("show neighbor configuration", on_text, then, agent.connection)
 
@@ -354,33 +353,15 @@ class Switchboard:
             return
         for (neighbor, prefix), e in self._ledger.entries.items():
             confirmed = e.agent == self._agent.id and e.unconfirmed_since is None
-            self._tell(wire.Route(neighbor, prefix, e.head, e.will, e.sent, confirmed))
+            self._out.tell(wire.Route(neighbor, prefix, e.head, e.will, e.sent, confirmed))
         for message in self._neighbors.messages():
-            self._tell(message)
-        self._tell(wire.Synced())
+            self._out.tell(message)
+        self._out.tell(wire.Synced())
 
     def _exabgp_age(self) -> float:
         """Seconds since ExaBGP last answered, where it owes an answer; it is asked at least every second."""
         waits = self._rib.exchange.waits
         return self._now - self._asked_at if waits else max(0.0, self._now - self._answered_at)
-
-    # --- saying ---
-
-    def _answers(self, agent: Agent, number: int) -> Callable[[str | None], None]:
-        return lambda error: self._tell(wire.Done(number, error), agent.connection)
-
-    def _refuse(self, connection: int, number: int | None, why: str) -> None:
-        self._tell(wire.Done(number, f"refused by the pipe: {why}"[:300]), connection)
-
-    def _tell(self, message: wire.ToAgent, connection: int | None = None) -> None:
-        """To one connection, or to the current agent."""
-        if connection is None and self._agent is not None:
-            connection = self._agent.connection
-        if connection is not None:
-            self._outputs.append(ToAgent(connection, message))
-
-    def _say(self, text: str) -> None:
-        self._outputs.append(Say(text))
 
 
 def _ignore(_: str | None) -> None:
