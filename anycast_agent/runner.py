@@ -59,7 +59,7 @@ MEASURE = 0.25
 PAGES_AGAIN = 2.0
 """Interval between attempts to open the pages' port. Seconds."""
 
-_BACKOFF_FIRST, _BACKOFF_MOST, _BACKOFF_FORGOTTEN = 0.1, 10.0, 60.0
+_BACKOFF_FIRST, _MAX_BACKOFF, _BACKOFF_FORGOTTEN = 0.1, 10.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class Runner:
             if time.monotonic() - began > _BACKOFF_FORGOTTEN:
                 backoff = _BACKOFF_FIRST
             await asyncio.sleep(backoff)
-            backoff = min(_BACKOFF_MOST, 2 * backoff)
+            backoff = min(_MAX_BACKOFF, 2 * backoff)
 
     # --- the engine's turn ---
 

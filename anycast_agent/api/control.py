@@ -20,8 +20,8 @@ from anycast_agent.core.requests import REQUESTS, RefusedError, Request
 from anycast_agent.core.snapshot import Snapshot
 from anycast_agent.journal import Entry
 
-REQUEST_MOST = 64 * 1024
-CONNECTIONS_MOST = 16
+MAX_REQUEST = 64 * 1024
+MAX_CONNECTIONS = 16
 REQUEST_WITHIN = 10.0
 """How long a request may take to come, and its answer to be taken. Seconds."""
 
@@ -74,7 +74,7 @@ class Control:
             await self._replace()
         old = os.umask(0o117)  # the group may ask; nobody else
         try:
-            self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=REQUEST_MOST)
+            self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=MAX_REQUEST)
         finally:
             os.umask(old)
 
@@ -101,7 +101,7 @@ class Control:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._connections) >= CONNECTIONS_MOST or not self._may(writer):
+        if task is None or len(self._connections) >= MAX_CONNECTIONS or not self._may(writer):
             writer.close()
             return
         self._connections.add(task)

@@ -10,7 +10,7 @@ from anycast_agent.api.shapes import Counts, Mood, State
 from anycast_agent.core.model import Reason, SessionState, Tier
 from anycast_agent.core.snapshot import CoverSnapshot, NeighborSnapshot, PrefixSnapshot, RouteSnapshot
 
-NAMED_MOST = 3
+MAX_NAMED = 3
 """Neighbors that a headline names."""
 
 _NOT_WANTED = frozenset({Reason.DISABLED, Reason.OBSERVE_ONLY})
@@ -107,8 +107,8 @@ def _remedy(r: RouteSnapshot, neighbors: Neighbors) -> str:
 
 
 def _listed(texts: list[str]) -> str:
-    more = f" and {len(texts) - NAMED_MOST} more" if len(texts) > NAMED_MOST else ""
-    return ", ".join(texts[:NAMED_MOST]) + more
+    more = f" and {len(texts) - MAX_NAMED} more" if len(texts) > MAX_NAMED else ""
+    return ", ".join(texts[:MAX_NAMED]) + more
 
 
 def worst(moods: Iterable[Mood]) -> Mood:

@@ -1,6 +1,6 @@
 """HTTP/1.1 for read-only pages, small on purpose: GET and HEAD, one request a connection, everything bounded.
 
-A request is a head of at most ``HEAD_MOST`` bytes that has come within ``HEAD_WITHIN``; its answer is taken within
+A request is a head of at most ``MAX_HEAD`` bytes that has come within ``HEAD_WITHIN``; its answer is taken within
 ``TAKEN_WITHIN``. An answer is sent from one shared object, so a reader that does not read costs a descriptor and
 nothing else. Connections are bounded in all and by client: a new one takes the place of the oldest that keeps *us*
 waiting (RFC 9112, 9.5 lets a server close those at any time), and is turned away where none does.
@@ -22,10 +22,10 @@ from urllib.parse import unquote
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS_MOST, OF_A_CLIENT_MOST = 128, 64
+MAX_CONNECTIONS, MAX_OF_A_CLIENT = 128, 64
 """Each is a file descriptor that a probe might need."""
 
-HEAD_MOST, FIELDS_MOST = 8192, 64
+MAX_HEAD, MAX_FIELDS = 8192, 64
 HEAD_WITHIN, TAKEN_WITHIN, LINGER = 5.0, 30.0, 1.0
 """For a request to come; for an answer to be taken; for the client to close after it. Seconds."""
 
@@ -64,8 +64,8 @@ def parse(head: bytes) -> Request:
     line = _REQUEST.fullmatch(first)
     if line is None:
         raise BadRequestError("the request line is not METHOD /PATH HTTP/1.1")
-    if len(lines) > FIELDS_MOST:
-        raise BadRequestError(f"more than {FIELDS_MOST} header fields")
+    if len(lines) > MAX_FIELDS:
+        raise BadRequestError(f"more than {MAX_FIELDS} header fields")
     hosts = []
     for text in lines:
         found = _FIELD.fullmatch(text)
@@ -152,9 +152,9 @@ class Listener:
         """True if there is room for one more connection of this client. The oldest idle connection may be closed for
         it."""
         of_client = Counter(c.client for c in self._connections)
-        if of_client[client] >= OF_A_CLIENT_MOST:
+        if of_client[client] >= MAX_OF_A_CLIENT:
             return self._end_oldest(client)
-        if len(self._connections) >= CONNECTIONS_MOST:
+        if len(self._connections) >= MAX_CONNECTIONS:
             return self._end_oldest(of_client.most_common(1)[0][0])
         return True
 
@@ -188,9 +188,9 @@ async def _read(connected: socket.socket) -> Request | BadRequestError:
     """Raises EOFError where the client closes without having said anything."""
     loop, data = asyncio.get_running_loop(), b""
     while b"\r\n\r\n" not in data:
-        if len(data) > HEAD_MOST:
-            return BadRequestError(f"the header is longer than {HEAD_MOST} bytes")
-        more = await loop.sock_recv(connected, HEAD_MOST)
+        if len(data) > MAX_HEAD:
+            return BadRequestError(f"the header is longer than {MAX_HEAD} bytes")
+        more = await loop.sock_recv(connected, MAX_HEAD)
         if not more:
             if not data:
                 raise EOFError
@@ -214,7 +214,7 @@ async def _until_closed(connected: socket.socket) -> None:
     """Unread bytes would make the kernel reset the connection, and the answer would be lost."""
     connected.shutdown(socket.SHUT_WR)
     async with asyncio.timeout(LINGER):
-        while await asyncio.get_running_loop().sock_recv(connected, HEAD_MOST):  # noqa: ASYNC110
+        while await asyncio.get_running_loop().sock_recv(connected, MAX_HEAD):  # noqa: ASYNC110
             await asyncio.sleep(0)  # a flood lets the others go on, too
 
 

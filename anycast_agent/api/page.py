@@ -20,7 +20,7 @@ _POOR = frozenset(
 _MOODS = (Mood.BAD, Mood.WARN, Mood.OK, Mood.OFF)
 """Rows that need attention come first."""
 
-ERRORS_MOST = 20
+MAX_ERRORS = 20
 
 _HEAD = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -59,8 +59,8 @@ def _top(s: Status) -> Iterator[str]:
         '<span class="dim">The same as <a href="/api/v1/status">JSON</a> and <a href="/metrics">metrics</a>.</span></p>'
     )
     if s.configuration.errors:
-        lines = "<br>".join(escape(line) for line in s.configuration.errors[:ERRORS_MOST])
-        more = len(s.configuration.errors) - ERRORS_MOST
+        lines = "<br>".join(escape(line) for line in s.configuration.errors[:MAX_ERRORS])
+        more = len(s.configuration.errors) - MAX_ERRORS
         lines += f"<br>and {more} more" if more > 0 else ""
         yield (
             '<div class="box" role="alert" data-key="reload"><span class=bad>The last reload was refused</span> '

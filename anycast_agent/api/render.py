@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from anycast_agent import __version__
 from anycast_agent.api import headline, shapes, words
-from anycast_agent.api.shapes import Known, Mood, State, to_json
+from anycast_agent.api.shapes import Mood, State, YesNo, to_json
 from anycast_agent.core.changes import Decided
 from anycast_agent.core.consumers import LocalConsumers
 from anycast_agent.core.model import Attributes, address_of
@@ -98,7 +98,7 @@ class Drawing:
             state=head.state,
             mood=head.mood,
             headline=head.text,
-            on_wire=Known(p.on_wire),
+            on_wire=YesNo(p.on_wire),
             announce=d.announce,
             tier=d.tier,
             rung=d.rung.number,
@@ -113,7 +113,7 @@ class Drawing:
             flaps=round(p.flaps, 2),
             changes=p.changes,
             last_resort=p.cover,
-            on_last_resort=Known(p.on_last_resort),
+            on_last_resort=YesNo(p.on_last_resort),
             advice=words.advice(p.prefix, service, p.cover) if head.state is State.LAST_RESORT else (),
             address=self._address(p),
             routes=tuple(self._route(r) for r in p.routes),
@@ -133,7 +133,7 @@ class Drawing:
             state=head.state,
             mood=head.mood,
             headline=head.text,
-            on_wire=Known(c.on_wire),
+            on_wire=YesNo(c.on_wire),
             announce=d.announce,
             rung=d.rung.number,
             rung_title=d.rung.title,
@@ -143,7 +143,7 @@ class Drawing:
             age=_age(at, c.since),
             changes=c.changes,
             blackhole=shapes.Blackhole(
-                there=Known(c.state.blackholed) if c.state else Known.UNKNOWN,
+                there=YesNo(c.state.blackholed) if c.state else YesNo.UNKNOWN,
                 ours=c.state.ours if c.state and c.state.blackholed else None,
                 age=_age(at, c.state_at),
                 error=c.error,
@@ -169,13 +169,13 @@ class Drawing:
         return shapes.Route(
             neighbor=r.neighbor,
             session=r.session,
-            on_wire=Known(r.on_wire),
+            on_wire=YesNo(r.on_wire),
             desired=_attributes(r.desired),
             desired_age=_age(at, r.desired_since),
             acknowledged=_attributes(r.acknowledged),
             acknowledged_known=r.acknowledged_known,
             acknowledged_age=_age(at, r.acknowledged_at),
-            sent=Known(r.sent),
+            sent=YesNo(r.sent),
             sent_age=_age(at, r.sent_at),
             withdrawal_sent_age=_age(at, r.withdrawal_sent_at),
             echoed=r.echoed,

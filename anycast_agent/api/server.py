@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 KEPT_FOR = 0.1
 """Age up to which an answer is given again. Seconds."""
 
-NAMED_MOST = 20
-NAME_MOST = 253
+MAX_NAMED = 20
+MAX_NAME = 253
 """Octets of a name in the DNS (RFC 1035, as text)."""
 
 BACKLOG = 128
@@ -151,7 +151,7 @@ class Server:
 
     def _name_allowed(self, name: str) -> bool:
         """Itself, or, as ``*.example.org``, the domain that it is in."""
-        if len(name) > NAME_MOST:
+        if len(name) > MAX_NAME:
             return False
         parts = name.split(".")
         domains = {".".join(("*", *parts[i:])) for i in range(1, len(parts))}
@@ -197,8 +197,8 @@ class Server:
         if found is not None:
             return _Page(_SERVICE + name, lambda: render.service_json(snapshot, found), _JSON)
         services = snapshot.services
-        some = f" (the first {NAMED_MOST} of {len(services)})" if len(services) > NAMED_MOST else ""
-        return _problem(404, "No such service", f"there are {', '.join(list(services)[:NAMED_MOST]) or 'none'}{some}")
+        some = f" (the first {MAX_NAMED} of {len(services)})" if len(services) > MAX_NAMED else ""
+        return _problem(404, "No such service", f"there are {', '.join(list(services)[:MAX_NAMED]) or 'none'}{some}")
 
 
 def _json(value: dict[str, object]) -> Response:

@@ -3,7 +3,7 @@
 Every instant is an age in seconds. Desired, acknowledged, sent, echoed and the session are five facts, each with its
 own age. The headline is the wire: the route that was sent on an established session, not the ladder's wish.
 
-An unknown fact is ``Known.UNKNOWN``: "unknown" in words, ``null`` in JSON, ``NaN`` in the metrics.
+An unknown fact is ``YesNo.UNKNOWN``: "unknown" in words, ``null`` in JSON, ``NaN`` in the metrics.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 T = TypeVar("T")
 
 
-class Known(Enum):
+class YesNo(Enum):
     YES = True
     NO = False
     UNKNOWN = None
 
     def say(self, yes: str, no: str, what: str) -> str:
         """In words; ``what`` names the fact that is unknown."""
-        return {Known.YES: yes, Known.NO: no, Known.UNKNOWN: f"{what} unknown"}[self]
+        return {YesNo.YES: yes, YesNo.NO: no, YesNo.UNKNOWN: f"{what} unknown"}[self]
 
 
 class State(StrEnum):
@@ -71,13 +71,13 @@ class Attributes:
 class Route:
     neighbor: str
     session: str
-    on_wire: Known
+    on_wire: YesNo
     desired: Attributes | None
     desired_age: float | None
     acknowledged: Attributes | None
     acknowledged_known: bool
     acknowledged_age: float | None
-    sent: Known
+    sent: YesNo
     sent_age: float | None
     withdrawal_sent_age: float | None
     echoed: bool
@@ -116,7 +116,7 @@ class Consumers:
 class Blackhole:
     """The route that discards what is sent to the rest of a last resort."""
 
-    there: Known
+    there: YesNo
     ours: bool | None
     age: float | None
     error: str
@@ -134,7 +134,7 @@ class LastResort:
     state: State
     mood: Mood
     headline: str
-    on_wire: Known
+    on_wire: YesNo
     announce: bool
     rung: int
     rung_title: str
@@ -157,7 +157,7 @@ class Prefix:
     mood: Mood
     headline: str
     """The state with its reason: ``healthy, but on no router: leaf1-v6 is down``."""
-    on_wire: Known
+    on_wire: YesNo
     announce: bool
     """The ladder's answer."""
     tier: str | None
@@ -175,7 +175,7 @@ class Prefix:
     changes: int
     last_resort: str
     """The shorter prefix that is announced whatever the checks say; empty: it has none."""
-    on_last_resort: Known
+    on_last_resort: YesNo
     """Whether routers have only that from this node."""
     advice: tuple[str, ...]
     """What that means for its users, and what to type; empty where it is not so."""
@@ -392,7 +392,7 @@ class Changes:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, Known):
+    if isinstance(value, YesNo):
         return value.value
     if isinstance(value, Attributes):
         return {f.name: v for f in fields(value) if (v := getattr(value, f.name)) is not None}

@@ -24,10 +24,10 @@ BURST = 0.02
 ENGINE_WITHIN = 10
 """Rounds of the loop after which an engine that was due has certainly had its turn."""
 
-KEPT_MOST = 64
+MAX_KEPT = 64
 """Answers that are kept."""
 
-MAKING_MOST = 64
+MAX_MAKING = 64
 """Answers that are being made, each of another page."""
 
 
@@ -104,7 +104,7 @@ class Prepared:
             await asyncio.shield(self._making.get(page) or self._begin(page, make))
 
     def _begin(self, page: str, make: Callable[[], Iterator[str]]) -> asyncio.Task[None]:
-        if len(self._making) >= MAKING_MOST:
+        if len(self._making) >= MAX_MAKING:
             raise BusyError
         self._making[page] = task = asyncio.create_task(self._make(page, make))
         task.add_done_callback(_heard)
@@ -122,7 +122,7 @@ class Prepared:
 
     def _forget_old(self, now: float) -> None:
         self._kept = {page: kept for page, kept in self._kept.items() if kept.made > now - 1.0}
-        while len(self._kept) >= KEPT_MOST:
+        while len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from anycast_agent.api.shapes import Address, Blackhole, Consumers, Known, LastResort, Neighbor, Route
+from anycast_agent.api.shapes import Address, Blackhole, Consumers, LastResort, Neighbor, Route, YesNo
 from anycast_agent.core.model import Reason
 
 
 def sent(route: Route) -> str:
     """The UPDATE's state: an announcement that stands, a withdrawal, none, or unknown."""
-    if route.on_wire is Known.NO:
-        withdrawn = route.sent is Known.NO and route.session == "up" and route.withdrawal_sent_age is not None
+    if route.on_wire is YesNo.NO:
+        withdrawn = route.sent is YesNo.NO and route.session == "up" and route.withdrawal_sent_age is not None
         return "withdrawal sent" if withdrawn else "not sent"
     return route.on_wire.say("sent", "not sent", "sent")
 
 
 def acknowledged(route: Route) -> str:
     """ExaBGP's answer: the speaker has the route, has it not, or it is unknown."""
-    known = Known(route.acknowledged is not None) if route.acknowledged_known else Known.UNKNOWN
+    known = YesNo(route.acknowledged is not None) if route.acknowledged_known else YesNo.UNKNOWN
     return known.say("acknowledged", "not acknowledged", "acknowledged")
 
 
@@ -65,7 +65,7 @@ def advice(prefix: str, service: str, cover: str) -> tuple[str, ...]:
 
 
 def blackhole(b: Blackhole) -> str:
-    whose = "" if b.there is not Known.YES else ", by a route of ours" if b.ours else ", by a route that is not ours"
+    whose = "" if b.there is not YesNo.YES else ", by a route of ours" if b.ours else ", by a route that is not ours"
     return "the rest of it is " + b.there.say(f"discarded here{whose}", "not discarded here", "discarding it")
 
 

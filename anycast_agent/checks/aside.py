@@ -11,7 +11,7 @@ from typing import TypeVar
 from anycast_agent.checks.outcomes import CannotProbeError
 from anycast_agent.checks.slots import Slots
 
-CALLS_MOST = 32
+MAX_CALLS = 32
 """Calls that are open at once, beside one for each service."""
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ class Aside:
     """asyncio's own threads are few, and shared with all else that blocks: calls that hang would soon hold them all."""
 
     def __init__(self) -> None:
-        self._slots = Slots(CALLS_MOST)
+        self._slots = Slots(MAX_CALLS)
 
     async def run(self, service: str, call: Callable[[], T]) -> T:
         """What the call returns or raises. Raises CannotProbeError where too many hang already."""

@@ -16,7 +16,7 @@ import dns.rdtypes.txtbase
 import dns.rrset
 import dns.tokenizer
 
-ALIASES_MOST = 16
+MAX_ALIASES = 16
 """So many aliases (CNAME) are followed within an answer."""
 
 _NO_DATA = (dns.rdatatype.ANY, dns.rdatatype.AXFR, dns.rdatatype.IXFR, dns.rdatatype.OPT, dns.rdatatype.TSIG)
@@ -59,7 +59,7 @@ def answers(message: dns.message.Message) -> dict[bytes, str]:
 
 def _of_the_name(message: dns.message.Message, question: dns.rrset.RRset) -> Iterator[dns.rrset.RRset]:
     name: dns.name.Name | None = question.name
-    for _ in range(ALIASES_MOST):
+    for _ in range(MAX_ALIASES):
         here = [rrset for rrset in message.answer if rrset.name == name and rrset.rdclass == question.rdclass]
         yield from here
         aliases = [rrset for rrset in here if rrset.rdtype == dns.rdatatype.CNAME]

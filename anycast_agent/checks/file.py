@@ -18,7 +18,7 @@ from anycast_agent.checks.outcomes import NOT_RUN, OK, OK_CODE, Code, Finding
 from anycast_agent.checks.shared import Shared
 from anycast_agent.core.outcome import Evidence, Measure
 
-READ_MOST = 65_536
+MAX_READ = 65_536
 """So much of a file is searched. Bytes."""
 
 MISSING = Code("missing", Evidence.DEFINITE, "The file is not there.")
@@ -92,7 +92,7 @@ def _look(path: str, read: bool) -> _Seen:
             raise OSError(errno.EINVAL, "it is not a file")
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
-            text = file.read(READ_MOST)
+            text = file.read(MAX_READ)
     return _Seen(max(0.0, time.time() - found.st_mtime), found.st_size, text)
 
 
@@ -103,7 +103,7 @@ def judge(params: FileParams, seen: _Seen) -> Finding:
     if params.younger_than is not None and seen.age > params.younger_than:
         return Finding(OLD, f"{params.path} is {seen.age:.0f} s old, not {params.younger_than:g} s at most", numbers)
     if params.contains is not None and params.contains.encode() not in seen.text:
-        cut = f" in its first {READ_MOST} bytes" if seen.size > READ_MOST else ""
+        cut = f" in its first {MAX_READ} bytes" if seen.size > MAX_READ else ""
         return Finding(BAD_CONTENT, f"{params.path} without {params.contains[:60]!r}{cut}", numbers)
     return Finding(OK_CODE, f"{params.path} is {seen.age:.0f} s old", numbers)
 

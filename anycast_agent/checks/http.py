@@ -18,7 +18,7 @@ from yarl import URL
 from anycast_agent.checks.fields import Form, IpText, Port, Regex
 from anycast_agent.checks.kind import File, Kind, Params, Target, Use
 from anycast_agent.checks.outcomes import CONNECTING, NOT_RUN, OK, PROTOCOL, RESET, TLS, Code, Finding, clean
-from anycast_agent.checks.sessions import SESSIONS_MOST, Sessions, Way
+from anycast_agent.checks.sessions import MAX_SESSIONS, Sessions, Way
 from anycast_agent.checks.shared import Shared
 from anycast_agent.checks.sockets import from_error
 from anycast_agent.checks.urls import as_written, ascii_name, host_header
@@ -170,7 +170,7 @@ class HttpParams(Params):
 
 
 class HttpAsker:
-    def __init__(self, shared: Shared, *, sessions_most: int = SESSIONS_MOST) -> None:
+    def __init__(self, shared: Shared, *, sessions_most: int = MAX_SESSIONS) -> None:
         self._matcher = shared.matcher
         self._names = shared.names
         self._sessions = Sessions(self._names, sessions_most)

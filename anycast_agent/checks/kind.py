@@ -19,7 +19,7 @@ from anycast_agent.core.outcome import Measure
 if TYPE_CHECKING:
     from anycast_agent.checks.shared import Shared
 
-CODES_MOST, NUMBERS_MOST = 32, 16
+MAX_CODES, MAX_NUMBERS = 32, 16
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
@@ -116,8 +116,8 @@ class Kind(Generic[P]):
             raise TypeError("outcomes is a tuple of Code")
         if not all(isinstance(measure, Measure) for measure in self.numbers):
             raise TypeError("numbers is a tuple of Measure")
-        _refuse_unbounded("outcomes", [code.word for code in self.codes], CODES_MOST)
-        _refuse_unbounded("numbers", [measure.name for measure in self.numbers], NUMBERS_MOST)
+        _refuse_unbounded("outcomes", [code.word for code in self.codes], MAX_CODES)
+        _refuse_unbounded("numbers", [measure.name for measure in self.numbers], MAX_NUMBERS)
 
     @property
     def codes(self) -> tuple[Code, ...]:

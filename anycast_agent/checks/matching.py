@@ -20,11 +20,11 @@ from anycast_agent.checks.outcomes import CannotProbeError
 from anycast_agent.checks.slots import Slots
 from anycast_agent.checks.waiting import waiting
 
-MATCHERS_MOST = 4
+MAX_MATCHERS = 4
 """Beside one for each service; and so many are kept when nobody needs them."""
 _SLOW = frozenset("*+?{|(")
 """A pattern without any of these takes time in proportion to the text: it needs no process."""
-ANSWER_MOST = 2 * worker.VALUE_MOST
+MAX_ANSWER = 2 * worker.MAX_VALUE
 
 JSON_AT_ONCE = 65_536
 """A text of so many bytes is read as JSON before anybody notices; a longer one would keep the loop."""
@@ -38,7 +38,7 @@ class Matcher:
     """Processes that match, made when they are needed and kept; few, and each for one probe at a time."""
 
     def __init__(self) -> None:
-        self._slots = Slots(MATCHERS_MOST)
+        self._slots = Slots(MAX_MATCHERS)
         self._idle: list[_Worker] = []
         self._killed: list[_Worker] = []
 
@@ -79,7 +79,7 @@ class Matcher:
         return answer
 
     def _keep(self, process: _Worker) -> None:
-        if len(self._idle) < MATCHERS_MOST:
+        if len(self._idle) < MAX_MATCHERS:
             self._idle.append(process)
         else:
             process.kill()
@@ -125,7 +125,7 @@ class _Worker:
             head = worker.HEAD.pack(operation, len(asked), len(said))
             await loop.sock_sendall(self._socket, head + asked + said)
             (length,) = worker.LENGTH.unpack(await self._read(worker.LENGTH.size))
-            return json.loads(await self._read(min(length, ANSWER_MOST)))
+            return json.loads(await self._read(min(length, MAX_ANSWER)))
         except OSError as error:
             raise CannotMatchError(f"the process that matches: {error.strerror}") from error
         except ValueError:

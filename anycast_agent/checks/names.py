@@ -13,7 +13,7 @@ from typing import Any
 
 from anycast_agent.checks.slots import Slots
 
-LOOKUPS_MOST = 32
+MAX_LOOKUPS = 32
 """Look-ups that are open at once, beside one for each service: one that the C library hangs in cannot be ended."""
 KEPT_FOR = 10.0
 
@@ -41,7 +41,7 @@ class Names:
     a name server that does not answer would soon hold them all."""
 
     def __init__(self) -> None:
-        self._slots = Slots(LOOKUPS_MOST)
+        self._slots = Slots(MAX_LOOKUPS)
         self._open: dict[_Key, asyncio.Future[_Found]] = {}
         self._kept: dict[_Key, tuple[float, list[Address]]] = {}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from anycast_agent.core.outcome import NOT_RUN as NOT_RUN_WORD
 from anycast_agent.core.outcome import Evidence, Number, Outcome
 
-DETAIL_MOST = 200
+MAX_DETAIL = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,6 @@ OK = Finding(OK_CODE)
 
 def clean(text: str) -> str:
     """Text from outside, fit to be shown: bounded, one line, nothing that a terminal would obey."""
-    text = text[: 2 * DETAIL_MOST]
+    text = text[: 2 * MAX_DETAIL]
     shown = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(shown.split())[:DETAIL_MOST]
+    return " ".join(shown.split())[:MAX_DETAIL]

@@ -15,8 +15,8 @@ from pathlib import Path
 from anycast_agent.checks import spawner
 from anycast_agent.checks.outcomes import CannotProbeError
 
-OUTPUT_MOST = 4096
-IDLE_MOST = 8
+MAX_OUTPUT = 4096
+MAX_IDLE = 8
 """Supervisors that are kept when nobody needs them."""
 _TRY_AGAIN = 0.005
 _CLOSE_WITHIN = 1.0
@@ -37,8 +37,8 @@ class Programs:
     async def start(self, command: tuple[str, ...], environment: dict[str, str]) -> Program:
         """Raises CannotStartError. The environment is all that the program gets."""
         request = json.dumps({"command": command, "environment": environment}).encode()
-        if len(request) > spawner.REQUEST_MOST:
-            raise CannotStartError(f"the command is longer than {spawner.REQUEST_MOST} bytes")
+        if len(request) > spawner.MAX_REQUEST:
+            raise CannotStartError(f"the command is longer than {spawner.MAX_REQUEST} bytes")
         try:
             while True:
                 supervisor = self._idle.pop() if self._idle else await self._new_supervisor()
@@ -77,7 +77,7 @@ class Programs:
         self._busy.discard(supervisor)
         if supervisor in self._idle:
             self._idle.remove(supervisor)
-        if usable and self._spawner is not None and len(self._idle) < IDLE_MOST:
+        if usable and self._spawner is not None and len(self._idle) < MAX_IDLE:
             self._idle.append(supervisor)
         else:
             supervisor.close()
@@ -206,7 +206,7 @@ class Program:
             self.started.set_result(None)
         if kind == spawner.STARTED or self.answered.done():
             return
-        while self._output >= 0 and len(self.output) < OUTPUT_MOST and self._read():
+        while self._output >= 0 and len(self.output) < MAX_OUTPUT and self._read():
             pass
         self._close_output()
         if kind == spawner.EXITED:
@@ -228,7 +228,7 @@ class Program:
             data = os.read(self._output, 1 << 16)
         except BlockingIOError:
             return False
-        self.output += data[: OUTPUT_MOST - len(self.output)]
+        self.output += data[: MAX_OUTPUT - len(self.output)]
         if not data:
             self._close_output()
         return bool(data)

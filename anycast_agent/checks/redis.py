@@ -28,9 +28,9 @@ from anycast_agent.checks.sockets import family_of, from_error, open_socket
 from anycast_agent.checks.waiting import waiting
 from anycast_agent.core.outcome import Evidence, Measure
 
-REPLY_MOST = 65_536
+MAX_REPLY = 65_536
 """So much of a reply is read. Bytes."""
-PASSWORD_MOST = 512
+MAX_PASSWORD = 512
 
 LOADING = Code("loading", Evidence.DOUBTFUL, "LOADING: the server reads its data from disk.")
 BUSY = Code("busy", Evidence.DOUBTFUL, "BUSY: a script keeps the server.")
@@ -123,11 +123,11 @@ class RedisAsker:
 
 def _first_line(path: str) -> str:
     with Path(path).open("rb") as file:
-        return file.read(PASSWORD_MOST).partition(b"\n")[0].rstrip(b"\r").decode("utf-8", "surrogateescape")
+        return file.read(MAX_PASSWORD).partition(b"\n")[0].rstrip(b"\r").decode("utf-8", "surrogateescape")
 
 
 async def _ask(params: RedisParams, sock: socket.socket, login: tuple[str, ...]) -> Finding:
-    reader, writer = await asyncio.open_connection(sock=sock, limit=REPLY_MOST)
+    reader, writer = await asyncio.open_connection(sock=sock, limit=MAX_REPLY)
     try:
         if login:
             writer.write(_command(*login))
@@ -157,7 +157,7 @@ async def _reply(reader: asyncio.StreamReader) -> str:
         return rest
     if kind == "-":
         raise ErrorReplyError(rest)
-    if kind != "$" or not rest.isascii() or not rest.isdigit() or len(rest) > 9 or int(rest) > REPLY_MOST:
+    if kind != "$" or not rest.isascii() or not rest.isdigit() or len(rest) > 9 or int(rest) > MAX_REPLY:
         raise ValueError(f"not a reply of Redis: {clean(line[:60])}")
     return (await reader.readexactly(int(rest) + 2))[:-2].decode("utf-8", "replace")
 

@@ -18,14 +18,14 @@ from anycast_agent.checks.certificates import Stamp, context, stamp
 from anycast_agent.checks.names import Names
 from anycast_agent.checks.sockets import bind
 
-SESSIONS_MOST = 2000
+MAX_SESSIONS = 2000
 
-HEADER_MOST, HEADERS_MOST = 32 * 1024, 512
+MAX_HEADER, MAX_HEADERS = 32 * 1024, 512
 """Limits of an answer's head: bytes of a line, and number of lines. Real applications exceed aiohttp's own limits
 (8,190 and 128), with a content security policy for instance."""
 
 # aiohttp before 3.14 does not count the lines.
-_COUNTED = {"max_headers": HEADERS_MOST} if "max_headers" in signature(aiohttp.ClientSession).parameters else {}
+_COUNTED = {"max_headers": MAX_HEADERS} if "max_headers" in signature(aiohttp.ClientSession).parameters else {}
 _HEADERS = {
     "User-Agent": "anycast-agent",
     "Accept": "*/*",
@@ -154,8 +154,8 @@ class Sessions:
             auto_decompress=False,  # it would unfold a small body to gigabytes
             trust_env=False,
             read_bufsize=16384,
-            max_line_size=HEADER_MOST,
-            max_field_size=HEADER_MOST,
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
             requote_redirect_url=False,  # a signed address is asked for as the service has written it
             **_COUNTED,  # type: ignore[arg-type]
         )

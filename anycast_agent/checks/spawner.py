@@ -30,7 +30,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-REQUEST_MOST = 1 << 17
+MAX_REQUEST = 1 << 17
 """Bytes of a request."""
 END = b"end"
 """The request to a supervisor to end its program."""
@@ -162,7 +162,7 @@ class Supervisor:
 def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     """The next message and its descriptors; nothing at the end."""
     try:
-        message, descriptors, _, _ = socket.recv_fds(sock, REQUEST_MOST, 1)
+        message, descriptors, _, _ = socket.recv_fds(sock, MAX_REQUEST, 1)
     except ConnectionResetError:
         return b"", []
     for descriptor in descriptors:

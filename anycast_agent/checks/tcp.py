@@ -13,7 +13,7 @@ from anycast_agent.checks.outcomes import BAD_ANSWER, CONNECTING, OK, Finding, c
 from anycast_agent.checks.shared import Shared
 from anycast_agent.checks.sockets import family_of, from_error, open_socket
 
-ANSWER_MOST = 64 * 1024
+MAX_ANSWER = 64 * 1024
 
 
 class TcpParams(Params):
@@ -48,7 +48,7 @@ class TcpAsker:
     async def _expect(self, sock: socket.socket, pattern: str, target: Target) -> Finding:
         loop = asyncio.get_running_loop()
         answer = b""
-        while len(answer) < ANSWER_MOST:
+        while len(answer) < MAX_ANSWER:
             data = await loop.sock_recv(sock, 4096)
             answer += data
             if await self._matcher.found(pattern, answer, target.service, as_text=False):

@@ -31,7 +31,7 @@ from anycast_agent.checks.sockets import family_of, from_error, open_socket
 from anycast_agent.core.outcome import Evidence, Measure
 
 DAY = 86_400
-TALK_MOST = 16_384
+MAX_TALK = 16_384
 """So much is read of what a server says before TLS begins. Bytes."""
 
 EXPIRES = Code("expires", Evidence.DEFINITE, "The certificate is good for fewer days than days_left.")
@@ -87,7 +87,7 @@ def _context(params: TlsParams) -> ssl.SSLContext:
 
 async def _handshake(params: TlsParams, sock: socket.socket, context: ssl.SSLContext) -> Finding:
     _, writer = await asyncio.open_connection(
-        sock=sock.dup(), ssl=context, server_hostname=params.server_name, limit=TALK_MOST
+        sock=sock.dup(), ssl=context, server_hostname=params.server_name, limit=MAX_TALK
     )
     try:
         tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
@@ -152,7 +152,7 @@ async def _ask_for_tls(params: TlsParams, sock: socket.socket) -> Finding | None
 async def _last_line(sock: socket.socket, more: bytes) -> bytes:
     """The last line of a reply; or what there is, where it is cut off or too long."""
     said = b""
-    while len(said) < TALK_MOST:
+    while len(said) < MAX_TALK:
         data = await asyncio.get_running_loop().sock_recv(sock, 1024)
         said += data
         *lines, rest = said.split(b"\n")

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 HEAD, LENGTH = struct.Struct("!cII"), struct.Struct("!I")
 MATCH_TEXT, MATCH_BYTES, JSON_AT = b"t", b"b", b"j"
 
-VALUE_MOST = 65_536
+MAX_VALUE = 65_536
 """A value in JSON that is longer is answered by its beginning: nobody compares with so much."""
 
 _LONGEST = 60
@@ -47,7 +47,7 @@ def json_at(pointer: str, text: str) -> dict[str, Any]:
     except LookupError:
         return {"nothing": True}
     said = json.dumps(found)
-    return {"value": found} if len(said) <= VALUE_MOST else {"large": said[:100]}
+    return {"value": found} if len(said) <= MAX_VALUE else {"large": said[:100]}
 
 
 def _work(operation: bytes, asked: bytes, said: bytes) -> object:

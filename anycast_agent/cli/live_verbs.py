@@ -34,8 +34,8 @@ EXIT_NO, EXIT_UNREACHABLE = 1, 3
 SHOWN_WITHIN, DONE_WITHIN = 10.0, 60.0
 """For the whole of an answer: an agent that hangs takes a request, and never answers. Seconds."""
 
-ANSWER_MOST = 64 << 20
-NEAR_MOST = 5
+MAX_ANSWER = 64 << 20
+MAX_NEAR = 5
 _COLOURS = {Mood.OK: "32", Mood.BAD: "31", Mood.WARN: "33", Mood.OFF: "2"}
 
 
@@ -94,7 +94,7 @@ def _exchange(path: Path, request: bytes, within: float) -> bytes:
         client.connect(str(path))
         client.sendall(request)
         answer = bytearray()
-        while len(answer) < ANSWER_MOST and not answer.endswith(b"\n"):
+        while len(answer) < MAX_ANSWER and not answer.endswith(b"\n"):
             client.settimeout(max(0.001, end - time.monotonic()))
             data = client.recv(1 << 16)
             if not data:
@@ -167,7 +167,7 @@ def _near(args: argparse.Namespace) -> str:
         names = read(Names, _fit(ask(args.socket, verb="names")["data"])).names
     except (Unreachable, ValueError):
         return "`anycast-agent status` lists what there is"
-    near = difflib.get_close_matches(args.what, names, n=NEAR_MOST, cutoff=0.6) or list(names[:NEAR_MOST])
+    near = difflib.get_close_matches(args.what, names, n=MAX_NEAR, cutoff=0.6) or list(names[:MAX_NEAR])
     rest = f" ({len(near)} of {len(names)}; `anycast-agent status` lists all)" if len(near) < len(names) else ""
     return f"there are {', '.join(near)}{rest}" if near else "nothing is configured here"
 

@@ -16,7 +16,7 @@ EXIT_FAILED, EXIT_CONFIG = 1, 2
 
 PR_CAP_AMBIENT, PR_CAP_AMBIENT_LOWER, CAP_NET_ADMIN = 47, 3, 12
 
-MESSAGE_MOST = 2000
+MAX_MESSAGE = 2000
 """Bytes of a message in the log: a pipe that takes anything takes 4096, and the one before this may be told as well."""
 
 _PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -102,7 +102,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        return text if len(text) <= 1000 else text.encode()[:MESSAGE_MOST].decode(errors="ignore")
+        return text if len(text) <= 1000 else text.encode()[:MAX_MESSAGE].decode(errors="ignore")
 
 
 def _takes_more(stream: TextIO) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anycast_agent.config.problems import ConfigError, Problem
-from anycast_agent.config.source import FILES_MOST, Places, Where, parse
+from anycast_agent.config.source import MAX_FILES, Places, Where, parse
 
 _MAY_BE_EMPTY = frozenset({"node", "agent", "services"})
 _SHARED: tuple[Where, ...] = (("services",), ("bgp", "neighbors"))
@@ -29,8 +29,8 @@ def drop_ins(path: Path) -> list[Path]:
         text = "only *.yaml is read here: rename it"
         raise ConfigError([Problem(str(p), 1, 1, text) for p in missed])
     found = [p for p in visible if p.suffix == ".yaml"]
-    if len(found) > FILES_MOST:
-        raise ConfigError([Problem(str(folder), 1, 1, f"more than {FILES_MOST:,} files")])
+    if len(found) > MAX_FILES:
+        raise ConfigError([Problem(str(folder), 1, 1, f"more than {MAX_FILES:,} files")])
     return found
 
 

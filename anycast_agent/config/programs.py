@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-_SHEBANG_MOST = 256
+_MAX_SHEBANG = 256
 
 
 def unusable_program(program: str) -> str:
@@ -30,7 +30,7 @@ def _interpreter(path: Path) -> str:
     """The program that the first line of a script names. Empty for a binary, and for a script that cannot be read."""
     try:
         with path.open("rb") as file:
-            first = file.read(_SHEBANG_MOST).partition(b"\n")[0]
+            first = file.read(_MAX_SHEBANG).partition(b"\n")[0]
     except OSError:
         return ""
     words = first[2:].strip(b" \t").split(b" ") if first.startswith(b"#!") else []

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 _DIGEST_KEY = secrets.token_bytes(32)
-_READ_MOST = 4096
+_MAX_READ = 4096
 
 
 def refuse_relative(path: Path) -> None:
@@ -30,7 +30,7 @@ def read_secret(path: Path) -> bytes:
         if status.st_uid not in (0, os.geteuid()):
             raise ValueError(f"{path} belongs to another user: chown it to root or to the agent's user")
         with path.open("rb") as file:
-            return file.read(_READ_MOST)
+            return file.read(_MAX_READ)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
 

@@ -15,7 +15,7 @@ from anycast_agent.config.models import RootModel
 from anycast_agent.config.report import Report
 from anycast_agent.config.source import Where
 
-PRUNED_MOST = 8
+MAX_PRUNED = 8
 """Wrong values are cut out, and the rest is validated again, at most so often."""
 _GONE = object()
 
@@ -64,7 +64,7 @@ def _known(pattern: Pattern, kind: str | None) -> set[str] | None:
 def shaped(values: Any, report: Report) -> RootModel | None:
     """The whole configuration. Wrong values are left out, so that the rest shows its problems as well."""
     rest = values
-    for _ in range(PRUNED_MOST):
+    for _ in range(MAX_PRUNED):
         try:
             return RootModel.model_validate(rest)
         except ValidationError as error:

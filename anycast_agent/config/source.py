@@ -24,11 +24,11 @@ from ruamel.yaml.scanner import Scanner
 from anycast_agent.config.problems import ConfigError, Problem
 from anycast_agent.config.syntax import explained
 
-SIZE_MOST = 1 << 20
-NODES_MOST = 200_000
-DEPTH_MOST = 50
-ALIASES_MOST = 1000
-FILES_MOST = 1000
+MAX_SIZE = 1 << 20
+MAX_NODES = 200_000
+MAX_DEPTH = 50
+MAX_ALIASES = 1000
+MAX_FILES = 1000
 
 _SCALARS = frozenset({"null", "bool", "int", "float", "str", "timestamp", "None"})
 _MERGE = "<<"
@@ -129,10 +129,10 @@ class _Parser(Parser):
             self._depth -= 1
         elif isinstance(event, AliasEvent):
             self._aliases += 1
-        if self._depth > DEPTH_MOST:
-            raise _TooMuchError(f"nested deeper than {DEPTH_MOST} levels", event.start_mark)
-        if self._aliases > ALIASES_MOST:
-            raise _TooMuchError(f"more than {ALIASES_MOST:,} aliases", event.start_mark)
+        if self._depth > MAX_DEPTH:
+            raise _TooMuchError(f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
+        if self._aliases > MAX_ALIASES:
+            raise _TooMuchError(f"more than {MAX_ALIASES:,} aliases", event.start_mark)
         return event
 
 
@@ -151,10 +151,10 @@ def read(path: Path) -> str:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ConfigError([Problem(name, 1, 1, "is no regular file")])
-            data = file.read(SIZE_MOST + 1)
+            data = file.read(MAX_SIZE + 1)
     except OSError as error:
         raise ConfigError([Problem(name, 1, 1, f"cannot be read: {error.strerror or error}", True)]) from None
-    if len(data) > SIZE_MOST:
+    if len(data) > MAX_SIZE:
         raise ConfigError([Problem(name, 1, 1, "over 1 MiB: split it into conf.d/*.yaml")])
     try:
         return data.decode("utf-8")
@@ -248,10 +248,10 @@ class _Reader:
 
     def _count_in(self, node: Node, depth: int) -> None:
         self._count += 1
-        if self._count > NODES_MOST:
-            raise ConfigError([self._problem(node, f"more than {NODES_MOST:,} values: an alias bomb?")])
-        if depth > DEPTH_MOST:
-            raise ConfigError([self._problem(node, f"nested deeper than {DEPTH_MOST} levels")])
+        if self._count > MAX_NODES:
+            raise ConfigError([self._problem(node, f"more than {MAX_NODES:,} values: an alias bomb?")])
+        if depth > MAX_DEPTH:
+            raise ConfigError([self._problem(node, f"nested deeper than {MAX_DEPTH} levels")])
 
     def _place(self, node: Node) -> tuple[str, int, int]:
         return self._file, node.start_mark.line + 1, node.start_mark.column + 1

@@ -18,7 +18,7 @@ _WELL_KNOWN = {
     "no-export-subconfed": "65535:65283", "blackhole": "65535:666", "no-peer": "65535:65284",
 }  # fmt: skip
 _EXTENDED = re.compile(r"(target|origin):(\d+|\d+\.\d+\.\d+\.\d+):\d+|bandwidth:\d+:\d+|0x[0-9A-Fa-f]{16}")
-ASN_MOST = 2**32 - 1
+MAX_ASN = 2**32 - 1
 COVER_LENGTHS = {4: (24, 31), 6: (48, 127)}
 """By IP version: how short and how long the prefix of a last resort may be."""
 
@@ -140,7 +140,7 @@ def next_hop(value: Any) -> tuple[str, ...] | None:
 def asn(value: Any) -> int:
     """One plain number (RFC 5396, asplain). YAML reads the asdot 1.10 as 1.1, so that none can be read."""
     if isinstance(value, bool) or not isinstance(value, int):
-        text = f"an AS is one plain number from 1 to {ASN_MOST}, not {shown(value)}"
+        text = f"an AS is one plain number from 1 to {MAX_ASN}, not {shown(value)}"
         dotted = re.fullmatch(r"[0-9]+\.0*[1-9][0-9]*", str(value)) is not None
         raise ValueError(text + "; for asdot, HIGH.LOW, write HIGH × 65536 + LOW" if dotted else text)
     return value
@@ -192,7 +192,7 @@ def community(value: Any) -> str:
 
 def large_community(value: Any) -> str:
     """RFC 8092, as three numbers."""
-    return _numbers(str(value).strip(), 3, ASN_MOST, "65000:1:2")
+    return _numbers(str(value).strip(), 3, MAX_ASN, "65000:1:2")
 
 
 def _numbers(text: str, count: int, most: int, example: str) -> str:
@@ -222,8 +222,8 @@ def _fits(text: str) -> bool:
         return all(int(part) <= 255 for part in head.split(".")) and int(tail) <= 65535
     first, second = int(head), int(tail)
     if first <= 65535:
-        return second <= ASN_MOST
-    return kind != "bandwidth" and first <= ASN_MOST and second <= 65535
+        return second <= MAX_ASN
+    return kind != "bandwidth" and first <= MAX_ASN and second <= 65535
 
 
 _TEXT = WithJsonSchema({"type": "string"})
@@ -248,4 +248,4 @@ LargeCommunity = Annotated[str, BeforeValidator(large_community), _TEXT]
 ExtendedCommunity = Annotated[str, BeforeValidator(extended_community), _TEXT]
 _HOPS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 2}]}
 NextHop = Annotated[tuple[str, ...] | None, BeforeValidator(next_hop), WithJsonSchema(_HOPS)]
-Asn = Annotated[int, BeforeValidator(asn), Field(ge=1, le=ASN_MOST)]
+Asn = Annotated[int, BeforeValidator(asn), Field(ge=1, le=MAX_ASN)]

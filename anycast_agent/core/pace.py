@@ -12,7 +12,7 @@ from __future__ import annotations
 
 CAP_FIRST = 32
 """Before the first report: a start asks everything at once."""
-CAP_LEAST, CAP_MOST = 4, 4096
+CAP_LEAST, MAX_CAP = 4, 4096
 STEP = 0.25
 GROWTH = 1.5
 """The length of a quiet step, in which the cap grows once. Seconds."""
@@ -48,7 +48,7 @@ class Pace:
     def cap(self, now: float) -> int:
         """The cap on probes in flight."""
         steps = min(50.0, max(0.0, now - self._since) / STEP)
-        return int(min(CAP_MOST, self._cap * GROWTH**steps))
+        return int(min(MAX_CAP, self._cap * GROWTH**steps))
 
     def calm_at(self) -> float | None:
         """When starvation ends if no late report comes; None where there is none."""

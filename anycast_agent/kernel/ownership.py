@@ -10,7 +10,7 @@ from pathlib import Path
 from anycast_agent import store
 
 _SO_NETNS_COOKIE = 71
-RECORD_MOST = 8 << 20
+MAX_RECORD = 8 << 20
 """Bytes."""
 
 
@@ -50,7 +50,7 @@ class Ownership:
         if self._loaded:
             return ""
         try:
-            problem, found = "", _parse(store.read(self._path, RECORD_MOST))
+            problem, found = "", _parse(store.read(self._path, MAX_RECORD))
         except FileNotFoundError:
             problem, found = "", {}
         except ValueError as error:

@@ -34,9 +34,9 @@ SYNS = 2
 """Number of SYNs that the kernel repeats to a silent router: seven seconds in all. Then ExaBGP connects anew."""
 
 
-UNREAD_MOST = 60
+MAX_UNREAD = 60
 """A router that takes nothing of what it was sent for so long has lost the session (RFC 9687). Seconds."""
-PAUSE_MOST = 5
+MAX_PAUSE = 5
 """The longest pause between two attempts to connect. Seconds."""
 
 
@@ -46,7 +46,7 @@ class ImpatientSocket(socket.socket):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         if self.family in (socket.AF_INET, socket.AF_INET6) and self.type == socket.SOCK_STREAM:
-            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * UNREAD_MOST)
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * MAX_UNREAD)
 
     def connect(self, address: Any, /) -> None:
         if self.family in (socket.AF_INET, socket.AF_INET6) and self.type == socket.SOCK_STREAM:
@@ -65,7 +65,7 @@ def _bound_pauses() -> None:
 
     def bounded(self: Any) -> None:
         increase(self)
-        self._next = min(self._next, PAUSE_MOST)
+        self._next = min(self._next, MAX_PAUSE)
 
     delay.increase = bounded
 

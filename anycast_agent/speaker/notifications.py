@@ -73,7 +73,7 @@ _WORDS_HERE: dict[Code, str] = {(6, 3): "its configuration was changed here"}
 _IN_A_REASON = re.compile(r"notification (sent|received) \((\d+),(\d+)\)")
 _TEXT = re.compile(r'Shutdown Communication: "(?P<text>.*)"', re.DOTALL)
 _LONG_TEXT = re.compile(r"invalid Shutdown Communication \(too large\) length : (\d+) \[(?:0x)?([0-9A-Fa-f ]+)\]")
-_TEXT_MOST = 255
+_MAX_TEXT = 255
 
 
 def words(code: Code, *, here: bool = False) -> str:
@@ -116,4 +116,4 @@ def shutdown_text(data: str) -> str:
         said = bytes.fromhex(match[2])[: int(match[1])].decode("utf-8", "replace")
     else:
         return ""
-    return "".join(c if c.isprintable() else " " for c in said)[:_TEXT_MOST].strip()
+    return "".join(c if c.isprintable() else " " for c in said)[:_MAX_TEXT].strip()

@@ -17,7 +17,7 @@ from anycast_agent import store
 
 WITHIN = 10.0
 """A parser that takes longer is ended, and the configuration refused. Seconds."""
-SHOWN_MOST = 500
+MAX_SHOWN = 500
 _WORDS_OF_A_LINE, _QUOTED = re.compile(r"^(line \d+):.*$", re.MULTILINE), re.compile(r'"[^"]*"')
 
 
@@ -60,4 +60,4 @@ def _reason(said: str) -> str:
     """Its message on one line, without the words of the line that it refuses: one of them may be a password."""
     text = said.rpartition("is not a valid config file:")[2]
     text = _QUOTED.sub('"…"', _WORDS_OF_A_LINE.sub(r"\1", text))
-    return " ".join(text.split())[:SHOWN_MOST] or "it did not say why"
+    return " ".join(text.split())[:MAX_SHOWN] or "it did not say why"

@@ -14,7 +14,7 @@ from lab.net.tables import Change
 TABLES_SETTLE = 5.0
 """A change of a table later than this after a fault, with none in between, is not of its making. Seconds."""
 
-MARKS_MOST = 200
+MAX_MARKS = 200
 
 FAMILIES = ("IPv4", "IPv6")
 
@@ -137,5 +137,5 @@ def marks_of(story: Story) -> Iterator[Mark]:
                 found.append(
                     Mark(last, "table", f"the last of {len(changes)}: {at_last.node}: {at_last.prefix} → {to}")
                 )
-    for mark in sorted(found, key=lambda m: m.at)[:MARKS_MOST]:
+    for mark in sorted(found, key=lambda m: m.at)[:MAX_MARKS]:
         yield Mark(round(mark.at - story.begin, 4), mark.kind, mark.text)

@@ -29,10 +29,10 @@ FLOWS = 32
 """Source ports for each stream of DNS requests: ECMP sorts by flow."""
 
 EVERY = 0.05
-OUTSTANDING_MOST = 5000
+MAX_OUTSTANDING = 5000
 """More than this, and what would be sent is told as lost: nobody answers, and memory is not without end."""
 
-ANSWER_MOST = 65536
+MAX_ANSWER = 65536
 
 HELD_UP = 0.1
 """A client that looks later than this after a request's timeout was held up: the answer may lie there. Seconds."""
@@ -61,7 +61,7 @@ def who_of_http(data: bytes) -> tuple[str, str]:
     """(what is wrong with the answer, its body)."""
     head, _, body = data.partition(b"\r\n\r\n")
     length = re.search(rb"(?im)^content-length: *(\d+)", head)
-    if head.split(b" ")[1:2] != [b"200"] or len(data) > ANSWER_MOST:
+    if head.split(b" ")[1:2] != [b"200"] or len(data) > MAX_ANSWER:
         return "wrong answer", ""
     if length and len(body) < int(length[1]):
         return "cut short", ""
@@ -149,7 +149,7 @@ class Http(Stream):
                 return
             data = sock.recv(4096)
             state["data"] += data
-            if not data or len(state["data"]) > ANSWER_MOST:
+            if not data or len(state["data"]) > MAX_ANSWER:
                 self.end(sock, state, *who_of_http(state["data"]))
         except BlockingIOError:
             pass
@@ -215,7 +215,7 @@ class Traffic:
         if stream.due < self.until:
             now = time.monotonic()
             self.outstanding += 1
-            if self.outstanding > OUTSTANDING_MOST:
+            if self.outstanding > MAX_OUTSTANDING:
                 self.lost(now, stream, "not sent")
             else:
                 stream.send(now)

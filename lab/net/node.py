@@ -22,10 +22,10 @@ from lab.net.cgroups import Cell
 T = TypeVar("T")
 CLONE_NEWNET = 0x40000000
 
-RAN_MOST = 200
+MAX_RAN = 200
 """A node remembers so many commands as evidence of a drill; the oldest go first."""
 
-OUTPUT_MOST = 65536
+MAX_OUTPUT = 65536
 """The bound on a command's remembered output. Characters."""
 
 
@@ -52,7 +52,7 @@ class Node(ABC):
         """A process that holds the network namespace; 0 where nothing does."""
         self.init = 0
         """PID 1 of the node, as the host counts; 0 while it is off."""
-        self.ran: deque[Ran] = deque(maxlen=RAN_MOST)
+        self.ran: deque[Ran] = deque(maxlen=MAX_RAN)
 
     # --- each back end has its own ---
 
@@ -113,7 +113,7 @@ class Node(ABC):
             process.communicate()
             self.ran.append(Ran(begun, self.name, tuple(words), None, ""))
             raise NodeError(f"{self.name}: {shlex.join(words)}: no end after {timeout:g} s") from None
-        self.ran.append(Ran(begun, self.name, tuple(words), process.returncode, (out + err)[:OUTPUT_MOST]))
+        self.ran.append(Ran(begun, self.name, tuple(words), process.returncode, (out + err)[:MAX_OUTPUT]))
         if check and process.returncode != 0:
             raise NodeError(f"{self.name}: {shlex.join(words)}: status {process.returncode}: {(err or out).strip()}")
         return str(out)

@@ -14,7 +14,7 @@ _BENDS = (0.0, *(sign * step for step in (45.0, 90.0, 150.0, 220.0, 300.0) for s
 _LETTER, _LETTER_HEIGHT = 6.4, 12.0
 _OUT = 14.0
 """The distance of an interface's name from its box."""
-_MOST = 24
+MAX_BOXES = 24
 """Beyond so many nodes, the names of interfaces are clutter; a link's tooltip still says them."""
 
 
@@ -51,7 +51,7 @@ def wires(topology: Topology, boxes: Mapping[str, Rect]) -> list[Wire]:
 
 def names(drawn: list[Wire], boxes: Mapping[str, Rect]) -> list[Name]:
     """Those that fit: one that would touch a box or another name is left out."""
-    if len(boxes) > _MOST:
+    if len(boxes) > MAX_BOXES:
         return []
     taken = list(boxes.values())
     found = []

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from anycast_agent.api.http import HEAD_MOST, OF_A_CLIENT_MOST, BadRequestError, Listener, Request, Response, parse
+from anycast_agent.api.http import MAX_HEAD, MAX_OF_A_CLIENT, BadRequestError, Listener, Request, Response, parse
 from anycast_agent.api.http import _client as client_of
-from anycast_agent.api.turnstile import BURST, MAKING_MOST, SHARE, SLICE, BusyError, Prepared, Turnstile
+from anycast_agent.api.turnstile import BURST, MAX_MAKING, SHARE, SLICE, BusyError, Prepared, Turnstile
 from tests.api.surfaces import said, serving, well
 from tests.support.agent import HTTP_PORT, Scene, configuration, play
 from tests.support.netns import namespaces, needs_root, run_inside
@@ -114,10 +114,10 @@ async def test_all_readers_together_have_a_share_of_the_time() -> None:
 async def test_pages_that_are_being_made_are_bounded() -> None:
     """Past the bound one is told to ask again; what is being made is finished."""
     prepared, page = Prepared(Turnstile()), Page(pieces=1)
-    asked = [prepared.get(f"p{n}", page.make, 0.1) for n in range(MAKING_MOST + 3)]
+    asked = [prepared.get(f"p{n}", page.make, 0.1) for n in range(MAX_MAKING + 3)]
     found = await asyncio.gather(*asked, return_exceptions=True)
     assert sum(isinstance(f, BusyError) for f in found) == 3
-    assert page.made == MAKING_MOST
+    assert page.made == MAX_MAKING
 
 
 async def test_an_error_is_told_to_everybody_who_waits_and_the_next_is_made_anew() -> None:
@@ -208,7 +208,7 @@ async def test_who_has_said_all_is_answered_and_who_says_nothing_costs_a_place_f
             await writer.drain()
         assert b" 200 OK" in await asyncio.wait_for(reader.read(), 10)
         writer.close()
-        assert b" 400 " in await said(server, b"GET / HTTP/1.1\r\nX: " + b"x" * 2 * HEAD_MOST)
+        assert b" 400 " in await said(server, b"GET / HTTP/1.1\r\nX: " + b"x" * 2 * MAX_HEAD)
         async with client.get("/livez") as response:
             assert response.status == 200
 
@@ -275,14 +275,14 @@ def test_one_client_leaves_places_for_the_others() -> None:
 
         try:
             await hold("198.51.100.1", 1)
-            await hold("198.51.100.2", 3 * OF_A_CLIENT_MOST)
+            await hold("198.51.100.2", 3 * MAX_OF_A_CLIENT)
             async with asyncio.timeout(10):
-                while sum(t.done() for _, t in ended) < 2 * OF_A_CLIENT_MOST:
+                while sum(t.done() for _, t in ended) < 2 * MAX_OF_A_CLIENT:
                     await asyncio.sleep(0.02)
-            await hold("198.51.100.3", OF_A_CLIENT_MOST)
+            await hold("198.51.100.3", MAX_OF_A_CLIENT)
             await hold("198.51.100.1", 1)
             async with asyncio.timeout(10):
-                while sum(t.done() for _, t in ended) < 2 * OF_A_CLIENT_MOST + 2:
+                while sum(t.done() for _, t in ended) < 2 * MAX_OF_A_CLIENT + 2:
                     await asyncio.sleep(0.02)
             assert not any(t.done() for s, t in ended if s == "198.51.100.1")
             for _, task in ended:

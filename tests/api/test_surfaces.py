@@ -20,9 +20,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from anycast_agent.api import render
-from anycast_agent.api.control import CONNECTIONS_MOST as CONTROL_CONNECTIONS_MOST
+from anycast_agent.api.control import MAX_CONNECTIONS as MAX_CONTROL_CONNECTIONS
 from anycast_agent.api.control import Answer, Control
-from anycast_agent.api.http import CONNECTIONS_MOST, OF_A_CLIENT_MOST
+from anycast_agent.api.http import MAX_CONNECTIONS, MAX_OF_A_CLIENT
 from anycast_agent.api.page import page
 from anycast_agent.api.server import Server
 from anycast_agent.api.shapes import Announced, InForce
@@ -209,14 +209,14 @@ async def test_a_huge_request_is_refused_and_others_are_served() -> None:
 async def test_many_slow_connections_keep_nobody_out_and_are_bounded() -> None:
     """The oldest give way, also those that ask and read nothing: probes need descriptors, too."""
     async with serving(well()) as (client, server):
-        ways = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3 * CONNECTIONS_MOST)]
+        ways = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3 * MAX_CONNECTIONS)]
         for _, writer in ways:
             writer.write(b"GET /api/v1/status HTTP/1.1\r\nHost: local")
         async with client.get("/livez") as response:
             assert response.status == 200
         ended = [asyncio.create_task(reader.read()) for reader, _ in ways]
         async with asyncio.timeout(10):
-            while sum(task.done() for task in ended) < 3 * CONNECTIONS_MOST - OF_A_CLIENT_MOST:
+            while sum(task.done() for task in ended) < 3 * MAX_CONNECTIONS - MAX_OF_A_CLIENT:
                 await asyncio.sleep(0.02)
         for task, (_, writer) in zip(ended, ways, strict=True):
             task.cancel()
@@ -374,7 +374,7 @@ async def test_who_does_not_go_on_does_not_keep_a_place(tmp_path: Path, monkeypa
     path = tmp_path / "control.sock"
     async with controlled(path, well(), within=0.3):
         silent = []
-        for number in range(CONTROL_CONNECTIONS_MOST):
+        for number in range(MAX_CONTROL_CONNECTIONS):
             client = socket.socket(socket.AF_UNIX)
             client.connect(str(path))
             client.sendall(b'{"verb": "status"}\n' if number % 2 else b"{")

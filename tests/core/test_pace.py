@@ -12,7 +12,7 @@ from anycast_agent.core import events as ev
 from anycast_agent.core.actions import CheckKey, RunProbe
 from anycast_agent.core.model import AddressMode, Config, Verdict
 from anycast_agent.core.outcome import Outcome
-from anycast_agent.core.pace import CALM, CAP_FIRST, CAP_LEAST, CAP_MOST, GROWTH, KEPT_FOR, STEP, Pace
+from anycast_agent.core.pace import CALM, CAP_FIRST, CAP_LEAST, GROWTH, KEPT_FOR, MAX_CAP, STEP, Pace
 from anycast_agent.core.snapshot import CheckSnapshot, Snapshot
 from tests.support import ends
 from tests.support.world import V4, World, check, config, service
@@ -64,14 +64,14 @@ def test_the_cap_halves_what_is_in_flight_and_grows_while_it_is_quiet() -> None:
     """Never below its least, nor above its most; and one late report is forgotten within seconds."""
     pace = Pace(0.0)
     assert pace.cap(0.0) == CAP_FIRST
-    assert CAP_FIRST < pace.cap(1.0) < pace.cap(2.0) < pace.cap(3.5) == pace.cap(1e9) == CAP_MOST
+    assert CAP_FIRST < pace.cap(1.0) < pace.cap(2.0) < pace.cap(3.5) == pace.cap(1e9) == MAX_CAP
     pace.report(0.2, 0.25, 600, 10.0)
     assert pace.cap(10.0) == 300
     assert pace.cap(10.0 + STEP) == 450
     for n in range(20):
         pace.report(0.2, 0.25, 600, 10.0 + n * STEP)
     assert pace.cap(10.0 + 19 * STEP) == CAP_LEAST
-    assert pace.cap(10.0 + 19 * STEP + 5.0) == CAP_MOST
+    assert pace.cap(10.0 + 19 * STEP + 5.0) == MAX_CAP
 
 
 @pytest.mark.parametrize(("lost", "over", "late"), [(0.0, 0.25, False), (0.05, 0.25, False), (0.07, 0.25, True), (9.0, 9.0, True), (0.0, 0.0, False)])  # fmt: skip
@@ -88,7 +88,7 @@ def test_the_cap_stays_within_its_bounds_and_starvation_ends(story: list[tuple[f
     pace, now = Pace(0.0), 0.0
     for lost, over, probes, pause in story:
         pace.report(lost, over, probes, now)
-        assert CAP_LEAST <= pace.cap(now) <= CAP_MOST
+        assert CAP_LEAST <= pace.cap(now) <= MAX_CAP
         now += pause
         pace.settle(now)
     pace.settle(now + CALM)

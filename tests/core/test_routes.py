@@ -9,7 +9,7 @@ from anycast_agent.core.actions import ConfirmRoutes, DropRoutes, PutRoutes
 from anycast_agent.core.events import RouteFound
 from anycast_agent.core.model import Attributes, Route, RouteKey, SessionState, Will
 from anycast_agent.core.news import OwnAddress, ReplayBegan, ReplayEnded, SessionMoved, SpeakerGone, SpeakerSetUp
-from anycast_agent.core.parts.route import RETRY_FIRST, RETRY_MOST, RouteState
+from anycast_agent.core.parts.route import MAX_RETRY, RETRY_FIRST, RouteState
 from anycast_agent.core.parts.route_queue import MAX_OPEN, MAX_PREFIXES, RouteQueue
 from anycast_agent.core.parts.route_table import SENT_WITHIN, RouteTable
 from anycast_agent.core.parts.routes import RouteAction, Routes
@@ -254,7 +254,7 @@ def test_a_put_that_goes_on_failing_is_tried_ever_later() -> None:
         waits.append(deadline - bench.now)
         bench.now = deadline
         bench.end(bench.one(), "ExaBGP said error")
-    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, RETRY_MOST, RETRY_MOST, RETRY_MOST]
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, MAX_RETRY, MAX_RETRY, MAX_RETRY]
 
 
 def test_a_withdrawal_does_not_wait_for_what_failed_before_it() -> None:
@@ -569,7 +569,7 @@ def test_a_session_that_comes_up_ends_the_backoff_of_its_routes() -> None:
         for put in bench.turn():
             bench.end(put, "ExaBGP said error")
         bench.replay()
-        bench.now += RETRY_MOST
+        bench.now += MAX_RETRY
     for put in bench.turn():
         bench.end(put, "ExaBGP said error")
     bench.replay()

@@ -19,7 +19,7 @@ from tests.support.any_events import (
 )
 from tests.support.faults import configs
 
-MOST_ACTIONS = 40
+MAX_ACTIONS = 40
 """In one turn, for the few services of these configurations: probes, addresses, routes, and one of each other kind."""
 
 
@@ -71,7 +71,7 @@ def test_any_event_in_any_order_is_survived(story: list[tuple[ev.Event, float]],
 
 def _settle(engine: Engine, now: float) -> None:
     output = engine.settle(now)
-    assert len(output.actions) <= MOST_ACTIONS
+    assert len(output.actions) <= MAX_ACTIONS
     ids = [a.id for a in output.actions if hasattr(a, "id")]
     assert len(ids) == len(set(ids))
     keys = [a.key for a in output.actions if isinstance(a, RunProbe)]

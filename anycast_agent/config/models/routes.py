@@ -7,7 +7,7 @@ from pydantic import Field
 from anycast_agent.checks.fields import Written as Model
 from anycast_agent.config.types import Community, ExtendedCommunity, LargeCommunity, NextHop
 
-LISTS_MOST = 64
+MAX_LISTS = 64
 
 
 class AttributesModel(Model):
@@ -24,14 +24,14 @@ class AttributesModel(Model):
         None, ge=0, le=10, description="How many times more the local AS is in the path towards eBGP neighbors."
     )
     communities: tuple[Community, ...] | None = Field(
-        None, max_length=LISTS_MOST, description="Communities (RFC 1997), as numbers: 65000:1."
+        None, max_length=MAX_LISTS, description="Communities (RFC 1997), as numbers: 65000:1."
     )
     large_communities: tuple[LargeCommunity, ...] | None = Field(
-        None, max_length=LISTS_MOST, description="Large communities (RFC 8092): 65000:1:2."
+        None, max_length=MAX_LISTS, description="Large communities (RFC 8092): 65000:1:2."
     )
     extended_communities: tuple[ExtendedCommunity, ...] | None = Field(
         None,
-        max_length=LISTS_MOST,
+        max_length=MAX_LISTS,
         description="Extended communities (RFC 4360): target:65000:1, origin:65000:1, bandwidth:65000:1250000.",
     )
     next_hop: NextHop = Field(

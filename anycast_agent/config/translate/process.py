@@ -11,7 +11,7 @@ from anycast_agent.config.models import AgentModel
 from anycast_agent.config.report import Report
 from anycast_agent.config.source import Where
 
-PATH_MOST = 80
+MAX_PATH = 80
 """Bytes. The path of a Unix socket may have 107, and a name is added to these folders."""
 
 
@@ -21,8 +21,8 @@ def process_settings(report: Report, agent: AgentModel, node: str) -> ProcessSet
         path = getattr(agent, field)
         if not path.is_absolute() or "\0" in str(path):
             report.problem(("agent", field), f"{field} is an absolute path, beginning with /")
-        elif len(os.fsencode(path)) > PATH_MOST:
-            text = f"{field} is longer than a Unix socket's path may be: at most {PATH_MOST} bytes"
+        elif len(os.fsencode(path)) > MAX_PATH:
+            text = f"{field} is longer than a Unix socket's path may be: at most {MAX_PATH} bytes"
             report.problem(("agent", field), text)
     host, port = _listen(report, agent.api.listen)
     for i, name in enumerate(agent.api.allowed_hosts):

@@ -14,7 +14,7 @@ from anycast_agent.config.translate.routes import core_routes
 from anycast_agent.core import model as core
 from anycast_agent.core.consumers import LocalConsumers
 
-PREFIXES_MOST = 10_000
+MAX_PREFIXES = 10_000
 
 
 def core_services(
@@ -37,8 +37,8 @@ def core_services(
             )
             report.problem((*where, "local_consumers"), text)
         services[name] = _service(report, where, name, written, neighbors, elsewhere)
-    if len(owners) > PREFIXES_MOST:
-        report.problem(("services",), f"more than {PREFIXES_MOST:,} prefixes")
+    if len(owners) > MAX_PREFIXES:
+        report.problem(("services",), f"more than {MAX_PREFIXES:,} prefixes")
     _refuse_anycast_addresses(report, root, {core.address_of(prefix): name for prefix, name in owners.items()})
     refuse_covers(report, root, owners, {address: role for _, address, role in _addresses_of_one_node(root)})
     return services

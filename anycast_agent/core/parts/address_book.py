@@ -14,7 +14,7 @@ REPAIR_WITHIN = 4.0
 KEEP_UNKNOWN = 10.0
 """How long what the kernel last had counts, once it is no longer known. Seconds."""
 
-RETRY_FIRST, RETRY_MOST = 0.5, 30.0
+RETRY_FIRST, MAX_RETRY = 0.5, 30.0
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class AddressRecord:
     repairs: int = 0
     quick_losses: int = 0
     open: int | None = None
-    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_FIRST, RETRY_MOST))
+    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_FIRST, MAX_RETRY))
 
     def repairing(self, now: float) -> bool:
         """It is being put back, and that has not failed yet."""

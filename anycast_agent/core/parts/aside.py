@@ -35,7 +35,7 @@ LINGER = 30.0
 RETURN_WITHIN = 2.0
 """A put waits no longer than this for the return. Seconds."""
 
-RETRY_FIRST, RETRY_MOST = 0.5, 30.0
+RETRY_FIRST, MAX_RETRY = 0.5, 30.0
 
 ADAPTER = "local consumers"
 """The adapter's name."""
@@ -118,7 +118,7 @@ class Record:
     error: str = ""
     open: SetAside | None = None
     overdue_return: bool = False
-    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_FIRST, RETRY_MOST))
+    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_FIRST, MAX_RETRY))
 
 
 NO_RECORD = Record()

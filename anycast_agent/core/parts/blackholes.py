@@ -29,7 +29,7 @@ DUE = 2.0
 
 NO_ANSWER = "no answer from the kernel adapter"
 
-RETRY_FIRST, RETRY_MOST = 0.5, 30.0
+RETRY_FIRST, MAX_RETRY = 0.5, 30.0
 
 STABLE = 10.0
 """A route that was put back and stays for so long is no longer fought over. Seconds."""
@@ -59,7 +59,7 @@ class BlackholeRecord:
     repairs: int = 0
     """How often it was put back after someone removed it."""
     open: int | None = None
-    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_FIRST, RETRY_MOST))
+    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_FIRST, MAX_RETRY))
 
     @property
     def there(self) -> bool:

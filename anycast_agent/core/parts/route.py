@@ -15,7 +15,7 @@ from anycast_agent.core.backoff import Backoff
 from anycast_agent.core.model import SELF, Attributes, Route, RouteKey, Will
 from anycast_agent.core.observed import Known, Observed, Unknown, doubt, last
 
-RETRY_FIRST, RETRY_MOST = 0.5, 30.0
+RETRY_FIRST, MAX_RETRY = 0.5, 30.0
 """The first back-off after an error; it doubles each time. A withdrawal or a confirmation never waits longer than the
 first, because the pipe's clock runs. Seconds."""
 
@@ -74,7 +74,7 @@ class RouteState:
     error: str = ""
     told: str = ""
     """The error that was last told: one that stays is told once."""
-    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_FIRST, RETRY_MOST))
+    backoff: Backoff = field(default_factory=lambda: Backoff(RETRY_FIRST, MAX_RETRY))
 
     @property
     def known(self) -> bool:

@@ -22,7 +22,7 @@ CONFIGURE_DUE = 30.0
 SETTLE_BEFORE_REMOVAL = 3.0
 """Time that the removal of a neighbor waits for the withdrawal of its routes. Seconds."""
 
-RETRY_FIRST, RETRY_MOST = 1.0, 30.0
+RETRY_FIRST, MAX_RETRY = 1.0, 30.0
 
 Setup = ConfigureSpeaker | RestartSpeaker
 
@@ -66,7 +66,7 @@ class SpeakerSetup(Part):
         self._differs = False
         self._open: int | None = None
         self._grace = 0.0
-        self._backoff = Backoff(RETRY_FIRST, RETRY_MOST)
+        self._backoff = Backoff(RETRY_FIRST, MAX_RETRY)
         self._not_before = float("-inf")
         self.restarts = 0
         self.error = ""

@@ -150,10 +150,10 @@ def parse_path_line(line: str) -> ReceivedPath | None:
     path_id = before[before.index("path-information") + 1] if named else ""
     prefix = before[before.index("path-information") - 1] if named else before[-1]
     path = tuple(int(v) for v in values.get("as-path", []) if v.isdigit())
-    return ReceivedPath(words[1], prefix, path_id, path[-PATH_MOST:], tuple(values.get("large-community", ()))[:32])
+    return ReceivedPath(words[1], prefix, path_id, path[-MAX_PATH:], tuple(values.get("large-community", ()))[:32])
 
 
-PATH_MOST = 64
+MAX_PATH = 64
 """Length to which a received AS path is cut. Its end is kept, where the origin is."""
 
 _KEYWORDS = frozenset(
@@ -322,7 +322,7 @@ def _received(peer: str, update: dict[str, object]) -> list[SpeakerEvent]:
         path += [int(asn) for asn in segment.get("value", []) if isinstance(asn, int)]
     large = tuple(":".join(str(n) for n in c) for c in attributes.get("large-community", []) if isinstance(c, list))
     events: list[SpeakerEvent] = [ReceivedPath(peer, p, i, None) for p, i in _withdrawn(update)]
-    events += [ReceivedPath(peer, p, i, tuple(path[-PATH_MOST:]), large[:32]) for p, i in _announced(update)]
+    events += [ReceivedPath(peer, p, i, tuple(path[-MAX_PATH:]), large[:32]) for p, i in _announced(update)]
     return events
 
 
@@ -369,11 +369,11 @@ def _notification(peer: str, neighbor: dict[str, object]) -> list[SpeakerEvent]:
     said = said if isinstance(said, dict) else {}
     code, subcode = said.get("code", 0), said.get("subcode", 0)
     direction = str(neighbor.get("direction", "receive"))
-    text = str(said.get("message", ""))[:NOTIFICATION_MOST]
+    text = str(said.get("message", ""))[:MAX_NOTIFICATION]
     return [NotificationEvent(peer, direction, int(str(code)), int(str(subcode)), text)]
 
 
-NOTIFICATION_MOST = 1000
+MAX_NOTIFICATION = 1000
 """Length to which a NOTIFICATION's text is cut: RFC 9003 allows 255 octets, and ExaBGP may show them in hexadecimal."""
 
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from anycast_agent.speaker.pipe.codec import ReceivedPath
 
-MOST_OF_A_PREFIX = 256
+MAX_PATHS_OF_A_PREFIX = 256
 """Paths that one router shows for one prefix."""
-MOST_PARTS = 200_000
+MAX_PARTS = 200_000
 """AS numbers and communities of all paths together: some 3 MB for an agent to read, or 20,000 ordinary paths."""
 
 _Key = tuple[str, str, str]
@@ -32,7 +32,7 @@ class Paths:
     def take(self, path: ReceivedPath) -> ReceivedPath | None:
         """A path came, or went (``as_path`` None). Returns what changed by that, in the same form; None: nothing."""
         was_there, prefix, parts = self._drop(path), (path.neighbor, path.prefix), _parts(path)
-        room = self._of_prefix[prefix] < MOST_OF_A_PREFIX and self._parts + parts <= MOST_PARTS
+        room = self._of_prefix[prefix] < MAX_PATHS_OF_A_PREFIX and self._parts + parts <= MAX_PARTS
         if path.as_path is not None and room:
             self._paths[*prefix, path.path_id] = path
             self._of_prefix[prefix] += 1

@@ -38,7 +38,7 @@ MAX_LINE = 1 << 20
 MAX_OUTPUT = 8 << 20
 """Limit of unread bytes at which an agent is disconnected."""
 MAX_AGENTS = 4
-PASSES_MOST = 8
+MAX_PASSES = 8
 """Looks at the sockets before the clocks have their turn: there may always be something."""
 
 SIGNALS = {Kind.RELOAD: signal.SIGUSR1, Kind.END: signal.SIGTERM, Kind.KILL: signal.SIGKILL}
@@ -82,7 +82,7 @@ class Shell:
         """What has come, to the switchboard, and what came meanwhile: a heartbeat may have waited for that. False once
         ExaBGP has closed our input."""
         wait = max(0.0, self._switchboard.deadline() - time.monotonic())
-        for _ in range(PASSES_MOST):
+        for _ in range(MAX_PASSES):
             ready = self._selector.select(wait)
             if not all(self._take(key, mask) for key, mask in ready):
                 return False

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from anycast_agent.checks.aside import CALLS_MOST, Aside
+from anycast_agent.checks.aside import MAX_CALLS, Aside
 from anycast_agent.checks.file import FileParams
 from anycast_agent.checks.outcomes import CannotProbeError
 from tests.support.netns import needs_root
@@ -111,11 +111,11 @@ async def test_calls_that_hang_are_few_and_keep_nobody_waiting(here: Path) -> No
         with open(opened, "rb") as pipe:  # nobody writes
             return pipe.read()
 
-    tasks = [asyncio.create_task(aside.run("bad", hang)) for _ in range(CALLS_MOST * 2)]
+    tasks = [asyncio.create_task(aside.run("bad", hang)) for _ in range(MAX_CALLS * 2)]
     async with asyncio.timeout(20):
         assert await aside.run("good", lambda: 3) == 3
         done, hanging = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        while len(hanging) > CALLS_MOST // 2 + 1:
+        while len(hanging) > MAX_CALLS // 2 + 1:
             done, hanging = await asyncio.wait(tasks, timeout=0.05)
     assert {type(task.exception()) for task in done} == {CannotProbeError}
     assert "calls of this service hang already" in str(done.pop().exception())

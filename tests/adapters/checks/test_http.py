@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from anycast_agent.checks.http import HttpAsker, HttpParams
 from anycast_agent.checks.kind import Target
-from anycast_agent.checks.sessions import HEADER_MOST, HEADERS_MOST
+from anycast_agent.checks.sessions import MAX_HEADER, MAX_HEADERS
 from anycast_agent.checks.shared import Shared
 from anycast_agent.checks.urls import as_written
 from tests.adapters.checks.servers import Handler, closed_port, drip, garbage, hang, http_server, reset, tcp_server
@@ -167,10 +167,10 @@ def head_of(lines: int, size: int) -> bytes:
 @pytest.mark.parametrize(
     ("head", "outcome"),
     [
-        (head_of(1, HEADER_MOST - 100), "ok"),
-        (head_of(HEADERS_MOST - 10, 100), "ok"),
-        (head_of(1, HEADER_MOST + 100), "protocol"),
-        (head_of(HEADERS_MOST + 10, 10), "protocol"),
+        (head_of(1, MAX_HEADER - 100), "ok"),
+        (head_of(MAX_HEADERS - 10, 100), "ok"),
+        (head_of(1, MAX_HEADER + 100), "protocol"),
+        (head_of(MAX_HEADERS + 10, 10), "protocol"),
     ],
 )
 async def test_a_great_head_is_read_and_its_bounds_are_stated(head: bytes, outcome: str) -> None:

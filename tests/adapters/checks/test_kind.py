@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from anycast_agent.checks.kind import CODES_MOST, Kind, Params, stateless
+from anycast_agent.checks.kind import MAX_CODES, Kind, Params, stateless
 from anycast_agent.checks.outcomes import OK, Code
 from anycast_agent.checks.waiting import waited_for, waiting
 from anycast_agent.core.outcome import Evidence, Measure
@@ -45,7 +45,7 @@ def code(word: str) -> Code:
         ({"outcomes": (code("a"), code("a"))}, "'a' stands there twice"),
         ({"outcomes": (code('a"b'),)}, "at most 32 letters"),
         ({"outcomes": (code("a" * 33),)}, "at most 32 letters"),
-        ({"outcomes": tuple(code(f"a{n}") for n in range(CODES_MOST))}, f"at most {CODES_MOST}"),
+        ({"outcomes": tuple(code(f"a{n}") for n in range(MAX_CODES))}, f"at most {MAX_CODES}"),
         ({"numbers": ("lag",)}, "tuple of Measure"),
         ({"numbers": (Measure("lag", "s", ""), Measure("lag", "bytes", ""))}, "'lag' stands there twice"),
     ],

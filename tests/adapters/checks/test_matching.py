@@ -10,7 +10,7 @@ import os
 import pytest
 
 from anycast_agent.checks import spawner
-from anycast_agent.checks.matching import MATCHERS_MOST, Matcher
+from anycast_agent.checks.matching import MAX_MATCHERS, Matcher
 from anycast_agent.checks.waiting import waited_for
 
 EVIL, FOREVER = "(a+)+b", b"a" * 60
@@ -56,7 +56,7 @@ async def test_processes_that_nobody_needs_are_ended() -> None:
         async with asyncio.timeout(60):
             found = await asyncio.gather(*(matcher.found("^o+k$", b"ok", f"s{n}", as_text=True) for n in range(20)))
             assert all(found)
-            while len(children() - before) > MATCHERS_MOST:
+            while len(children() - before) > MAX_MATCHERS:
                 with contextlib.suppress(ChildProcessError):
                     await matcher.found("^o+k$", b"ok", "s", as_text=True)
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from anycast_agent.speaker.launch import PAUSE_MOST, SYNS, UNREAD_MOST, ImpatientSocket
+from anycast_agent.speaker.launch import MAX_PAUSE, MAX_UNREAD, SYNS, ImpatientSocket
 from tests.support.netns import needs_root
 
 INSIDE = """
@@ -119,7 +119,7 @@ def test_exabgp_tries_to_connect_every_few_seconds() -> None:
     *pauses, after_success = map(int, done.stdout.split())
     assert pauses[0] == 1
     assert pauses == sorted(pauses)
-    assert pauses[-1] == PAUSE_MOST
+    assert pauses[-1] == MAX_PAUSE
     assert after_success == 0
 
 
@@ -142,4 +142,4 @@ def test_a_router_that_reads_nothing_loses_the_session(host: str, family: int) -
             accepted, _ = listening.accept()
             with accepted:
                 for one in (connection, accepted):
-                    assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * UNREAD_MOST
+                    assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * MAX_UNREAD

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anycast_agent.speaker.pipe.codec import ReceivedPath
-from anycast_agent.speaker.pipe.paths import MOST_OF_A_PREFIX, MOST_PARTS, Paths
+from anycast_agent.speaker.pipe.paths import MAX_PARTS, MAX_PATHS_OF_A_PREFIX, Paths
 
 PATH = ReceivedPath("198.51.100.0", "192.0.2.53/32", "0.0.0.1", (65011, 65101))
 
@@ -29,7 +29,7 @@ def test_a_router_with_add_path_shows_a_bounded_number_of_a_prefix() -> None:
     """The others are not kept and not told. Where one goes, another has room; other prefixes are not affected."""
     paths = Paths()
     told = [paths.take(replace(PATH, path_id=str(n))) for n in range(12_000)]
-    assert sum(path is not None for path in told) == len(list(paths)) == MOST_OF_A_PREFIX
+    assert sum(path is not None for path in told) == len(list(paths)) == MAX_PATHS_OF_A_PREFIX
     assert paths.take(replace(PATH, prefix="192.0.2.54/32")) is not None
     assert paths.take(replace(PATH, path_id="0", as_path=None)) is not None
     assert paths.take(replace(PATH, path_id="20000")) is not None
@@ -43,7 +43,7 @@ def test_all_paths_together_are_bounded_by_their_size() -> None:
         ordinary.take(path)
         long.take(replace(path, as_path=(65011,) * 64, large_communities=("65000:1:1",) * 32))
     assert len(list(ordinary)) >= 20_000
-    assert MOST_PARTS // 110 < len(list(long)) < MOST_PARTS // 90
+    assert MAX_PARTS // 110 < len(list(long)) < MAX_PARTS // 90
 
 
 def test_a_path_that_has_grown_beyond_the_bound_is_told_as_gone() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.faults.driver.faults import TABLE
 from tests.faults.driver.story import Story, failure_of, shorter, stories_of
 
-SHRINK_MOST = 40
+MAX_SHRINK = 40
 """Replays of a story that fails, to find a shorter one."""
 
 
@@ -62,7 +62,7 @@ def _one(name: str, story: Story, tally: Counter[str], args: argparse.Namespace)
 
 
 def _shrunk(story: Story) -> Story:
-    left = [SHRINK_MOST]
+    left = [MAX_SHRINK]
 
     def fails(shorter_one: Story) -> bool:
         left[0] -= 1

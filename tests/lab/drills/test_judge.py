@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.drills.conduct import Counted, Request, Running, Story
-from lab.drills.figures import MARKS_MOST
+from lab.drills.figures import MAX_MARKS
 from lab.drills.judge import judge
 from lab.drills.result import BUCKET, Expectation, Load, Result, Stream
 from tests.conftest import examples
@@ -226,7 +226,7 @@ def test_marks_say_what_was_done_who_noticed_and_how_tables_moved() -> None:
         (7.0, "announced", "r: 192.0.2.53/32 → a and b"),
     ]
     many = story((), [fault(n / 100) for n in range(900)])
-    assert len(judge(many, drill()).marks) == MARKS_MOST
+    assert len(judge(many, drill()).marks) == MAX_MARKS
 
 
 # --- expectations ---

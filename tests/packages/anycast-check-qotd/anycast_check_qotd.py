@@ -13,7 +13,7 @@ from anycast_agent.checks.outcomes import BAD_ANSWER, CONNECTING, OK_CODE, Code,
 from anycast_agent.checks.sockets import family_of, from_error, open_socket
 from anycast_agent.core.outcome import Evidence, Measure
 
-QUOTE_MOST = 512
+MAX_QUOTE = 512
 """RFC 865: a quote is shorter. So much is read, however much comes."""
 
 SILENT = Code("silent", Evidence.DOUBTFUL, "The connection was closed without a quote.")
@@ -25,7 +25,7 @@ class QotdParams(Params):
 
     port: Port = 17
     target: IpText | None = Field(None, description="Ask this address instead of the service's own.")
-    contains: str = Field("", max_length=QUOTE_MOST, description="Text that the quote must hold.")
+    contains: str = Field("", max_length=MAX_QUOTE, description="Text that the quote must hold.")
 
 
 async def probe(params: QotdParams, target: Target) -> Finding:
@@ -45,8 +45,8 @@ async def probe(params: QotdParams, target: Target) -> Finding:
 
 async def _read(sock: socket.socket) -> bytes:
     said = b""
-    while len(said) < QUOTE_MOST:
-        data = await asyncio.get_running_loop().sock_recv(sock, QUOTE_MOST - len(said))
+    while len(said) < MAX_QUOTE:
+        data = await asyncio.get_running_loop().sock_recv(sock, MAX_QUOTE - len(said))
         if not data:
             break
         said += data
