@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from anycast_agent.checks.durations import SPAN, duration, shown
+from anycast_agent.checks.fields import Form
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]*[a-z0-9])?)*")
@@ -122,6 +123,19 @@ def address(value: Any) -> str:
     if reason := _not_routed(ip):
         raise ValueError(f"{ip} is {reason}: write a unicast address")
     return str(ip)
+
+
+def neighbor_address(value: Any) -> str:
+    """The address of a neighbor: its zone stands apart, as the interface."""
+    host, percent, zone = str(value).strip().partition("%")
+    if percent:
+        raise ValueError(f"write the address without its zone, and the interface beside it: {_beside(host, zone)}")
+    return address(value)
+
+
+def _beside(host: str, zone: str) -> str:
+    interface = f"interface: {zone}" if re.fullmatch(INTERFACE, zone) else "interface: …"
+    return f"address: {shown(host)}, {interface}"
 
 
 def next_hop(value: Any) -> tuple[str, ...] | None:
@@ -242,6 +256,13 @@ LastResort = Annotated[
     bool | Literal["never"] | tuple[str, ...], BeforeValidator(last_resort), WithJsonSchema(_LAST_RESORT)
 ]
 AddressText = Annotated[str, BeforeValidator(address), _TEXT]
+NeighborAddress = Annotated[str, BeforeValidator(neighbor_address), _TEXT]
+INTERFACE = r"^[A-Za-z0-9_.:-]{1,15}$"
+InterfaceName = Annotated[
+    str,
+    Form("interface: the name of an interface has at most 15 letters, digits and _ . : -"),
+    Field(pattern=INTERFACE),
+]
 RouterId = Annotated[str, BeforeValidator(router_id), _TEXT]
 Community = Annotated[str, BeforeValidator(community), _TEXT]
 LargeCommunity = Annotated[str, BeforeValidator(large_community), _TEXT]

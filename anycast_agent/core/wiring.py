@@ -20,6 +20,7 @@ from anycast_agent.core.model import (
     SessionState,
     address_of,
     family_of,
+    is_link_local,
     prefix_of,
 )
 from anycast_agent.core.opened import OpenActions
@@ -149,14 +150,16 @@ class Parts:
         withdrawn_at = self.routes.table.withdrawn_at(prefix, now)
         offered = self.offers.of(prefix, withdrawn_at, now)
         family = family_of(address_of(prefix))
-        up = (n for n in neighbors.values() if self.sessions.state(n.name) is SessionState.UP)
+        # A link-local address is no next hop for them: it has no meaning without its interface.
+        usable = {n.name: n for n in neighbors.values() if not is_link_local(n.address)}
+        up = (n for n in usable.values() if self.sessions.state(n.name) is SessionState.UP)
         return Situation(
             rule=config.services[state.service].local_consumers,
             there=self.addresses.there(address_of(prefix)) if self.addresses.known else None,
             announce=state.decision.announce,
             decided=state.decision.reason not in _UNDECIDED,
             withdrawn_at=withdrawn_at,
-            offered=tuple(neighbors[n].address for n in offered.neighbors if n in neighbors),
+            offered=tuple(usable[n].address for n in offered.neighbors if n in usable),
             routers=tuple(n.address for n in up if family_of(n.address) is family),
             leaving=self.life.state is Life.STOPPING,
             stays=not self.addresses.ours(address_of(prefix)),

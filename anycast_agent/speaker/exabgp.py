@@ -102,6 +102,7 @@ def _neighbor(n: Neighbor, config: SpeakerConfig) -> str:
         _REVISION,
         f"router-id {n.router_id or config.router_id};" if n.router_id or config.router_id else "",
         f"local-address {n.local_address or 'auto'};",
+        f"source-interface {n.interface};" if n.interface else "",
         f"local-as {n.local_as};",
         f"peer-as {n.remote_as};",
         f"hold-time {n.hold_time};",

@@ -88,7 +88,20 @@ def test_refused_with_the_reason(tmp_path: Path, where: tuple[str, ...], value: 
 
 
 ALONE: list[tuple[tuple[str, ...], Any, str]] = [
-    ((*LEAF, "address"), "fe80::1%x; y", "an address is written without its zone (%…)"),
+    ((*LEAF, "address"), "fe80::1%x; y",
+     "write the address without its zone, and the interface beside it: address: 'fe80::1', interface: …"),
+    ((*LEAF, "address"), "fe80::1%eth0.7",
+     "write the address without its zone, and the interface beside it: address: 'fe80::1', interface: eth0.7"),
+    ((*LEAF, "interface"), "eth0; x", "interface: the name of an interface has at most 15 letters, digits and _ . : -"),
+    ((*LEAF, "interface"), "a-name-of-16-too", "interface: the name of an interface has at most 15 letters, digits and _ . : -"),
+    (("bgp", "neighbors", "leaf6"), {"address": "fe80::1", "remote_as": 1},
+     "fe80::1 is link-local: name the interface that it is on, interface: eth0"),
+    (("bgp", "neighbors", "leaf6"), {"address": "fe80::1", "interface": "eth0", "remote_as": 1, "listen": True, "local_address": "fe80::2"},
+     "ExaBGP cannot listen on a link-local address; it opens the session itself"),
+    (("bgp", "neighbors"), {"leaf4": {"address": "198.51.100.0", "remote_as": 65011},
+                            "a": {"address": "fe80::1", "interface": "eth0", "remote_as": 1},
+                            "b": {"address": "fe80::1", "interface": "eth1", "remote_as": 1}},
+     "neighbor a has this address already; ExaBGP tells its neighbors apart by address alone: give one of the routers another link-local address"),
     ((*DNS, "attributes"), {"next_hop": "2001:db8::1%a\nb"}, "an address is written without its zone (%…)"),
     ((*DNS, "prefixes"), ["2001:db8::1%eth0/128"], "an address is written without its zone (%…)"),
     ((*DNS, "prefixes"), ["255.255.255.255/32"],

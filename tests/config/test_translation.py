@@ -89,10 +89,19 @@ def test_next_hops_of_the_other_family(tmp_path: Path) -> None:
     given = ((*DNS, "attributes"), {"next_hop": ["198.51.100.1", "2001:db8::1"]})
     routes = load(written(tmp_path, changed(both, given))).config.services["dns"].attributes[Tier.FULL]
     assert routes[RouteKey("leaf4", "2001:db8:53::53/128")].next_hop == "2001:db8::1"
-    over = (("bgp", "neighbors", "leaf6"), {"address": "2001:db8::", "remote_as": 1, "extended_next_hop": True,
-                                            "local_address": "2001:db8::1"})  # fmt: skip
+    over = (("bgp", "neighbors", "leaf6"), {"address": "2001:db8::", "remote_as": 1, "extended_next_hop": True})
     routes = load(written(tmp_path, changed(over))).config.services["dns"].attributes[Tier.FULL]
-    assert routes[RouteKey("leaf6", "192.0.2.53/32")].next_hop == "2001:db8::1"
+    assert routes[RouteKey("leaf6", "192.0.2.53/32")].next_hop == "self"
+
+
+def test_an_unnumbered_leaf_carries_both_families(tmp_path: Path) -> None:
+    """With a link-local address, an interface, and RFC 8950; no address of the node has to be written."""
+    over = (LEAF, {"address": "fe80::1", "interface": "eth0.7", "remote_as": 65011, "extended_next_hop": True})
+    config = load(written(tmp_path, changed(over))).config
+    leaf = config.neighbors["leaf4"]
+    assert (leaf.interface, leaf.families) == ("eth0.7", (Family.IPV4, Family.IPV6))
+    hops = {key.prefix: a.next_hop for key, a in config.services["dns"].attributes[Tier.FULL].items()}
+    assert hops == {V4: "self", V6: "self"}
 
 
 def test_a_loopback_next_hop_is_good_on_a_loopback_session(tmp_path: Path) -> None:

@@ -294,7 +294,9 @@ CASES = [
     Case(
         "link local neighbor",
         {LEAF1: '    leaf1: {address: "fe80::1%eth0", remote_as: 65011}'},
-        refused=["6:13: an address is written without its zone (%…)"],
+        refused=[
+            "6:13: write the address without its zone, and the interface beside it: address: 'fe80::1', interface: eth0"
+        ],
     ),
     Case(
         "next hop wrong family",

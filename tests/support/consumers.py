@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from anycast_agent.core.model import Family
@@ -85,7 +85,7 @@ def _listen(address: str, kind: str) -> socket.socket:
 
 def _answer_tcp(listener: socket.socket, name: bytes) -> None:
     def serve(connection: socket.socket) -> None:
-        with connection:
+        with connection, suppress(OSError):  # the namespace may go before its last connection
             while connection.recv(64):
                 connection.sendall(name)
 

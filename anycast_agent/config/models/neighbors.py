@@ -8,13 +8,17 @@ from typing import Any, Literal
 from pydantic import Field
 
 from anycast_agent.checks.fields import Written as Model
-from anycast_agent.config.types import AddressText, Asn, HoldTime, RouterId
+from anycast_agent.config.types import AddressText, Asn, HoldTime, InterfaceName, NeighborAddress, RouterId
 
 
 class NeighborModel(Model):
     """A BGP neighbor."""
 
-    address: AddressText = Field(description="The neighbor's address.")
+    address: NeighborAddress = Field(description="The neighbor's address. A link-local one needs interface.")
+    interface: InterfaceName | None = Field(
+        None,
+        description="The interface that the session is bound to: for a link-local address (unnumbered), or a VRF.",
+    )
     remote_as: Asn = Field(description="The neighbor's AS.")
     local_as: Asn | None = Field(None, description="Our AS towards this neighbor. The default is bgp.local_as.")
     local_address: AddressText | None = Field(

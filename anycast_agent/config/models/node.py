@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from anycast_agent.checks.durations import Duration
-from anycast_agent.checks.fields import Form
 from anycast_agent.checks.fields import Written as Model
+from anycast_agent.config.types import InterfaceName
 
 
 class LocalConsumersModel(Model):
@@ -33,11 +33,7 @@ class NodeModel(Model):
         description="The default is the name of the host.",
     )
     site: str = Field("", description="The datacenter of the node.")
-    interface: Annotated[
-        str, Form("interface: the name of an interface has at most 15 characters, no spaces and no slash")
-    ] = Field(
-        "lo", max_length=15, pattern=r"^[^\s/]+$", description="The interface that the anycast addresses are added to."
-    )
+    interface: InterfaceName = Field("lo", description="The interface that the anycast addresses are added to.")
     addresses: Literal["manage", "verify", "unmanaged"] = Field(
         "manage",
         description="manage: the agent adds and removes the anycast addresses; verify: another program does, and the "

@@ -20,11 +20,17 @@ def core_neighbors(report: Report, bgp: BgpModel, elsewhere: bool) -> dict[str, 
         where: Where = ("bgp", "neighbors", name)
         report.checked(where, types.name, name)
         if written.address in by_address:
-            report.problem((*where, "address"), f"neighbor {by_address[written.address]} has this address already")
+            report.problem((*where, "address"), _taken(by_address[written.address], written))
         by_address.setdefault(written.address, name)
         neighbors[name] = _neighbor(report, where, name, written, bgp, elsewhere)
     _one_port(report, [n for n in neighbors.values() if n.listen])
     return neighbors
+
+
+def _taken(name: str, written: NeighborModel) -> str:
+    text = f"neighbor {name} has this address already"
+    why = "; ExaBGP tells its neighbors apart by address alone: give one of the routers another link-local address"
+    return text + why * core.is_link_local(written.address)
 
 
 def _one_port(report: Report, listening: Iterable[core.Neighbor]) -> None:
@@ -45,6 +51,7 @@ def _neighbor(
         address=written.address,
         remote_as=written.remote_as,
         local_as=written.local_as or bgp.local_as,
+        interface=written.interface or "",
         local_address=written.local_address,
         router_id=bgp.router_id,
         hold_time=written.hold_time,
@@ -68,6 +75,17 @@ def _check_session(report: Report, where: Where, written: NeighborModel) -> None
         report.problem((*where, "local_address"), f"{local} is not of the family of {written.address}")
     if written.listen and local is None:
         report.problem((*where, "listen"), "to listen, a local_address is needed")
+    if core.is_link_local(written.address):
+        _check_link_local(report, where, written)
+
+
+def _check_link_local(report: Report, where: Where, written: NeighborModel) -> None:
+    """Each link has its own fe80::1."""
+    if written.interface is None:
+        text = f"{written.address} is link-local: name the interface that it is on, interface: eth0"
+        report.problem((*where, "address"), text)
+    if written.listen:
+        report.problem((*where, "listen"), "ExaBGP cannot listen on a link-local address; it opens the session itself")
 
 
 def _families(report: Report, where: Where, written: NeighborModel) -> tuple[core.Family, ...]:

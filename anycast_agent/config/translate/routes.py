@@ -117,10 +117,8 @@ def _next_hop(report: Report, where: Where, given: Sequence[str], n: core.Neighb
         return given[0]
     if given:
         report.problem(where, f"no next hop for {prefix}: {', '.join(given)} is of the other family")
-    if family is session:
+    if family is session or over_ipv6:
         return "self"
-    if over_ipv6 and n.local_address is not None:
-        return n.local_address
     if not given and report.sound(where) and report.sound(("bgp",)):
         text = f"{prefix} on the {session} session with {n.name} needs next_hop: an {family} address of this node"
         report.problem(where, text)

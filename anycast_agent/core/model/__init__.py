@@ -24,7 +24,16 @@ from anycast_agent.core.model.config import (
     SpeakerConfig,
 )
 from anycast_agent.core.model.decisions import Decision, Reason, Rung
-from anycast_agent.core.model.prefixes import Address, Family, Prefix, address_of, family_of, is_host_route, prefix_of
+from anycast_agent.core.model.prefixes import (
+    Address,
+    Family,
+    Prefix,
+    address_of,
+    family_of,
+    is_host_route,
+    is_link_local,
+    prefix_of,
+)
 from anycast_agent.core.model.routes import SELF, Attributes, Route, RouteKey, Tier, Will
 from anycast_agent.core.model.states import AddressState, CoverState, ReturnRoute, SessionState
 
@@ -61,5 +70,6 @@ __all__ = [
     "address_of",
     "family_of",
     "is_host_route",
+    "is_link_local",
     "prefix_of",
 ]

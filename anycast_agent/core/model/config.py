@@ -40,6 +40,8 @@ class Neighbor:
     address: Address
     remote_as: int
     local_as: int
+    interface: str = ""
+    """The session is bound to it; empty: the kernel chooses. A link-local address means nothing without one."""
     local_address: Address | None = None
     """None: the kernel chooses (``auto``)."""
     router_id: Address | None = None

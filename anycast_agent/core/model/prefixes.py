@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from ipaddress import ip_address
 
 Prefix = str
 """A host route in canonical text: ``192.0.2.53/32`` or ``2001:db8:53::53/128``."""
@@ -34,3 +35,8 @@ def is_host_route(prefix: Prefix) -> bool:
 def family_of(prefix_or_address: str) -> Family:
     """The family of a prefix or an address in canonical text; IPv6 text always has a colon (RFC 5952)."""
     return Family.IPV6 if ":" in prefix_or_address else Family.IPV4
+
+
+def is_link_local(address: Address) -> bool:
+    """Whether it is one of fe80::/10, which every link has for itself. Those of IPv4 have routes like any other."""
+    return family_of(address) is Family.IPV6 and ip_address(address).is_link_local

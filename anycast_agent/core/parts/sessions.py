@@ -165,10 +165,12 @@ class Sessions(Part):
 
 def _why_unheard(neighbor: Neighbor, session: Session) -> str:
     """Hints for a person if no connection comes about."""
-    if session.own_address == "":
+    if session.own_address == "" and not neighbor.interface:
         return f"no connection to {neighbor.address}: this node has no route to it, or no address on the uplink"
     secret = f"another MD5 password than {neighbor.password_file}" if neighbor.password_file else "an MD5 password"
+    on = f" on {neighbor.interface}" if neighbor.interface else ""
+    down = f"{neighbor.interface} is missing or down, " if neighbor.interface else ""
     return (
-        f"no connection to {neighbor.address} for {UNHEARD_AFTER:g} s: the router is off, does not listen, "
+        f"no connection to {neighbor.address}{on} for {UNHEARD_AFTER:g} s: {down}the router is off, does not listen, "
         f"is filtered, or has {secret}"
     )
