@@ -34,6 +34,7 @@ from anycast_agent.inbox import Inbox
 from anycast_agent.journal import Entry, Journal, to_log
 from anycast_agent.kernel import Kernel
 from anycast_agent.kernel.aside.adapter import Aside
+from anycast_agent.kernel.routers import RouterWatch
 from anycast_agent.lateness import Meter
 from anycast_agent.metrics import Shell
 from anycast_agent.speaker.client import SpeakerClient
@@ -87,6 +88,7 @@ class Runner:
         self._prober = Prober(self._inbox.post, exec_slots=settings.exec_slots, lost=meter.lost)
         self._kernel = Kernel(self._inbox.post, settings.state_dir)
         self._aside = Aside(self._inbox.post)
+        self._routers = RouterWatch(self._inbox.post)
         self._speaker = SpeakerClient(
             self._inbox.post, settings.run_dir, owned=not options.external_speaker, user=options.speaker_user
         )
@@ -136,6 +138,7 @@ class Runner:
             asyncio.create_task(self._supervise(ev.Source.KERNEL, self._kernel.run)),
             asyncio.create_task(self._supervise(ev.Source.SPEAKER, self._speaker.run)),
             asyncio.create_task(self._supervise(LOCAL_CONSUMERS, self._aside.run)),
+            asyncio.create_task(self._supervise("routers", self._routers.run)),
         ]
         pages = asyncio.create_task(self._open_pages())
         try:
@@ -254,6 +257,8 @@ class Runner:
                 self._kernel.execute(action)
             case act.WatchKernel() | act.Resync(source=ev.Source.KERNEL):
                 self._kernel.execute(action)
+            case act.WatchRouters():
+                self._routers.execute(action)
             case act.SetAside() | act.WatchAside():
                 self._aside.execute(action)
             case act.ReadConfig():

@@ -126,7 +126,7 @@ def _sessions(s: Status) -> Iterator[str]:
 
 def _session(n: Neighbor) -> tuple[str, ...]:
     why = _dim(words.session_why(n))
-    name, address = f"<code>{escape(n.name)}</code>", f"<code>{escape(n.address)}</code>"
+    name, address = f"<code>{escape(n.name)}</code>", f"<code>{escape(words.place(n))}</code>"
     return n.name, name, address, str(n.remote_as), _word(n.session), _age(n.age), why
 
 

@@ -213,7 +213,8 @@ class Drawing:
             speaker=self._speaker(),
             neighbors=tuple(
                 shapes.Neighbor(
-                    n.name, n.address, n.remote_as, n.local_as, n.state, _age(at, n.since), n.why, n.flaps
+                    n.name, n.address or None, n.interface, n.remote_as, n.local_as, n.state,
+                    _age(at, n.since), n.why, n.flaps,
                 )
                 for n in s.neighbors
             ),

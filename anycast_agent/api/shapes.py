@@ -229,7 +229,9 @@ class Service:
 @dataclass(frozen=True, slots=True)
 class Neighbor:
     name: str
-    address: str
+    address: str | None
+    """None: it is that of the router on the interface, which has not been seen yet."""
+    interface: str
     remote_as: int
     local_as: int
     session: str

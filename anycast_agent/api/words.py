@@ -50,6 +50,13 @@ def consumers(c: Consumers) -> str:
     return said + (f"; {c.error}" if c.error else "")
 
 
+def place(n: Neighbor) -> str:
+    """Where the neighbor is, as people write it: an address, and its interface where it has one (RFC 4007, 11.2)."""
+    if n.address is None:
+        return f"on {n.interface}"
+    return f"{n.address}%{n.interface}" if n.interface else n.address
+
+
 def session_why(n: Neighbor) -> str:
     return n.why or ("" if n.session == "up" else "the speaker has given no reason yet")
 

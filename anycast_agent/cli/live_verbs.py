@@ -262,7 +262,7 @@ def _sent(routes: tuple[Route, ...]) -> str:
 
 
 def _session_row(n: Neighbor) -> tuple[str, ...]:
-    return n.name, n.address, str(n.remote_as), n.session, _age(n.age), words.session_why(n)
+    return n.name, words.place(n), str(n.remote_as), n.session, _age(n.age), words.session_why(n)
 
 
 def _check_row(service: str, c: Check) -> tuple[str, ...]:

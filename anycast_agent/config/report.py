@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from typing import Any
 
 from pydantic import ValidationError
@@ -118,9 +117,7 @@ def said(detail: ErrorDetails, value: Any, forms: Mapping[str, Form]) -> tuple[W
     """The place of a problem within the validated value, and its words."""
     where, kind = tuple(detail["loc"]), detail["type"]
     if kind == "missing":
-        named = where[-1:] == ("address",) and len(where) > 1 and _is_ip(where[-2])
-        hint = ": the key above it is a name of your own, like leaf1" if named else ""
-        return where, f"{str(where[-1])!r} is missing{hint}"
+        return where, f"{str(where[-1])!r} is missing"
     if kind == "extra_forbidden":
         return where, f"unknown key {str(where[-1])!r}"
     if kind in ("value_error", "assertion_error"):
@@ -131,13 +128,6 @@ def said(detail: ErrorDetails, value: Any, forms: Mapping[str, Form]) -> tuple[W
         return where, form.text
     item = f", entry {where[-1] + 1}" if where and isinstance(where[-1], int) else ""
     return where, f"{key}{item}: {_words(kind, detail)}" if key else _words(kind, detail)
-
-
-def _is_ip(part: str | int) -> bool:
-    try:
-        return isinstance(part, str) and bool(ip_address(part))
-    except ValueError:
-        return False
 
 
 def _words(kind: str, detail: ErrorDetails) -> str:

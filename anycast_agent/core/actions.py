@@ -141,6 +141,13 @@ class WatchKernel:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchRouters:
+    """Report the routers on these interfaces from now on. Answered by RoutersSeen; has no id."""
+
+    interfaces: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class SetAside:
     """Bring one address to HOME, ASIDE or RETURNING. Ends in AsideSet."""
 
@@ -209,4 +216,4 @@ EndingAction = (
 )
 """Each of these has an ``id``, and ends in exactly one event."""
 
-Action = EndingAction | Heartbeat | Resync | WatchKernel | WatchAside | ReadConfig | Reply | Exit
+Action = EndingAction | Heartbeat | Resync | WatchKernel | WatchRouters | WatchAside | ReadConfig | Reply | Exit

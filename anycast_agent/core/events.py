@@ -116,6 +116,16 @@ class ReturnRoutesSeen(Observation, Latest):
 
 
 @dataclass(frozen=True, slots=True)
+class RoutersSeen(Latest):
+    """The link-local addresses of the routers on each interface that is watched for them."""
+
+    routers: Mapping[str, tuple[Address, ...]]
+
+    def coalesces_by(self) -> Hashable:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class CoverSeen(Observation, Latest):
     SOURCE = Source.KERNEL
 
@@ -400,6 +410,7 @@ Event = (
     | LinkSeen
     | ReturnRoutesSeen
     | CoverSeen
+    | RoutersSeen
     | AddressesAdded
     | AddressesRemoved
     | BlackholesAdded

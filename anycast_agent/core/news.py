@@ -18,6 +18,11 @@ class ConfigApplied:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutersFound:
+    """Neighbors without an address in the configuration have another one, or their first."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReplayBegan:
     """The speaker is about to name every route in its ledger."""
 

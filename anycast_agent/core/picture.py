@@ -116,11 +116,12 @@ class Pictures:
         )
 
     def _neighbors(self, config: Config | None) -> tuple[NeighborSnapshot, ...]:
-        sessions = self._parts.sessions.states
+        sessions, routers = self._parts.sessions.states, self._parts.routers
         return tuple(
             NeighborSnapshot(
-                n.name, n.address, n.remote_as, n.local_as,
-                sessions[n.name].state, sessions[n.name].since, sessions[n.name].why, sessions[n.name].flaps,
+                n.name, n.address or routers.found.get(n.name, ""), n.interface, n.remote_as, n.local_as,
+                sessions[n.name].state, sessions[n.name].since, routers.why(n.name) or sessions[n.name].why,
+                sessions[n.name].flaps,
             )
             for n in (config.neighbors.values() if config else ())
         )  # fmt: skip

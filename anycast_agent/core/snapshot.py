@@ -204,6 +204,9 @@ class ServiceSnapshot:
 class NeighborSnapshot:
     name: str
     address: Address
+    """Empty: not known yet."""
+    interface: str
+    """The one that the session is bound to; empty: none."""
     remote_as: int
     local_as: int
     state: SessionState

@@ -36,6 +36,7 @@ from anycast_agent.core.parts.probing import Probing
 from anycast_agent.core.parts.return_routes import ReturnRoutes
 from anycast_agent.core.parts.route_queue import RouteQueue
 from anycast_agent.core.parts.route_table import RouteTable
+from anycast_agent.core.parts.routers import Routers
 from anycast_agent.core.parts.routes import Routes
 from anycast_agent.core.parts.sessions import Sessions
 from anycast_agent.core.parts.speaker import Speaker
@@ -54,7 +55,10 @@ class Parts:
         self.life = LifeCycle(board, timers, opened, self, now)
         self.speaker = Speaker(board, timers, lambda: self.life.state is Life.HANDING_OVER, now)
         self.sessions = Sessions(board, timers)
-        self.setup = SpeakerSetup(board, timers, opened, self.wedge, lambda names: self.routes.table.gone_from(names))
+        self.routers = Routers(board)
+        self.setup = SpeakerSetup(
+            board, timers, opened, self.wedge, lambda names: self.routes.table.gone_from(names), self.routers.resolved
+        )
         self.addresses = Addresses(board, timers, opened, self.removable)
         self.return_routes = ReturnRoutes(board)
         self.blackholes = Blackholes(board, timers, opened, lambda: self.addresses.known, self.undrawn)
@@ -74,6 +78,7 @@ class Parts:
         """In the order of calls: withdrawals are planned before addresses are removed."""
         yield self.warnings
         yield self.configuration
+        yield self.routers
         yield self.speaker
         yield self.sessions
         yield self.probing
@@ -151,7 +156,7 @@ class Parts:
         offered = self.offers.of(prefix, withdrawn_at, now)
         family = family_of(address_of(prefix))
         # A link-local address is no next hop for them: it has no meaning without its interface.
-        usable = {n.name: n for n in neighbors.values() if not is_link_local(n.address)}
+        usable = {n.name: n for n in neighbors.values() if n.address and not is_link_local(n.address)}
         up = (n for n in usable.values() if self.sessions.state(n.name) is SessionState.UP)
         return Situation(
             rule=config.services[state.service].local_consumers,

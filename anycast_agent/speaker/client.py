@@ -211,7 +211,7 @@ class SpeakerClient:
         except TimeoutError:
             raise SpeakerError(self._absent()) from None
         try:
-            await asyncio.wait_for(self._reload_until(revision), RELOAD_WITHIN)
+            await asyncio.wait_for(self._reload_until(revision, action.config), RELOAD_WITHIN)
         except TimeoutError:
             raise SpeakerError(f"ExaBGP has not accepted the configuration within {RELOAD_WITHIN:g} s") from None
         for event in self._translation.configured():
@@ -268,24 +268,28 @@ class SpeakerClient:
         self._post(ev.Warned("speaker user", why))
         return user
 
-    async def _reload_until(self, revision: str) -> None:
-        """Reload, and look whether it was; ExaBGP can lose the signal while a neighbor is down."""
+    async def _reload_until(self, revision: str, config: SpeakerConfig) -> None:
+        """Reload, and look whether it was; ExaBGP can lose the signal while a neighbor is down.
+
+        ExaBGP has the revision with each of its neighbors. Without any, it has none to show.
+        """
+        expected = (revision,) if any(n.address for n in config.neighbors.values()) else ()
         exabgp = False  # the pipe's own settings first: where ExaBGP has the revision already, nothing else is new
         while True:
             answer = await self._connection.answer(partial(wire.Reload, exabgp=exabgp))
             if answer.error is None:
-                answer = await self._has_within(revision, RELOAD_AGAIN if exabgp else 0.0)
+                answer = await self._has_within(expected, RELOAD_AGAIN if exabgp else 0.0)
             if answer.error is not None:
                 raise SpeakerError(answer.error)
-            if answer.revisions == ((revision,) if answer.neighbors else ()):
+            if answer.revisions == expected:
                 return
             exabgp = True
 
-    async def _has_within(self, revision: str, seconds: float) -> wire.Done:
+    async def _has_within(self, revisions: tuple[str, ...], seconds: float) -> wire.Done:
         end = asyncio.get_running_loop().time() + seconds
         while True:
             answer = await self._connection.answer(wire.AskRevision)
-            reached = answer.error is not None or answer.revisions == (revision,)
+            reached = answer.error is not None or answer.revisions == revisions
             if reached or asyncio.get_running_loop().time() >= end:
                 return answer
             await asyncio.sleep(0.02)

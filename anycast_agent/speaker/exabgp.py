@@ -70,9 +70,11 @@ class Paths:
 
 
 def render(config: SpeakerConfig, paths: Paths) -> tuple[str, str]:
-    """(ExaBGP's configuration, its revision). Raises SpeakerError if a file cannot be read, or a value cannot be
-    expressed."""
-    neighbors = [_neighbor(n, config) for n in config.neighbors.values()]
+    """(ExaBGP's configuration, its revision). A neighbor whose router has not been seen yet is left out.
+
+    Raises SpeakerError if a file cannot be read, or a value cannot be expressed.
+    """
+    neighbors = [_neighbor(n, config) for n in config.neighbors.values() if n.address]
     revision = hashlib.sha256("\n".join(neighbors).encode()).hexdigest()[:16]
     words = (sys.executable, "-m", "anycast_agent.speaker.pipe", str(paths.socket), str(paths.settings))
     run = " ".join(quoted(word) for word in words)

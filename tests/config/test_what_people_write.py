@@ -161,7 +161,8 @@ CASES = [
         "frr neighbor as key",
         {LEAF1: "    198.51.100.0: {remote-as: 65011}"},
         refused=[
-            "6:5: 'address' is missing: the key above it is a name of your own, like leaf1",
+            "6:5: 'address' is missing, or the interface that the router is on: the key above it is a name of your own, "
+            "like leaf1",
             "6:20: unknown key 'remote-as' (did you mean 'remote_as'?)",
         ],
     ),

@@ -8,8 +8,8 @@ import pytest
 
 from anycast_agent.core import events as ev
 from anycast_agent.core.actions import ConfigureSpeaker, RestartSpeaker
-from anycast_agent.core.model import Config, RouteKey
-from anycast_agent.core.news import ConfigApplied, Ending, SpeakerCame, SpeakerSetUp, SpeakerTook
+from anycast_agent.core.model import Config, Neighbor, RouteKey
+from anycast_agent.core.news import ConfigApplied, Ending, RoutersFound, SpeakerCame, SpeakerSetUp, SpeakerTook
 from anycast_agent.core.parts.speaker_setup import SETTLE_BEFORE_REMOVAL, ConfigureDue, SpeakerSetup, Wedge
 from tests.support.parts import PartBench
 from tests.support.world import LEAF1, LEAF2, V4, config, neighbor, service
@@ -20,8 +20,15 @@ class Bench(PartBench):
         super().__init__(SpeakerSetUp, SpeakerTook)
         self.wedge: Wedge | None = None
         self.settled = True
+        self.routers: dict[str, Neighbor] | None = None
+        """The neighbors as they are resolved; None: as they are written."""
         self.setup = SpeakerSetup(
-            self.board, self.timers, self.opened, lambda: self.wedge, lambda neighbors: self.settled or not neighbors
+            self.board,
+            self.timers,
+            self.opened,
+            lambda: self.wedge,
+            lambda neighbors: self.settled or not neighbors,
+            lambda written: written if self.routers is None else replace(written, neighbors=self.routers),
         )
         self.install(self.setup)
         self.want(config())
@@ -192,3 +199,19 @@ def test_an_agent_that_ends_configures_nothing_more() -> None:
         bench = Bench()
         bench.post(Ending("asked", stop))
         assert bench.turn() == []
+
+
+def test_a_router_that_is_found_is_configured_and_again_for_a_speaker_that_came_anew() -> None:
+    """The unit of a speaker begins with what the files say, where the router's address does not stand."""
+    bench = Bench()
+    bench.routers = {}
+    bench.want(replace(config(), neighbors={LEAF1: replace(neighbor(LEAF1, 1), address="")}))
+    bench.end(bench.one())
+    bench.routers = {LEAF1: neighbor(LEAF1, 1)}
+    bench.post(RoutersFound())
+    action = bench.one()
+    assert isinstance(action, ConfigureSpeaker) and set(action.config.neighbors) == {LEAF1}
+    bench.end(action)
+    assert bench.turn() == []
+    bench.post(SpeakerCame())
+    assert isinstance(bench.one(), ConfigureSpeaker)

@@ -65,6 +65,10 @@ EVENTS = st.one_of(
     st.builds(ev.PathSeen, TEXTS, PREFIX, TEXTS, st.sampled_from(((), (65101,), (65001, 65101)))),
     st.builds(ev.PathGone, TEXTS, PREFIX, TEXTS),
     st.builds(ev.SpeakerConfigured, NUMBERS, ERROR),
+    st.builds(
+        ev.RoutersSeen,
+        st.dictionaries(st.sampled_from(("up0", "up1")), st.lists(st.sampled_from(("fe80::1", "fe80::2"))).map(tuple)),
+    ),
     st.builds(ev.AsideSeen, st.dictionaries(ADDRESS, st.sampled_from(AsideState), max_size=4)),
     st.builds(ev.AsideSet, NUMBERS, ERROR),
     st.builds(ev.ConfigOffered, CONFIG, st.booleans(), st.none() | NUMBERS),

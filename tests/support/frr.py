@@ -40,16 +40,15 @@ class Frr:
 
 
 @contextmanager
-def frr(namespace: str, bgpd: str) -> Iterator[Frr]:
-    """``bgpd``: its configuration. FRR's own user cannot read pytest's folders, so it has one beside them."""
-    with TemporaryDirectory(prefix="aa-frr-") as folder:
-        with _running(namespace, Path(folder), bgpd) as found:
-            yield found
+def frr(namespace: str, bgpd: str, zebra: str = "") -> Iterator[Frr]:
+    """``bgpd`` and ``zebra``: their configurations. FRR's own user cannot read pytest's folders, so it has one beside them."""
+    with TemporaryDirectory(prefix="aa-frr-") as folder, _running(namespace, Path(folder), bgpd, zebra) as found:
+        yield found
 
 
 @contextmanager
-def _running(namespace: str, folder: Path, bgpd: str) -> Iterator[Frr]:
-    for name, text in (("zebra", ""), ("bgpd", f"frr defaults datacenter\n{bgpd}")):
+def _running(namespace: str, folder: Path, bgpd: str, zebra: str) -> Iterator[Frr]:
+    for name, text in (("zebra", zebra), ("bgpd", f"frr defaults datacenter\n{bgpd}")):
         (folder / f"{name}.conf").write_text(text)
     for path in (folder, *folder.iterdir()):
         shutil.chown(path, "frr", "frr")

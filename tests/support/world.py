@@ -129,6 +129,8 @@ class World:
     aside: dict[Address, AsideState] = field(default_factory=dict)
     """The addresses that have policy rules of ours."""
     aside_errors: set[Address] = field(default_factory=set)
+    routers: dict[str, tuple[Address, ...]] = field(default_factory=dict)
+    """The routers that are seen on each interface."""
     return_route: dict[Family, bool] = field(default_factory=lambda: {Family.IPV4: True, Family.IPV6: True})
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     """Outcome by ``service``, ``service/check`` or ``service/check@address``; OK where none is given."""
@@ -166,6 +168,7 @@ class World:
         self._queue: list[tuple[float, int, int, Callable[[], None]]] = []
         self._number = itertools.count()
         self._told: set[Address] = set()
+        self._watched: frozenset[str] = frozenset()
         self._covers: frozenset[Prefix] = frozenset()
         self.speaker = SpeakerSide(
             self.post, lambda name: self.own_addresses.get(name, OWN), self.sessions, self.owns_speaker
@@ -326,6 +329,9 @@ class World:
             case act.WatchKernel():
                 self._covers = action.config.covers
                 self.later(self.kernel_delay, self.report_kernel)
+            case act.WatchRouters():
+                self._watched = action.interfaces
+                self.later(self.kernel_delay, self.report_routers)
             case act.WatchAside():
                 self.later(self.kernel_delay, self.report_aside)
             case act.SetAside():
@@ -406,6 +412,9 @@ class World:
         else:
             self.blackholes[prefix] = ours
         self.post(ev.CoverSeen(prefix, self.cover_state(prefix)))
+
+    def report_routers(self) -> None:
+        self.post(ev.RoutersSeen({name: self.routers.get(name, ()) for name in self._watched}))
 
     def report_aside(self) -> None:
         """The policy rules of ours that the kernel has, those of an earlier agent too."""

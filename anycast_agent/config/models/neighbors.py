@@ -14,7 +14,11 @@ from anycast_agent.config.types import AddressText, Asn, HoldTime, InterfaceName
 class NeighborModel(Model):
     """A BGP neighbor."""
 
-    address: NeighborAddress = Field(description="The neighbor's address. A link-local one needs interface.")
+    address: NeighborAddress | None = Field(
+        None,
+        description="The neighbor's address. A link-local one needs interface. Without an address, it is that of the "
+        "router that is seen on interface.",
+    )
     interface: InterfaceName | None = Field(
         None,
         description="The interface that the session is bound to: for a link-local address (unnumbered), or a VRF.",
@@ -39,7 +43,11 @@ class NeighborModel(Model):
     multihop: int | None = Field(
         None, ge=1, le=255, description="The TTL of our packets, for a neighbor that is not on the link."
     )
-    extended_next_hop: bool = Field(False, description="Announce IPv4 routes with an IPv6 next hop (RFC 8950).")
+    extended_next_hop: bool | None = Field(
+        None,
+        description="Announce IPv4 routes with an IPv6 next hop (RFC 8950). The default is false, and true for a "
+        "neighbor that is link-local or has no address.",
+    )
     add_path_receive: bool = Field(False, description="Receive several paths for a prefix (RFC 7911).")
     port: int = Field(179, ge=1, le=65535, description="The neighbor's TCP port; with listen, ours as well.")
     listen: bool = Field(False, description="Accept connections from the neighbor; needs local_address.")

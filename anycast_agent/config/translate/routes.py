@@ -107,7 +107,7 @@ def _attributes(report: Report, offer: _Offer, n: core.Neighbor, prefix: str) ->
 
 def _next_hop(report: Report, where: Where, given: Sequence[str], n: core.Neighbor, prefix: str) -> str:
     """An address of the prefix's family, or ``self``: ExaBGP's word for the session's own address."""
-    family, session = core.family_of(prefix), core.family_of(n.address)
+    family, session = core.family_of(prefix), n.family
     _refuse_loopback(report, where, given, n)
     fits = [hop for hop in given if core.family_of(hop) is family]
     if fits:
@@ -127,8 +127,9 @@ def _next_hop(report: Report, where: Where, given: Sequence[str], n: core.Neighb
 
 def _refuse_loopback(report: Report, where: Where, given: Sequence[str], n: core.Neighbor) -> None:
     """A loopback address is a next hop only if the router is on this machine, as in a laboratory or the demo."""
+    here = bool(n.address) and ipaddress.ip_address(n.address).is_loopback
     for hop in given:
-        if ipaddress.ip_address(hop).is_loopback and not ipaddress.ip_address(n.address).is_loopback:
+        if ipaddress.ip_address(hop).is_loopback and not here:
             report.problem(where, f"{hop} cannot be a next hop: routers cannot send to it")
 
 

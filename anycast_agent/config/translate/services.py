@@ -108,7 +108,8 @@ def _addresses_of_one_node(root: RootModel) -> Iterator[tuple[Where, str, str]]:
     """The addresses that stand for one machine each: place, address and role."""
     yield ("bgp", "router_id"), root.bgp.router_id, "a router id"
     for name, n in root.bgp.neighbors.items():
-        yield ("bgp", "neighbors", name, "address"), n.address, "the address of a neighbor"
+        if n.address is not None:
+            yield ("bgp", "neighbors", name, "address"), n.address, "the address of a neighbor"
         if n.local_address is not None:
             yield ("bgp", "neighbors", name, "local_address"), n.local_address, "the address of a session"
     for name, service in root.services.items():

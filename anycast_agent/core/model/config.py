@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from anycast_agent.core.consumers import AsideConfig, LocalConsumers
 from anycast_agent.core.model.checks import Check
-from anycast_agent.core.model.prefixes import Address, Family, Prefix, address_of
+from anycast_agent.core.model.prefixes import Address, Family, Prefix, address_of, family_of
 from anycast_agent.core.model.routes import Attributes, RouteKey, Tier, Will
 
 
@@ -38,6 +38,7 @@ class Neighbor:
 
     name: str
     address: Address
+    """Empty: that of the router on ``interface``, once it is seen."""
     remote_as: int
     local_as: int
     interface: str = ""
@@ -61,6 +62,11 @@ class Neighbor:
     port: int = 179
     listen: bool = False
     """Accept the neighbor's connection as well as opening one."""
+
+    @property
+    def family(self) -> Family:
+        """Of the session's own address."""
+        return family_of(self.address) if self.address else Family.IPV6
 
     @property
     def ebgp(self) -> bool:

@@ -11,7 +11,7 @@ from anycast_agent.core.backoff import Backoff
 from anycast_agent.core.board import Board
 from anycast_agent.core.changes import Level, Told
 from anycast_agent.core.model import RouteKey, SpeakerConfig
-from anycast_agent.core.news import ConfigApplied, Ending, SpeakerCame, SpeakerSetUp, SpeakerTook
+from anycast_agent.core.news import ConfigApplied, Ending, RoutersFound, SpeakerCame, SpeakerSetUp, SpeakerTook
 from anycast_agent.core.opened import OpenActions
 from anycast_agent.core.part import Binding, Part, on
 from anycast_agent.core.timers import Timers
@@ -51,14 +51,18 @@ class SpeakerSetup(Part):
         opened: OpenActions,
         wedged: Callable[[], Wedge | None],
         settled: Callable[[frozenset[str]], bool],
+        resolved: Callable[[SpeakerConfig], SpeakerConfig],
     ) -> None:
         """``wedged``: the speaker, where it is ours and has to be ended. ``settled``: no route needs these neighbors,
-        which are about to be removed."""
+        which are about to be removed. ``resolved``: each neighbor with its address; those without one are left out."""
         self._board = board
         self._timers = timers
         self._opened = opened
         self._wedged = wedged
         self._settled = settled
+        self._resolved = resolved
+        self._written: SpeakerConfig | None = None
+        """As it is in the configuration's files."""
         self._ending = False
         self._desired: SpeakerConfig | None = None
         self._desired_since = 0.0
@@ -76,6 +80,7 @@ class SpeakerSetup(Part):
         return (
             on(ev.SpeakerConfigured, self._configured),
             on(ConfigApplied, self._config_applied),
+            on(RoutersFound, self._routers_found),
             on(SpeakerCame, self._speaker_came),
             on(Ending, self._agent_ends),
             on(ConfigureDue, self._configure_due),
@@ -93,12 +98,22 @@ class SpeakerSetup(Part):
     # --- desired ---
 
     def _config_applied(self, news: ConfigApplied, now: float) -> None:
-        self._desired, self._desired_since = news.config.speaker, now
+        self._written = news.config.speaker
+        self._desire(self._written, now)
+
+    def _routers_found(self, news: RoutersFound, now: float) -> None:
+        if self._written is not None:
+            self._desire(self._written, now)
+
+    def _desire(self, written: SpeakerConfig, now: float) -> None:
+        self._desired, self._desired_since = self._resolved(written), now
         self._differs = self._has != self._desired
         self._backoff.reset()
         self._not_before = now
 
     def _speaker_came(self, news: SpeakerCame, now: float) -> None:
+        # A speaker in a unit of its own begins with what the files say: it does not know the routers that were found.
+        self._differs |= self._has is not None and self._desired != self._written
         self._backoff.reset()
         self._not_before = now
         if not self.pending:
