@@ -20,6 +20,8 @@ OURS = {
     "file": "anycast_agent.checks.file:KIND",
     "tls": "anycast_agent.checks.tls:KIND",
     "redis": "anycast_agent.checks.redis:KIND",
+    "line": "anycast_agent.checks.line:KIND",
+    "process": "anycast_agent.checks.process:KIND",
 }
 GROUP = "anycast_agent.checks"
 """The entry points of other packages: the name is the type of the check, the value a ``Kind``."""

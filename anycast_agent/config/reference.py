@@ -58,6 +58,7 @@ def render() -> str:
         title = f"A check of `type: {check['properties']['type']['const']}`"
         _, _, text = check.get("description", "").partition("\n\n")  # the text after its title
         parts += _section(title, {"description": text, "properties": own, "required": check["required"]})
+        parts += _below(own, definitions)
         parts += _ends(table.find(check["properties"]["type"]["const"]))
     return "\n".join(parts)
 
@@ -86,6 +87,19 @@ def _section(title: str, definition: dict[str, Any], hide: tuple[str, ...] = ())
     yield f"## {title}\n"
     if text := definition.get("description"):
         yield f"{text}\n"
+    yield from _keys(definition, hide)
+
+
+def _below(keys: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
+    """The keys of the mappings that a check's keys hold."""
+    for key, value in keys.items():
+        for option in (value, value.get("items", {}), *value.get("anyOf", ())):
+            if "$ref" in option:
+                yield f"The keys below `{key}`:\n"
+                yield from _keys(definitions[option["$ref"].removeprefix("#/$defs/")])
+
+
+def _keys(definition: dict[str, Any], hide: tuple[str, ...] = ()) -> Iterator[str]:
     yield "| key | type | default | meaning |\n|---|---|---|---|"
     required = definition.get("required", ())
     for key, value in definition.get("properties", {}).items():
