@@ -11,9 +11,10 @@ demo: venv
 	@scripts/needs demo
 	@$(BIN)/anycast-agent demo $(ARGS)
 
+# Two at a time, where that is safe: tests/conftest.py says where.
 test: venv
 	@scripts/needs test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 # Random faults against the real parts, for an hour. As root.
 soak: venv

@@ -1,4 +1,4 @@
-"""What holds for all tests: how long hypothesis searches.
+"""What holds for all tests: how long hypothesis searches, and what runs beside what.
 
 ``HYPOTHESIS_PROFILE=long`` searches longer, and elsewhere each time; by default the examples are the same in each run,
 so that a failure on one machine is one on every machine.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 _SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -26,6 +29,29 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "stable"))
 def examples(stable: int) -> int:
     """How many examples a property gets: few in the stable profile, its full number in the long one."""
     return stable if settings.get_current_profile_name() == "stable" else settings().max_examples
+
+
+BESIDE = ("tests/core/", "tests/config/", "tests/adapters/checks/", "tests/adapters/speaker/")
+"""These files may run beside anything: they only compute, or use loopback with ports that the kernel chose."""
+
+
+class Beside(LoadScopeScheduling):
+    """With ``-n 2``: what uses the whole machine runs one by one, in order; each other file beside it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file.startswith(BESIDE) else "the machine"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Beside:
+    return Beside(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The path of a Unix socket has 107 characters at most: a worker's folder has a short name."""
+    if os.environ.get("PYTEST_XDIST_WORKER") and config.option.basetemp:
+        folder = Path(config.option.basetemp)
+        config.option.basetemp = str(folder.with_name(folder.name.removeprefix("popen-gw")))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -208,13 +208,13 @@ def test_who_asks_for_a_hand_over_hears_whether_the_routes_wait(silent: bool) ->
 
 
 def test_once_the_wait_was_extended_no_beat_shortens_it() -> None:
-    """The last word to the pipe is the extension."""
+    """The files are checked first; then the last word to the pipe is the extension."""
     world = announced()
     world.silent.add("extended")
     at = len(world.actions)
     world.post(ev.Asked(HandOver(30.0), Asker("upgrade")))
     world.run(2.5)
-    assert [type(a) for _, a in world.actions[at:]] == [act.ExtendDeadMan]
+    assert [type(a) for _, a in world.actions[at:]] == [act.CheckFiles, act.ExtendDeadMan]
 
 
 # --- 2. the real parts: a process, ExaBGP, netlink, a router --------------------------------------------------
