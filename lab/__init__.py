@@ -1,1 +1,1 @@
-"""The lab: containerlab's topology file in plain network namespaces, drills against it, and what they showed."""
+"""The lab: it runs containerlab's topology file in plain network namespaces, plays drills against it, and reports."""

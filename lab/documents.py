@@ -44,7 +44,7 @@ def load(path: Path, model: type[D]) -> tuple[D, Places]:
 
 
 def parsed(text: str, name: str, model: type[D]) -> tuple[D, Places]:
-    """Raises ConfigError; ``name`` stands for the file in what it says."""
+    """Raises ConfigError, whose text calls the file ``name``."""
     values, places = parse(text, name)
     try:
         return model.model_validate(values), places
@@ -58,7 +58,7 @@ def parsed(text: str, name: str, model: type[D]) -> tuple[D, Places]:
 
 
 def place(places: Places, where: Where, file: str) -> tuple[str, int, int]:
-    """The place of a value; for a missing one, the place of what it is missing from."""
+    """The place of a value. If the value is missing, the place of the mapping that lacks it."""
     while where and where not in places:
         where = where[:-1]
     return places.get(where, (file, 1, 1))

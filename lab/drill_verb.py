@@ -1,4 +1,4 @@
-"""``anycast-lab drill``: which drills, in which lab, and what is told of them."""
+"""``anycast-lab drill``: choose drills and a lab, run them, and print the results."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ CONVERGES_WITHIN = 30.0
 
 
 class UsageError(Exception):
-    """The typed words are wrong; the message says what to type instead."""
+    """The command line is wrong. The message says what to type instead."""
 
 
 def name_of(args: argparse.Namespace) -> str:
@@ -62,7 +62,7 @@ def say(text: str) -> None:
 
 
 def started(args: argparse.Namespace, name: str, variant: str) -> Lab:
-    """A lab of that name, up and converged; whatever goes wrong or interrupts, nothing is left of it."""
+    """A lab of that name, up and converged. Nothing of it is left, also after an error or an interrupt."""
     top = topology.load(args.topology, variables(variant))
     scene = scene_of(top)
     begun = time.monotonic()

@@ -15,7 +15,7 @@ from lab.net.topology import Link
 
 
 def do(lab: Lab, act: drill.Act) -> str:
-    """Do it; says what was done. Raises LabError, NodeError."""
+    """Carry out the act. Returns what was done, in words. Raises LabError, NodeError."""
     return VERBS[act.verb](lab, act.what)
 
 

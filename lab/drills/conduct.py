@@ -1,4 +1,4 @@
-"""Runs a drill: starts the traffic, does what the steps say, and writes down what happened. It judges nothing."""
+"""Runs a drill: starts the traffic, carries out the steps, and records what happened. It judges nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FLOWS_WITHIN = 15.0
 """Clients that have not begun to ask by then never will. Seconds."""
 
 HOLDS = 0.5
-"""A state that was waited for has to stay for so long: a change may still be on its way. Seconds."""
+"""An expected state has to last this long before the drill goes on: a change may still be under way. Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Story:
     """When the tables were seen to be as a step expects of a fault: not when all is steady again. Monotonic."""
     running: list[Running] = field(default_factory=list)
     counted: list[Counted] = field(default_factory=list)
-    """At the drill's begin, and just before its first fault."""
+    """At the begin of the drill, and just before its first fault."""
     commands: list[Ran] = field(default_factory=list)
     load: Load | None = None
     clients: tuple[str, ...] = ()
@@ -104,10 +104,10 @@ class Story:
 
 
 Wrong = Callable[[], Awaitable[list[str]]]
-"""Returns what is not as it should be, in words; it is called again and again."""
+"""Returns what is wrong, in words. It is called repeatedly."""
 
 Teller = Callable[[float, str], None]
-"""Told what happens, as it happens: (seconds since the drill's start, what)."""
+"""Called for each thing that happens, at once: (seconds since the start of the drill, what)."""
 
 
 class Conductor:
@@ -120,7 +120,7 @@ class Conductor:
         self._tables = Tables(lab.topology, lab.nodes, scene.concerns)
         self._ending = False
         self._came = 0.0
-        """When what was waited for last had come about."""
+        """When the last expected state was reached."""
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         self.story = Story(
             name, lab.variant, now, time.monotonic(),
@@ -242,7 +242,7 @@ class Conductor:
                     self.story.running.append(Running(time.monotonic(), name, effect.replaced.process, pids))
 
     def _count(self) -> None:
-        """The packets of those links, and of those clients, of whose share the drill says something."""
+        """Packet counts of the links and the clients whose share the drill expects something of."""
         topology = self._lab.topology
         for effect in self._drill.effect:
             if effect.carried is not None and effect.carried.link is not None:
@@ -275,7 +275,7 @@ class Conductor:
         return not wrong
 
     async def _hold(self, wrong_now: Wrong, patience: float) -> list[str]:
-        """Return what is still wrong after ``patience``, or nothing once nothing has been wrong for a while."""
+        """Return what is still wrong after ``patience``; nothing as soon as all has been right for a while."""
         deadline = time.monotonic() + patience
         since: float | None = None
         while True:
@@ -384,6 +384,6 @@ def _lines(node: Node, log: str, since: float) -> Iterator[tuple[float, str]]:
 
 
 def ago(clock: str, now: datetime) -> float:
-    """Seconds since a clock last showed that: the logs say no more, and nodes' clocks are UTC, whatever ours are."""
+    """Seconds since a clock last showed this time of day. The logs have no date, and the clocks of nodes are UTC."""
     then = datetime.combine(now.date(), datetime.strptime(clock, "%H:%M:%S.%f").time(), now.tzinfo)
     return (now - then).total_seconds() % 86400

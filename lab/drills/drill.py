@@ -1,4 +1,4 @@
-"""A drill, as a person writes it: traffic, faults in order, and what is expected of them."""
+"""A drill as it is written: traffic, faults in order, and expectations."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _kept(name: str) -> str:
 
 class MaybeProcess(Selection):
     process: str = ""
-    """None: the node as a whole."""
+    """None: the whole node."""
 
 
 class Kill(Selection):
@@ -96,7 +96,7 @@ class LinkOnly(Document):
 class Lossy(LinkOnly):
     percent: int = Field(ge=1, le=100)
     family: Literal["", "IPv4", "IPv6"] = ""
-    """Empty: whatever crosses the link, ARP too."""
+    """Empty: everything that crosses the link, ARP included."""
 
 
 class Run(Selection):
@@ -104,7 +104,7 @@ class Run(Selection):
 
 
 class Act(OneOf):
-    """One thing that is done to the lab. Exactly one key."""
+    """One act on the lab. Exactly one key."""
 
     power_off: PowerOff | None = None
     power_on: Selection | None = None
@@ -112,7 +112,7 @@ class Act(OneOf):
     thaw: MaybeProcess | None = None
     kill: Kill | None = None
     stop: Stop | None = None
-    """End what an edge's start-up keeps running (agent, speaker, unbound, nginx, bird), until `start`."""
+    """End a program that an edge's start-up keeps running (agent, speaker, unbound, nginx, bird), until `start`."""
     start: Start | None = None
     cut: LinkOnly | None = None
     mend: LinkOnly | None = None
@@ -140,7 +140,7 @@ class Step(OneOf):
     says: Annotated[tuple[Says, ...], Field(min_length=1)] | None = None
     """Commands in nodes have to say so within `patience`, and to go on saying so for a while."""
     steady: Seconds | None = None
-    """Within so long, tables and routers have to be as they are while nothing is wrong, and to stay so for a while."""
+    """Time limit until tables and routers are again as they are without a fault, and stay so for a while."""
 
 
 class Traffic(Document):
@@ -156,7 +156,7 @@ class Traffic(Document):
 
 class Objective(Document):
     restore: Bound
-    """The service's promise: so long after the fault, each flow loses nothing any more."""
+    """The promise of the service: no flow loses anything later than this after the fault."""
 
 
 class Drill(Document):

@@ -23,13 +23,13 @@ from lab.net.lab import Lab
 from lab.net.topology import Topology
 
 ASKED = 1.0
-"""Who answers is judged by the requests of so long, after the tables were as expected. Seconds."""
+"""Who answers is judged by the requests of this time, after the tables were as expected. Seconds."""
 
 
 class Exercise(Document):
     title: str = Field(max_length=100)
     within: Seconds = 15.0
-    """The tables may take so long to become as expected."""
+    """Time limit for the tables to become as expected."""
     tables: Expected = Field(default_factory=dict)
     steady: bool = False
     """Every table is as it is while nothing is wrong."""
@@ -74,7 +74,7 @@ def load_all(folder: Path, topology: Topology, scene: Scene) -> Mapping[str, Exe
 
 
 async def check(lab: Lab, scene: Scene, exercise: Exercise) -> list[Expectation]:
-    """Tables first, which may take their time; then who answers, for a second; then what nodes say."""
+    """First the tables, which may take some time; then who answers, for a second; then the commands in nodes."""
     within = written_duration(exercise.within)
     steps: list[dict[str, object]] = [{"tables": exercise.tables}] if exercise.tables else []
     if exercise.steady:

@@ -1,4 +1,4 @@
-"""The questions of a drill: was the fault one, what may it cost, and what may the way back cost?"""
+"""The questions of a drill: did the fault hurt anyone, what may it cost, and what may the recovery cost?"""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Lost(Who):
 
 
 class Replaced(Document):
-    """None of a process's numbers of before the fault is there at the end, and it runs."""
+    """The process runs at the end, and has none of the process ids that it had before the fault."""
 
     nodes: tuple[str, ...] = Field(min_length=1)
     process: str
@@ -111,11 +111,11 @@ class AnsweredBy(Who):
     only: tuple[str, ...] = Field(min_length=1)
     """Each of these answers, and nobody else."""
     after: Seconds = 0.3
-    """Judged from so long after the last fault and after the expected tables, until something recovers."""
+    """Judged from this time after the last fault and after the expected tables, until the next recovery."""
 
 
 class Withdrawn(Document):
-    """Within so long, some table has lost a next hop of each prefix: the last prefix of both families counts."""
+    """Time limit until a table has lost a next hop of every prefix. The last prefix of both families counts."""
 
     within: Bound
     prefixes: tuple[str, ...] = ()
@@ -128,7 +128,7 @@ def _in_words(value: Any) -> Any:
 
 
 class Expect(OneOf):
-    """One thing that is expected. Exactly one key."""
+    """One expectation. Exactly one key."""
 
     no_loss: Who | None = None
     loss: Loss | None = None
@@ -142,7 +142,7 @@ class Expect(OneOf):
 
 
 class Back(OneOf):
-    """One thing that is expected of the way back: from a recovery until the next fault, or the end."""
+    """One expectation of the recovery, until the next fault or the end. Exactly one key."""
 
     no_loss: Who | None = None
     loss: Loss | None = None

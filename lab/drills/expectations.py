@@ -1,4 +1,4 @@
-"""Which expectations were met, each with what was found."""
+"""Compares each expectation with what was found."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _of_family(family: str, gone: dict[str, float | None]) -> str:
 
 
 def _table(limits: Bound, case: Case) -> Iterator[Expectation]:
-    """The only bound that slack widens: routers install what they have learned when the machine lets them."""
+    """The only bound that slack widens: how soon a router installs a route depends on the machine's load."""
     limit, value = case.limit(limits), case.figures.table
     if limit is not None:
         text = f"table within {seconds(limit)}"

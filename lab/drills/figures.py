@@ -69,7 +69,7 @@ def withdrawals_of(story: Story, prefixes: Sequence[str]) -> dict[str, float | N
 
 
 def detected_of(story: Story, family: str) -> float | None:
-    """When an agent or a router first said something on account of the fault; what names no family is of both."""
+    """When an agent or a router first reported the fault. A report that names no family counts for both."""
     phases = Phases(story)
     of_fault = (seen for seen in story.seen if phases.at(seen.at) == FAULT)
     return next((seen.at for seen in of_fault if family_of(seen.text) in ("", family)), None)
@@ -116,7 +116,7 @@ def _flaps(story: Story) -> int:
 
 
 def marks_of(story: Story) -> Iterator[Mark]:
-    """The chart's lines: what was done, the first notice of each phase, and how the tables moved."""
+    """The lines of the chart: the acts, the first notice of each phase, and the changes of the tables."""
     bounds = [m.at for m in story.marks if m.kind in ("fault", "recovery")]
     found = list(story.marks)
     for begin, end in zip(bounds, [*bounds, story.end][1:], strict=True):

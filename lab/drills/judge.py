@@ -1,7 +1,7 @@
 """The judge turns a story into a result: streams, windows of loss, figures, and expectations that were met or not.
 
-Every drill is asked five things. Did the clients ask all the while? Was all well before the fault? Was the fault one
-(its effect)? What did the fault cost? What did the way back cost? A drill that is not asked one of them could pass by
+Every drill answers five questions. Did the clients ask all the time? Was all well before the fault? Did the fault hurt
+anyone (its effect)? What did the fault cost? What did the recovery cost? Without one of them, a drill could pass by
 accident.
 """
 

@@ -1,4 +1,4 @@
-"""A table of who answers whom, a row every half second, while a drill runs."""
+"""A table of who answers whom while a drill runs, with a row every half second."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def alongside(conductor: Conductor, scene: Scene) -> Story:
 
 
 async def show(story: Story, scene: Scene) -> None:
-    """Until cancelled. A row counts what was sent in its half second; a loss is known one second later."""
+    """Runs until it is cancelled. A row counts the requests of its half second; a loss is known one second later."""
     columns: list[str] = []
     told, shown, marks = 0.0, 0, 0
     while True:

@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.drills.result import Load
 
 EVERY = 0.02
-"""The sleep whose delay is measured. Seconds."""
+"""Length of the sleep whose delay is measured. Seconds."""
 
 
 class Watch:

@@ -39,12 +39,12 @@ class Phases:
         self.spans = tuple(Span(kind, begin, end) for (begin, kind), (end, _) in pairwise(ends))
 
     def at(self, at: float) -> str:
-        """The phase of a moment; what was before the drill counts to its first."""
+        """The phase of a moment. A moment before the drill counts for its first phase."""
         return next((span.kind for span in reversed(self.spans) if span.begin <= at), self.spans[0].kind)
 
     def of(self, kind: str) -> Iterator[Span]:
         return (span for span in self.spans if span.kind == kind)
 
     def fault_before(self, at: float) -> float | None:
-        """The fault that what happened then is told from."""
+        """The fault from which the time of an event is counted."""
         return max((fault for fault in self.faults if fault <= at), default=None)

@@ -30,7 +30,7 @@ class Window:
 
     begin: float
     end: float | None
-    """None: lost until the drill ended."""
+    """None: it was lost until the end of the drill."""
     lost: int
     sent: int
     """Requests that were sent in it."""
@@ -62,9 +62,9 @@ class Family:
 
     detected: float | None = None
     withdrawn_first: float | None = None
-    """Its first prefix that some table lost a next hop of."""
+    """When a table first lost a next hop of one of its prefixes."""
     withdrawn_last: float | None = None
-    """Its last one."""
+    """When a table had lost a next hop of the last of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +101,13 @@ class Load:
 
     @property
     def overloaded(self) -> bool:
-        """The runner itself was held up for so long that a bound of some hundred milliseconds measures the machine."""
+        """The runner itself was held up so long that a bound of some hundred milliseconds would measure the machine."""
         return self.late_p99 > OVERLOADED_P99 or self.late_worst > OVERLOADED_WORST
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that was run in a node during the drill, with what it said: evidence."""
+    """Evidence: a command that was run in a node during the drill, with its output."""
 
     at: float
     node: str
@@ -142,7 +142,7 @@ class Result:
     problem: str = ""
     """Why it could not be run to its end; empty where it could."""
     noticed: str = ""
-    """One sentence about what users noticed."""
+    """What users noticed, in one sentence."""
     slack: float = 1.0
     """Bounds on tables were widened by so much."""
     load: Load | None = None

@@ -16,7 +16,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Says(Document):
-    """A command in a node, and text that has to be in what it prints, or must not be."""
+    """A command in a node, and text that its output must or must not contain."""
 
     node: str
     command: tuple[str, ...] = Field(min_length=1)
@@ -35,7 +35,7 @@ class Says(Document):
 
 
 def ask(lab: Lab, says: Says) -> Iterator[Expectation]:
-    """One expectation for each text. A node that cannot be asked lacks nothing for that."""
+    """One expectation for each text. A text that must be absent is not met by a node that cannot be asked."""
     try:
         text = lab.node(says.node).run(says.command, check=False)
     except NodeError as error:

@@ -52,7 +52,7 @@ class Scene(Document):
         return prefix in self.known
 
     def differences(self, expected: Expected, tables: Mapping[str, Table]) -> list[str]:
-        """The differences from what is expected, in words."""
+        """The differences from the expected state, in words."""
         found = []
         for node, sets in expected.items():
             table = tables.get(node, {})

@@ -30,7 +30,7 @@ FLOWS = 32
 
 EVERY = 0.05
 MAX_OUTSTANDING = 5000
-"""More than this, and what would be sent is told as lost: nobody answers, and memory is not without end."""
+"""Bound on open requests. A request beyond it is recorded as lost: nobody answers, and memory is finite."""
 
 MAX_ANSWER = 65536
 
@@ -58,7 +58,7 @@ def who_of_dns(data: bytes) -> tuple[int, str | None]:
 
 
 def who_of_http(data: bytes) -> tuple[str, str]:
-    """(what is wrong with the answer, its body)."""
+    """(the fault of the answer, its body)."""
     head, _, body = data.partition(b"\r\n\r\n")
     length = re.search(rb"(?im)^content-length: *(\d+)", head)
     if head.split(b" ")[1:2] != [b"200"] or len(data) > MAX_ANSWER:
@@ -124,7 +124,7 @@ class Dns(Stream):
 
 
 class Http(Stream):
-    """A connection for each request: what is in flight when a path moves is what users lose."""
+    """A connection for each request: users lose the requests that are in flight when a path moves."""
 
     def send(self, now: float) -> None:
         try:
@@ -223,7 +223,7 @@ class Traffic:
             self.later(stream.due, partial(self.begin, stream))
 
     def _over(self) -> bool:
-        """All is answered or lost, and asked: also what was due while the machine held us up."""
+        """Every request was sent and is answered or lost, also one that was due while the machine held us up."""
         asked = time.monotonic() >= self.until and all(stream.due >= self.until for stream in self.streams)
         return asked and not self.outstanding
 
@@ -235,7 +235,7 @@ class Traffic:
                 line = line[os.write(1, line) :]
 
     def stop(self) -> None:
-        """Send no more; what is on its way is still waited for."""
+        """Send no more. Answers to open requests are still awaited."""
         self.until = 0.0
 
     def run(self) -> None:

@@ -1,4 +1,4 @@
-"""The first line of a drill's report: one sentence about what users noticed."""
+"""The first line of a drill's report: what users noticed, in one sentence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALL = 0.95
 
 
 def noticed(story: Story, streams: Sequence[Stream]) -> str:
-    """For each client: how long, how much, of what. Empty if nobody asked anything."""
+    """For each client: how long, how much, and of which streams. Empty if nobody asked anything."""
     clients = dict.fromkeys(s.client for s in streams)
     return "; ".join(f"{story.users.get(c, c)}: {_of(story, [s for s in streams if s.client == c])}" for c in clients)
 

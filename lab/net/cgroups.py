@@ -1,6 +1,6 @@
-"""Control groups: a node is one, so that it can be frozen and killed whole.
+"""Control groups. Each node has one, so that it can be frozen and killed as a whole.
 
-Namespaces have groups of version 2. Containers have what their engine gives them, also the freezer of version 1.
+Namespaces have groups of version 2. Containers have those of their engine, which may be the freezer of version 1.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Freezer:
 
 
 class Group:
-    """One control group of version 2, by its directory."""
+    """A control group of version 2, by its directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

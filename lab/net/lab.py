@@ -1,4 +1,4 @@
-"""A lab, whoever runs it: the nodes and links of a topology, their power, and what a machine needs for them."""
+"""A lab, of either back end: the nodes and links of a topology, and their power."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Teller = Callable[[str], None]
 
 
 class LabError(RuntimeError):
-    """The lab cannot go on; the message says why, and what to do."""
+    """The lab cannot go on. The message says why and what to do."""
 
 
 def quiet(_: str) -> None:
@@ -35,7 +35,7 @@ def quiet(_: str) -> None:
 
 
 class Lab(ABC):
-    """What drills, exercises and the command line ask of a lab that is up."""
+    """The calls of drills, exercises and the command line on a lab that is up."""
 
     runtime: ClassVar[str]
     """The back end's name, as ``--runtime`` takes it."""
@@ -88,7 +88,7 @@ def alone(name: str) -> Iterator[None]:
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Who has just finished has removed it: another than this may be locked by now.
+            # A lab that has just ended has removed the file. The name may stand for another file by now.
             ours = lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino
         except BlockingIOError:
             ours = False

@@ -1,4 +1,4 @@
-"""One node, however it runs: what a drill, an exercise or an operator may ask of it."""
+"""One node, of either back end: the calls of drills, exercises and operators on it."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ MAX_OUTPUT = 65536
 
 
 class NodeError(RuntimeError):
-    """A node could not be started, or a command in it failed: what, and what it said."""
+    """A node could not be started, or a command in it failed. The text has the command and its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A command that was run in a node, and what it said. ``at``: monotonic."""
+    """A command that was run in a node, and its output. ``at``: monotonic."""
 
     at: float
     node: str
     command: tuple[str, ...]
     status: int | None
-    """None: it did not end in time."""
+    """None: the command did not end in time."""
     output: str
 
 
@@ -63,7 +63,7 @@ class Node(ABC):
 
     @abstractmethod
     def environment(self) -> dict[str, str]:
-        """What a command in the node finds in its environment."""
+        """The environment of a command in the node."""
 
     @abstractmethod
     def health(self) -> str:

@@ -1,6 +1,6 @@
-"""The kernel's tables of every node: who a prefix goes to, by name, and when that changed.
+"""The kernel's tables of every node: to whom a prefix goes, by name, and when that changed.
 
-What a router says of itself is not what it forwards by: this is read from the kernels, with netlink.
+A router's own output is not what it forwards by. The tables are read from the kernels, with netlink.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONSIDERED = {(RT_TABLE_MAIN, RTN_UNICAST), (RT_TABLE_MAIN, RTN_BLACKHOLE), (RT_
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
 SETTLE = 0.002
-"""Netlink tells of a change in several messages: so long after the first, the table is read. Seconds."""
+"""Netlink reports a change in several messages. The table is read this long after the first. Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Tables:
                 for family in (socket.AF_INET, socket.AF_INET6):
                     for message in nl.dump_on(eye.asking, nl.RTM_GETROUTE, _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
                         self._add(found, eye.node, names, family, message)
-                # Of several routes to a prefix, the kernel uses that of the lowest metric.
+                # Of several routes to a prefix, the kernel uses the one with the lowest metric.
                 return {prefix: tuple(sorted(set(ways[min(ways)]))) for prefix, ways in found.items()}
             except nl.InterruptedDumpError:
                 continue

@@ -1,6 +1,6 @@
-"""A topology in containerlab's file format: the part of it that the lab knows what to do with.
+"""A topology in containerlab's file format, as far as the lab supports it.
 
-https://containerlab.dev/manual/topo-def-file: what is not supported here is refused by name, never left out in silence.
+https://containerlab.dev/manual/topo-def-file: a key that is not supported here is refused by name.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ KINDS = ("linux", "frr", "nokia_srlinux", "arista_ceos")
 
 
 FORWARD_BY_KERNEL = ("linux", "frr")
-"""Kinds whose tables the lab reads. The others forward by their own, and are managed from outside."""
+"""Kinds whose tables the lab reads. The others forward by tables of their own, and are managed from outside."""
 
 
 class Healthcheck(Document):
-    """As Docker's: seconds, and a command as ``[CMD, word…]`` or ``[CMD-SHELL, line]``."""
+    """As Docker has it: seconds, and a command as ``[CMD, word…]`` or ``[CMD-SHELL, line]``."""
 
     test: tuple[str, ...] = Field(min_length=2)
     start_period: int = Field(0, alias="start-period")
@@ -125,7 +125,7 @@ class TopologyFile(Document):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node, with what its group, its kind and the defaults give it."""
+    """A node, with the values of its group, its kind and the defaults."""
 
     name: str
     kind: str

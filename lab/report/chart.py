@@ -31,7 +31,7 @@ class Chart:
     streams: Sequence[Stream]
     marks: Sequence[Mark]
     focus: Sequence[View]
-    """Stretches that another chart shows larger: it says what came of a fault there, too."""
+    """Stretches that another chart shows larger, with the effects of the fault."""
     top: float
     """Requests a second at the upper border."""
     summary: str
@@ -70,7 +70,7 @@ class Chart:
             f'<svg class="chart" width="100%" height="{head + HEIGHT + FOOT}" role="img"'
             f' aria-label="{text(self.summary)}">'
             + "".join([*self._grid(head), self._answers(head)])
-            # Where all is small, a line must not hide a loss; where it is large, a loss must not hide a line.
+            # On a small chart, a line must not hide a loss. On a large one, a loss must not hide a line.
             + (lines + loss if self.focus else loss + lines)
             + "".join([*self._focus(head), *self._ticks(head), *self._lane(head)])
             + f"{self._rug(head)}</svg>"
@@ -125,7 +125,7 @@ class Chart:
         return "".join(parts) + f"h{number(run)}V{ground}z"
 
     def _losses(self, head: int) -> Iterator[str]:
-        """On top of what was answered. Apart from the bars, so that their hatching is not distorted."""
+        """Drawn on top of the answers, and apart from the bars, so that their hatching is not distorted."""
         if LOST not in self.bars.counts:
             return
         names = [name for name, _ in self.order if name in self.bars.counts]

@@ -1,4 +1,4 @@
-"""The charts of one drill with their legend, and what happened as a list. One chart for each client and stretch."""
+"""The charts of one drill with their legend, and the list of events. One chart for each client and stretch."""
 
 from __future__ import annotations
 

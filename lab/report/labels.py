@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 LANES = 5
 NARROWEST = 270.0
-"""The width of a chart on a telephone, in pixels: what fits there fits everywhere, because words do not grow."""
+"""The width of a chart on a telephone, in pixels. Words do not grow, so what fits there fits everywhere."""
 _LETTER, _GAP = 6.9, 5.0
 
 
@@ -60,7 +60,7 @@ def _collide(one: Label, other: Label) -> bool:
 
 
 def _crosses(one: Label, other: Label) -> bool:
-    """Whether the line of ``one`` runs through the words of ``other``, which begin a little off their own line."""
+    """True if the line of ``one`` runs through the words of ``other``, which begin a little off their own line."""
     begin, end = other.extent
     shift = -2.0 if other.left else 2.0
     return one.lane <= other.lane and begin + shift < one.share * NARROWEST < end + shift

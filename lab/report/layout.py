@@ -127,7 +127,7 @@ class _Arranging:
         return middle * 2 - left
 
     def _pull(self, name: str, middle: float) -> float:
-        """Below what it is linked to, links cross little; sorting is stable, so the file's order decides the rest."""
+        """A box below the one that it is linked to crosses few links. Sorting is stable: the file decides the rest."""
         above = [self._x[n] for n in self._near[name] if n in self._x and self._row[n] < self._row[name]]
         return fmean(above) if above else middle
 

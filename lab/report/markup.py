@@ -15,7 +15,7 @@ def text(value: object) -> str:
 
 
 def printable(value: object) -> str:
-    """Without what XML cannot hold; for a writer that escapes by itself."""
+    """The text without characters that XML cannot hold. For a writer that escapes by itself."""
     return _FORBIDDEN.sub("\ufffd", str(value))
 
 
@@ -24,7 +24,7 @@ def shortened(value: str, most: int) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration in the unit that people use: 0.4 ms, 67 ms, 1.84 s, 120 s; a dash for what was not seen."""
+    """A duration in the unit that people use: 0.4 ms, 67 ms, 1.84 s, 120 s. A dash if there is none."""
     if value is None:
         return "–"
     ms = value * 1000

@@ -1,4 +1,4 @@
-"""Which stretches of a drill are worth a chart, and what stands in it: time, bars, moments. No drawing here."""
+"""Chooses the stretches of a drill that are worth a chart, with their time, bars and moments. It draws nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BEFORE, _AFTER = 0.2, 1.0
 _LONGEST = 6.0
 """A longer stretch is seen well enough in the chart of the whole drill. Seconds."""
 DONE = ("fault", "recovery")
-"""Kinds of marks that say what was done; the others say what came of it."""
+"""Kinds of marks for acts. The others are for effects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def zooms(result: Result) -> list[View]:
 
 
 def _starts(result: Result) -> list[tuple[float, str]]:
-    """When episodes begin: with what was done; where nothing was, with what was lost."""
+    """When episodes begin: with an act, or where there was none, with a loss."""
     done = sorted((m.at, m.kind) for m in result.marks if m.kind in DONE)
     return done or sorted((w.begin, "loss") for s in result.streams for w in s.windows)[:1]
 

@@ -34,11 +34,11 @@ class Container:
     environment: Mapping[str, str]
     labels: Mapping[str, str]
     health: str
-    """The engine's word, with what the last check said where it is not healthy; empty where nothing is checked."""
+    """The engine's word for its health, with the output of the last check if that failed; empty without a check."""
 
 
 def there() -> bool:
-    """Whether an engine answers here."""
+    """True if an engine answers on this machine."""
     return shutil.which("docker") is not None and _docker("version", check=False).returncode == 0
 
 
@@ -99,7 +99,7 @@ def check_containerlab() -> None:
 
 
 def containerlab(topology: Path, lab: str, variant: str, *words: str, nodes: Sequence[str] = ()) -> None:
-    """Run one of its verbs for a lab. Raises LabError, with the end of what it said."""
+    """Run a verb of containerlab for a lab. Raises LabError, with the end of its output."""
     check_containerlab()
     chosen = [word for node in nodes for word in ("--node", node)]
     try:

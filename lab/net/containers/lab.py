@@ -1,4 +1,4 @@
-"""A lab of containers that containerlab runs: the same drills, on what it has deployed."""
+"""A lab of containers that containerlab has deployed: the same drills run on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ContainerNode(Node):
         self._cell: Cell | None = None
 
     def recall(self, container: Container) -> None:
-        """Take up what the engine tells of the container. One that is silenced has had its power cut."""
+        """Take over the engine's view of the container. A silenced one has had its power cut."""
         self._container, self._cell = container, None
         self.keeper = self.init = container.pid
         if container.pid:

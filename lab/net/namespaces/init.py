@@ -40,7 +40,7 @@ def mount(source: str, target: Path | str, kind: str = "", flags: int = 0, data:
 
 
 def make_root(orders: dict[str, Any]) -> None:
-    """An overlay above the host's file system (or one of the node's own): what the node writes goes when it does."""
+    """An overlay above the host's file system, or one of the node's own: the node's writes are gone when it ends."""
     mount("", "/", flags=MS_REC | MS_PRIVATE)
     work = Path(orders["work"])
     mount("tmpfs", work, "tmpfs", MS_NOSUID, "mode=755")
@@ -56,7 +56,7 @@ def make_root(orders: dict[str, Any]) -> None:
     for folder, mode in (("run", 755), ("tmp", 1777), ("var/log", 755)):
         mount("tmpfs", root / folder, "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode}")
     for path in orders["shown"]:
-        # What the lab runs from may lie in a file system that the overlay does not hold, or where a new /tmp hides it.
+        # The lab's own files may be on a file system outside the overlay, or below a /tmp that the node replaces.
         shown = root / path.lstrip("/")
         if not shown.exists() or os.stat(path).st_dev != os.stat("/").st_dev:
             shown.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A lab of namespaces: up until it is taken down, whoever started it."""
+"""A lab of namespaces. It stays up until somebody takes it down."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _refuse_other_kinds(top: Topology) -> None:
 
 
 def differences(top: Topology, rootfs: Mapping[str, str]) -> list[str]:
-    """What containerlab would do with this topology, and namespaces do not."""
+    """What containerlab does with this topology, and a lab of namespaces does not."""
     found = ["a node's files are new at each boot; a container keeps them"]
     of_host = sorted({node.image for node in top.nodes.values() if node.image and node.group not in rootfs})
     if of_host:

@@ -88,7 +88,7 @@ class NamespaceNode(Node):
             "command": command,
             "env": self.environment(),
         }
-        # A broken pipe: it has ended already, and `ready` says what it said.
+        # A broken pipe: the node has ended already, and `ready` reports its last words.
         with suppress(BrokenPipeError), _stream(self._process.stdin) as stdin:
             stdin.write(json.dumps(orders))
 
