@@ -19,7 +19,7 @@ from lab.net.node import variables
 from lab.net.tables import Tables
 from lab.net.topology import Topology
 
-CONVERGES_WITHIN = 30.0
+CONVERGES_WITHIN = 60.0
 
 
 class UsageError(Exception):

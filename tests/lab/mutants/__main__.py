@@ -25,7 +25,7 @@ def main(words: list[str]) -> int:
     workshop = Workshop(FOLDER / "tree", f"mutants-{os.getpid()}")
     found = []
     for mutant in chosen:
-        one = workshop.run(mutant)
+        (one,) = workshop.run(mutant)
         found.append(one)
         print(f"{'caught  ' if one.caught else 'SURVIVED'}  {one.name}, by {one.drill} ({one.took:.0f} s)", flush=True)
         for text in one.missed:

@@ -30,7 +30,7 @@ class Mutant:
     """The beginning of the expectation that has to be missed, or a part of why the drill could not begin."""
     edits: tuple[Edit, ...]
     ci: bool = False
-    """In the sample that every run of the tests makes."""
+    """In the sample that every run of the tests makes: together, in one lab and one drill, which has to catch each."""
 
 
 NOT_STEADY = "before the drill, the lab is not steady"
@@ -55,14 +55,14 @@ MUTANTS = (
     # --- the clients ---
     Mutant("the client never counts a loss", "site-power", COSTS, (
         Edit(CLIENT, "        self.records.append([round(sent, 5), stream.name, None, why])\n", ""),
-    ), ci=True),
-    Mutant("the client stops asking after three seconds", "link-cut", RATE, (
-        Edit(CLIENT, "        if due < self.until:\n", "        if due < min(self.until, self.start + 3):\n"),
     )),
-    Mutant("an answer is counted twice", "link-cut", RATE, (
+    Mutant("the client stops asking after three seconds", "link-cut", RATE, (
+        Edit(CLIENT, "        if stream.due < self.until:\n", "        if stream.due < min(self.until, self.start + 3):\n"),
+    )),
+    Mutant("an answer is counted twice", "node-power", RATE, (
         Edit(CLIENT, "            self.records.append([round(sent, 5), stream.name, who, round(time.monotonic() - sent, 5)])\n",
              "            self.records += 2 * [[round(sent, 5), stream.name, who, round(time.monotonic() - sent, 5)]]\n"),
-    )),
+    ), ci=True),
     Mutant("IPv6 streams ask over IPv4", "ipv6-only", COSTS, (
         Edit(CLIENT, 'orders["targets"][f"{name} {family}"]', 'orders["targets"][f"{name} IPv4"]'),
     )),
@@ -101,11 +101,11 @@ MUTANTS = (
     )),
     Mutant("a node that boots loses a fifth of what comes in", "node-power", BACK, (
         Edit("lab/net/namespaces/lab.py", "        self._boot(nodes)\n", "        self._boot(nodes)\n        for node in nodes:\n            for end in self.ends(node.name):\n                links.lose(end, node, 20)\n"),
-    )),
+    ), ci=True),
     # --- the network ---
     Mutant("the backbone carries no host route", "backbone-cut", NOT_STEADY, (
         Edit(FRR, '        + match("BACKBONE-OUT", 30, "ANYCAST", "match community OWN-SITE")\n', ""),
-    ), ci=True),
+    )),
     Mutant("host routes are sent to the providers, which refuse them", "backbone-cut", NOT_STEADY, (
         Edit(FRR, '        + match("ISP-OUT", 10, "AGGREGATE")\n', '        + match("ISP-OUT", 10, "AGGREGATE") + match("ISP-OUT", 20, "ANYCAST")\n'),
     )),
@@ -130,7 +130,7 @@ MUTANTS = (
     )),
     Mutant("the leaves speak no BFD", "node-power", LOSES, (
         Edit(FRR, 'if variant == "bfd" and s.policy != "WAY":', 'if variant == "bfd" and s.policy != "WAY" and role(node) != "leaf":'),
-    )),
+    ), ci=True),
     Mutant("addresses go when a link goes down", "link-cut", AS_BEFORE, (
         Edit(TOPOLOGY, "      net.ipv6.conf.all.keep_addr_on_down: 1\n      net.ipv6.conf.default.keep_addr_on_down: 1\n", ""),
     )),
@@ -183,6 +183,6 @@ MUTANTS = (
         Edit(AGENT, "type: dns, name: www.example, record: A, " + ANSWERS_CHECK, "type: tcp, port: 80, interval: 1s, timeout: 500ms, rise: 2, fall: 2"),
     )),
     Mutant("the other datacenter is dark already", "site-power", "not converged", (
-        Edit(EDGE, "keep agent 1 ", 'case "$(hostname)" in fra-*) touch /run/lab/agent.off ;; esac\nkeep agent 1 '),
+        Edit(EDGE, "keep agent 0.2 ", 'case "$(hostname)" in fra-*) touch /run/lab/agent.off ;; esac\nkeep agent 0.2 '),
     )),
 )  # fmt: skip

@@ -32,14 +32,15 @@ class Found:
     took: float
 
 
-def mutated(mutant: Mutant, root: Path = REPO) -> dict[str, str]:
-    """The text of each file that a mutant changes. Raises ValueError where it no longer applies."""
+def mutated(*mutants: Mutant, root: Path = REPO) -> dict[str, str]:
+    """The text of each file that mutants change. Raises ValueError where one no longer applies."""
     texts: dict[str, str] = {}
-    for edit in mutant.edits:
-        text = texts.get(edit.file) or (root / edit.file).read_text(encoding="utf-8")
-        if text.count(edit.old) != 1:
-            raise ValueError(f"{mutant.name}: {edit.old!r} stands {text.count(edit.old)} times in {edit.file}")
-        texts[edit.file] = text.replace(edit.old, edit.new)
+    for mutant in mutants:
+        for edit in mutant.edits:
+            text = texts.get(edit.file) or (root / edit.file).read_text(encoding="utf-8")
+            if text.count(edit.old) != 1:
+                raise ValueError(f"{mutant.name}: {edit.old!r} stands {text.count(edit.old)} times in {edit.file}")
+            texts[edit.file] = text.replace(edit.old, edit.new)
     return texts
 
 
@@ -63,21 +64,22 @@ class Workshop:
             shutil.rmtree(self._folder / name, ignore_errors=True)
             shutil.copytree(REPO / name, self._folder / name, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def run(self, mutant: Mutant) -> Found:
-        """One drill in a lab of its own, which is gone afterwards."""
+    def run(self, *mutants: Mutant) -> list[Found]:
+        """One drill in a lab of its own, which is gone afterwards. Several mutants are of one drill: it has to catch each."""
+        (drill,) = {mutant.drill for mutant in mutants}
         self._restore()
-        for file, text in mutated(mutant, self._folder).items():
+        for file, text in mutated(*mutants, root=self._folder).items():
             (self._folder / file).write_text(text, encoding="utf-8")
         report, begun = self._folder / "report", time.monotonic()
         shutil.rmtree(report, ignore_errors=True)
         self._call("containerlab.generate")
         try:
-            done = self._call("lab", "--name", self._name, "drill", mutant.drill, "--report", str(report))
+            done = self._call("lab", "--name", self._name, "drill", drill, "--report", str(report))
         finally:
             take_down(self._name)
         missed = _missed(report / "results.json") or tuple(done.stderr.strip().splitlines()[-1:])
-        caught = done.returncode != 0 and any(mutant.caught in text for text in missed)
-        return Found(mutant.name, mutant.drill, caught, missed, round(time.monotonic() - begun, 1))
+        took = round(time.monotonic() - begun, 1)
+        return [Found(m.name, drill, _catches(m, done.returncode, missed), missed, took) for m in mutants]
 
     def _call(self, module: str, *words: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -86,6 +88,10 @@ class Workshop:
             [str(self._python), "-m", module, *words], cwd=self._folder, env=environment, capture_output=True, text=True,
             timeout=LONGEST, check=module != "lab",
         )  # fmt: skip
+
+
+def _catches(mutant: Mutant, status: int, missed: tuple[str, ...]) -> bool:
+    return status != 0 and any(mutant.caught in text for text in missed)
 
 
 def _say_here(path: Path, there: Path, here: Path) -> None:
