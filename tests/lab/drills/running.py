@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lab.drills import drill, scene
+from lab.drills.result import Load
 from lab.net import topology
 from lab.net.namespaces.lab import take_down
 
@@ -58,6 +61,17 @@ def drilled(name: str, *words: str) -> dict[str, Any]:
         if mine:
             take_down(name)
     return {result["drill"]: result | {"told": done.stderr} for result in json.loads(done.stdout)}
+
+
+def judged(lab_name: str, variant: str, result: dict[str, Any]) -> dict[str, Any]:
+    """A result that may be believed: what failed while the machine was overloaded is run again, a few times."""
+    for _ in range(ATTEMPTS - 1):
+        if result["passed"] or not (result["load"] and Load(**result["load"]).overloaded):
+            break
+        result = drilled(lab_name, result["drill"], "--variant", variant)[result["drill"]]
+    if result["verdict"] == "overloaded":
+        pytest.skip(f"the machine was too busy to judge times by, {ATTEMPTS} times: {result['load']}")
+    return result
 
 
 def wrong_with(result: dict[str, Any]) -> list[str]:
