@@ -5,18 +5,14 @@ ExaBGP makes new neighbor objects at a reload, and they know no local address. B
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.agent import HTTP_PORT, V4, V6, Agent, Service, configuration
+from tests.support.agent import HTTP_PORT, V4, V6, Agent, Service, configuration, external_speaker
 from tests.support.bgp import BgpPeer
 from tests.support.netns import namespaces, needs_root, run_inside
 
@@ -44,23 +40,6 @@ def _values(folder: Path, neighbors: dict[str, Any]) -> dict[str, Any]:
     return configuration(folder, neighbors=neighbors, services=services)
 
 
-@contextlib.asynccontextmanager
-async def _speaker(agent: Agent, external: bool) -> AsyncIterator[None]:
-    """``anycast-agent speaker`` in a process of its own, where it is external."""
-    if not external:
-        yield
-        return
-    agent.arguments = ("--speaker", "external")
-    words = [sys.executable, "-m", "anycast_agent.cli.main", "speaker", "--config", str(agent.config)]
-    with (agent.folder / "speaker.log").open("ab") as log:
-        speaker = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        yield
-    finally:
-        speaker.kill()
-        await asyncio.to_thread(speaker.wait)
-
-
 def _play(folder: Path, reload: str, external: bool, fault: str) -> None:
     before, after = RELOADS[reload]
 
@@ -71,7 +50,7 @@ def _play(folder: Path, reload: str, external: bool, fault: str) -> None:
         async with (
             BgpPeer("127.0.0.2", 179, 65011) as four,
             BgpPeer("::1", 179, 65012) as six,
-            _speaker(agent, external),
+            external_speaker(agent) if external else contextlib.nullcontext(),
         ):
             agent.start()
             try:

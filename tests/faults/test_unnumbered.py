@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.agent import HTTP_PORT, Agent, Service, configuration, routes_in
+from tests.support.agent import HTTP_PORT, Agent, Service, configuration, external_speaker, routes_in
 from tests.support.frr import Frr, frr
 from tests.support.netns import ip, namespaces, needs_root, run_inside, veth
 from tests.support.until import until
@@ -86,15 +86,21 @@ def link() -> Iterator[Link]:
 
 
 def play(
-    folder: Path, link: Link, neighbor: dict[str, Any], story: Callable[[Agent, Service], Awaitable[None]]
+    folder: Path,
+    link: Link,
+    neighbor: dict[str, Any],
+    story: Callable[[Agent, Service], Awaitable[None]],
+    *,
+    start: bool = True,
 ) -> None:
-    """The node's agent and service, with this neighbor; everything is withdrawn at the end."""
+    """The node's agent and service, with this neighbor. ``start``: the agent is started before the story."""
 
     async def scene() -> None:
         agent, service = Agent(folder), Service()
         agent.write(values(folder, neighbor))
         await service.start()
-        agent.start()
+        if start:
+            agent.start()
         try:
             await story(agent, service)
         except BaseException:
@@ -155,6 +161,22 @@ def test_where_no_router_is_seen_the_reason_is_said_and_the_agent_goes_on(tmp_pa
 
     rename(link.node, "up0", "up7")
     play(tmp_path, link, {"interface": "up0", "remote_as": 65011}, story)
+
+
+def test_a_speaker_that_is_started_anew_learns_the_router_again(tmp_path: Path, link: Link) -> None:
+    """In a unit of its own, it begins with what the files say, and the router's address does not stand there."""
+    with frr(link.leaf, BY_ADDRESS, ADVERTISING) as router:
+
+        async def story(agent: Agent, service: Service) -> None:
+            async with external_speaker(agent) as speaker:
+                agent.start()
+                await _has(router, PREFIXES)
+                speaker.kill()
+                await _has(router, set())
+            async with external_speaker(agent):
+                await _has(router, PREFIXES)
+
+        play(tmp_path, link, {"interface": "up0", "remote_as": 65011}, story, start=False)
 
 
 def rename(namespace: str, old: str, new: str) -> None:

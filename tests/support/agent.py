@@ -242,6 +242,20 @@ class Agent:
             os.kill(self.exabgp(), signal.SIGKILL)
 
 
+@contextlib.asynccontextmanager
+async def external_speaker(agent: Agent) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """``anycast-agent speaker`` in a process of its own, which the agent does not start."""
+    agent.arguments = ("--speaker", "external")
+    words = [sys.executable, "-m", "anycast_agent.cli.main", "speaker", "--config", str(agent.config)]
+    with (agent.folder / "speaker.log").open("ab") as log:
+        speaker = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        yield speaker
+    finally:
+        speaker.kill()
+        await asyncio.to_thread(speaker.wait)
+
+
 @dataclass
 class Scene:
     """What a story plays with."""
