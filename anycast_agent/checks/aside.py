@@ -24,7 +24,7 @@ class Aside:
         self._slots = Slots(MAX_CALLS)
 
     async def run(self, service: str, call: Callable[[], T]) -> T:
-        """What the call returns or raises. Raises CannotProbeError where too many hang already."""
+        """Returns or raises what the call does. Raises CannotProbeError if too many calls hang already."""
         if not self._slots.try_take(service):
             raise CannotProbeError(f"{self._slots.held(service)} calls of this service hang already")
         loop = asyncio.get_running_loop()

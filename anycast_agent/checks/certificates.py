@@ -1,4 +1,4 @@
-"""TLS of probes: whom they believe, and with which certificate of their own they ask."""
+"""TLS of probes: the authorities that they trust, and their own certificate."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class SecondQuestion:
             self._sock.sendto(wire, (address, self._port))
 
     async def fault(self, number: int) -> Finding | None:
-        """The problem with a probe whose own answer is good."""
+        """The problem of a probe that got a good answer."""
         if self._sock is None:
             return None
         loop = asyncio.get_running_loop()

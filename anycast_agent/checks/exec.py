@@ -90,7 +90,7 @@ class ExecAsker:
     async def _end_of(self, program: Program, params: ExecParams, target: Target, start_by: float) -> Finding:
         try:
             await asyncio.shield(program.started)
-            # That a program which had less than its time was not done in time says nothing.
+            # A program that had less than its full time and did not end proves nothing.
             late = time.monotonic() > start_by
             with waiting(self._starved(target, "the program began late") if late else ""):
                 code = await asyncio.shield(program.answered)

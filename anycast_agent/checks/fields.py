@@ -1,4 +1,4 @@
-"""What all models of the configuration are made of: unknown keys are refused, and a number is a number."""
+"""The base of all models of the configuration: unknown keys are refused, and a number is a number."""
 
 from __future__ import annotations
 

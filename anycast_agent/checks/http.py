@@ -176,7 +176,7 @@ class HttpAsker:
         self._sessions = Sessions(self._names, sessions_most)
 
     async def probe(self, params: HttpParams, target: Target) -> Finding:
-        """One request on a connection of its own: that a new one is accepted is part of what is asked."""
+        """One request on a new connection: the check also asks whether the server accepts one."""
         try:
             await self._look_up(params)
         except OSError as error:

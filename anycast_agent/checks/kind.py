@@ -46,11 +46,11 @@ class Target:
     prefix: str = ""
     address: str | None = None
     timeout: float = 1.0
-    """The probe is cancelled after so long. Seconds."""
+    """Time limit of a probe; then it is cancelled. Seconds."""
 
 
 class Use(Enum):
-    """What a file that a check names is for."""
+    """The purpose of a file that a check names."""
 
     READ = "read"
     PROGRAM = "program"
@@ -72,7 +72,7 @@ class Asker(Protocol[Q]):
     """What makes the probes of a kind. There is one on a node, and many probes run in it at once."""
 
     async def probe(self, params: Q, target: Target) -> Finding:
-        """Ask once. It is cancelled at its deadline: what it waits for is awaited, and nothing blocks the loop.
+        """Ask once. The call is cancelled at its deadline, so it awaits everything and never blocks the loop.
 
         It may raise CannotProbeError. Any other exception is a fault of the probe, and says nothing of the service.
         """

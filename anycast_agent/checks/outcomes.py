@@ -1,4 +1,4 @@
-"""The tables of outcomes: how a probe of a kind may end, and what each end is worth as evidence.
+"""The tables of outcomes: each way in which a probe may end, and its worth as evidence.
 
 A kind's table is its own; these are the rows that several kinds share. *Definite* is a failure that no moment's
 overload explains. *Doubtful* is one that a moment's overload does explain: it must last to count.
@@ -34,7 +34,7 @@ class Finding:
 
     code: Code
     detail: str = ""
-    """What was asked, what came, what was expected, in a few words."""
+    """The question, the answer and the expectation, in a few words."""
     numbers: tuple[Number, ...] = ()
 
     @property
@@ -52,7 +52,7 @@ TIMEOUT = Code("timeout", Evidence.DOUBTFUL, "No answer came within the timeout.
 NOT_RUN = Code(NOT_RUN_WORD, Evidence.NONE, "The probe could not be made, by no fault of the service's.")
 BROKEN = Code("broken", Evidence.NONE, "The probe itself is at fault, not the service: a bug to report.")
 COMMON = (OK_CODE, TIMEOUT, NOT_RUN, BROKEN)
-"""In the table of every kind. A probe returns OK_CODE; who runs it sees to the others."""
+"""In the table of every kind. A probe returns OK_CODE; the prober adds the others."""
 
 REFUSED = Code("refused", Evidence.DEFINITE, "The connection was refused: nothing listens there.")
 RESET = Code("reset", Evidence.DEFINITE, "The connection was closed before the whole answer.", by_time=True)

@@ -21,7 +21,7 @@ from anycast_agent.core.events import Event, ProbeFinished
 from anycast_agent.core.model import address_of
 
 CLOSE_WITHIN = 2.0
-"""A probe that does not end when it is cancelled is left behind after so long. Seconds."""
+"""A cancelled probe that does not end within this time is left behind. Seconds."""
 
 
 class Prober:
@@ -35,7 +35,7 @@ class Prober:
         self._askers: dict[str, Asker[Any]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._last: dict[tuple[CheckKey, str], tuple[asyncio.Task[None], float]] = {}
-        """By check and kind: the last probe, and when it is to have ended."""
+        """By check and kind: the last probe, and its deadline."""
 
     def execute(self, action: RunProbe) -> None:
         """Begin a probe; returns at once."""
@@ -63,7 +63,7 @@ class Prober:
         self._post(ProbeFinished(action.id, finding.outcome, duration, late))
 
     async def _found(self, action: RunProbe) -> Finding:
-        """How the probe ended; whatever its kind does, and whoever wrote that, it ends so."""
+        """How the probe ended. It ends in one of these ways, whatever the code of its kind does."""
         check, prefix = action.check, action.check.prefix
         address = address_of(prefix) if prefix else None
         target = Target(action.key.service, check.name, prefix, address, check.timeout)
@@ -93,7 +93,7 @@ class Prober:
         return asker
 
     async def close(self) -> None:
-        """End what still runs, programs and their children included."""
+        """End all probes that still run, with their programs and the children of those."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:

@@ -1,4 +1,4 @@
-"""What the kinds of checks share on a node: each bounded, so that no service takes what the others need."""
+"""The resources that all checks of a node share. Each is bounded, so that no service starves the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Shared:
     def __init__(self, exec_slots: int = EXEC_SLOTS) -> None:
         self.exec_slots = exec_slots
         self.matcher = Matcher()
-        """Regular expressions and JSON over what a service has said."""
+        """Regular expressions and JSON on the answers of services."""
         self.aside = Aside()
         """Calls that block."""
         self.names = Names()

@@ -1,4 +1,4 @@
-"""Sockets of probes: pinned to the address that is asked, and what their errors mean."""
+"""Sockets of probes, pinned to the address of the service, and the meaning of their errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BY_ERRNO = {
 
 
 def from_error(error: OSError) -> Finding:
-    """What an error of a socket means."""
+    """The meaning of a socket's error."""
     if isinstance(error, ssl.SSLError):
         return Finding(TLS, _OF_PYTHON.sub("", f"{error.reason or error}").lower().replace("_", " ").strip())
     if isinstance(error, socket.gaierror):

@@ -1,4 +1,4 @@
-"""The processes that start the programs of exec checks, and end all that they have started.
+"""The processes that start the programs of exec checks, and end everything that those started.
 
 A program may start others that leave its session and its parent ("daemons"). They cannot leave their subreaper
 (prctl(2), PR_SET_CHILD_SUBREAPER): the kernel gives it every process that loses its parent. So each program runs below
@@ -76,7 +76,7 @@ class Spawner:
                 return
 
     def _serve(self) -> bool:
-        """One request; False at the end of them."""
+        """Handle one request. False: there are no more."""
         request, descriptors = receive(self._channel)
         for descriptor in descriptors:
             with contextlib.suppress(OSError):  # no process can be made: the agent sees its socket closed

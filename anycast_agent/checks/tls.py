@@ -32,7 +32,7 @@ from anycast_agent.core.outcome import Evidence, Measure
 
 DAY = 86_400
 MAX_TALK = 16_384
-"""So much is read of what a server says before TLS begins. Bytes."""
+"""Bound on the bytes that a server sends before TLS begins."""
 
 EXPIRES = Code("expires", Evidence.DEFINITE, "The certificate is good for fewer days than days_left.")
 DAYS = Measure("days_left", "days", "How long the certificate of the server is still good.")
@@ -134,7 +134,7 @@ _STEPS = {
 
 
 async def _ask_for_tls(params: TlsParams, sock: socket.socket) -> Finding | None:
-    """What the server says instead, where it does not agree."""
+    """The server's answer if it does not agree."""
     loop = asyncio.get_running_loop()
     if params.starttls == "postgres":
         await loop.sock_sendall(sock, _SSL_REQUEST)

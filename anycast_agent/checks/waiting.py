@@ -1,6 +1,6 @@
-"""What a probe waits for that is not the service.
+"""Waits of a probe that are not for the service.
 
-That this does not come in time is not the service's doing: a probe whose time is over meanwhile was not made.
+If one of these takes too long, the service is not to blame: such a probe counts as not made.
 """
 
 from __future__ import annotations

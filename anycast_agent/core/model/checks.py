@@ -11,7 +11,7 @@ from anycast_agent.core.outcome import Measure
 
 
 class Verdict(StrEnum):
-    """What the last probes of a check, or the checks of a service, add up to."""
+    """The sum of the last probes of a check, or of the checks of a service."""
 
     UNKNOWN = "unknown"
     UP = "up"
@@ -22,7 +22,7 @@ class Scope(StrEnum):
     LOCAL = "local"
     """Measures this replica: may withdraw."""
     SHARED = "shared"
-    """Measures what every site has in common: may only lower preference, however many fail."""
+    """Measures a thing that all sites share. Its failure lowers the preference, and never withdraws."""
 
 
 @dataclass(frozen=True, slots=True)

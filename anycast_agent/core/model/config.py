@@ -17,7 +17,7 @@ class AddressMode(StrEnum):
     MANAGE = "manage"
     """The agent adds and removes the addresses, and puts back what someone removed."""
     VERIFY = "verify"
-    """Someone else does; the agent looks, and withdraws at once what has gone."""
+    """Someone else adds and removes them. The agent watches, and withdraws at once when one has gone."""
     UNMANAGED = "unmanaged"
     """Not looked at: gates 3 and 4 say nothing."""
 
@@ -26,7 +26,7 @@ class ReturnRouteRule(StrEnum):
     """Which return route an anycast address needs."""
 
     DEFAULT = "default"
-    """A usable route to what is outside: a default route, or what serves as one."""
+    """A usable route to the outside: a default route, or routes that serve as one."""
     ANY = "any"
     """A usable route to anything that is not on this node."""
     OFF = "off"
@@ -81,7 +81,7 @@ class HoldDown:
     """After a single fall."""
     maximum: float = 60.0
     half_life: float = 120.0
-    """After so long, half of a flap is forgotten."""
+    """Time after which half of a flap is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Cover:
     behind: tuple[Prefix, ...]
     """The host routes of the service that are inside."""
     attributes: Mapping[RouteKey, Attributes]
-    """Each neighbor that it is announced to, with what it carries."""
+    """The attributes at each neighbor that it is announced to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +119,10 @@ class Service:
     observe_only: bool = False
     """Check and decide, announce nothing."""
     attributes: Mapping[Tier, Mapping[RouteKey, Attributes]] = field(default_factory=lambda: MappingProxyType({}))
-    """For FULL and DEGRADED: every (neighbor, prefix) this service is announced to, with what it carries."""
+    """For FULL and DEGRADED: the attributes of every (neighbor, prefix) that the service is announced to."""
     hold_down: HoldDown = field(default_factory=HoldDown)
     linger: float = 1.0
-    """How long an address stays after its withdrawals were sent, for what is still under way. Seconds."""
+    """How long an address stays after its withdrawals were sent, for packets under way. Seconds."""
     will: Will = Will.WITHDRAW
     covers: tuple[Cover, ...] = ()
     local_consumers: LocalConsumers = LocalConsumers.OFF
@@ -133,7 +133,7 @@ class Service:
         return (*self.attributes.get(Tier.FULL, {}), *(key for cover in self.covers for key in cover.attributes))
 
     def offers(self) -> dict[Prefix, dict[Tier, dict[RouteKey, Attributes]]]:
-        """What ``attributes`` says, by prefix."""
+        """The attributes, by prefix."""
         found: dict[Prefix, dict[Tier, dict[RouteKey, Attributes]]] = {prefix: {} for prefix in self.prefixes}
         for tier, routes in self.attributes.items():
             for key, attributes in routes.items():
@@ -143,7 +143,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class SpeakerConfig:
-    """What ExaBGP and the pipe are configured for. Durations in seconds."""
+    """The slice of ExaBGP and the pipe. Durations in seconds."""
 
     neighbors: Mapping[str, Neighbor] = field(default_factory=lambda: MappingProxyType({}))
     router_id: Address | None = None
@@ -151,19 +151,19 @@ class SpeakerConfig:
     adopt_for: float = 30.0
     keep_for: float = 86_400.0
     prefixes: frozenset[Prefix] = frozenset()
-    """What the pipe passes on; it refuses any other."""
+    """The prefixes that the pipe passes on. It refuses any other."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelConfig:
-    """What the kernel adapter looks after."""
+    """The slice of the kernel adapter."""
 
     interface: str = "lo"
     address_mode: AddressMode = AddressMode.MANAGE
     return_route: ReturnRouteRule = ReturnRouteRule.DEFAULT
     addresses: frozenset[Address] = frozenset()
     covers: frozenset[Prefix] = frozenset()
-    """What is discarded on the node where nothing longer matches."""
+    """Prefixes whose packets are discarded on the node unless a longer one matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ class Config:
     consumers: AsideConfig = field(default_factory=AsideConfig)
     """How local consumers are sent aside; its addresses are those of ``aside``."""
     seed: str = ""
-    """What the jitter is drawn from; the node's name by default."""
+    """The seed of the jitter. The node's name by default."""
 
     @property
     def prefixes(self) -> frozenset[Prefix]:

@@ -9,7 +9,7 @@ from anycast_agent.core.model.routes import Tier
 
 
 class Reason(StrEnum):
-    """Why a prefix is announced or not: what the log, the API, the metrics and the page all show."""
+    """Why a prefix is announced or not. The log, the API, the metrics and the page show the same one."""
 
     DISABLED = "disabled"
     OBSERVE_ONLY = "observe_only"
@@ -42,16 +42,16 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the ladder says of one prefix."""
+    """The ladder's answer for one prefix."""
 
     announce: bool
     rung: Rung
     reason: Reason
     evidence: str
-    """What it was seen by, for people: ``check answers: refused, 2 in a row``."""
+    """The evidence, for people: ``check answers: refused, 2 in a row``."""
     remedy: str
-    """What would change it, for people."""
+    """The remedy, for people."""
     tier: Tier | None = None
-    """How, where announce is true."""
+    """The tier, if announce is true."""
     until: float | None = None
     """When time alone will change it (monotonic), if so."""

@@ -20,7 +20,7 @@ class Attributes:
     med: int | None = None
     local_preference: int | None = None
     as_path: tuple[int, ...] = ()
-    """The AS path as it goes out, literally; empty: what the speaker makes of it (its own AS once, on eBGP)."""
+    """The AS path as it is sent. Empty: the speaker makes it (its own AS once, on eBGP)."""
     communities: tuple[str, ...] = ()
     """RFC 1997, ``65000:1``."""
     large_communities: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Attributes:
 
 
 class Will(StrEnum):
-    """What the pipe does with a route when the agent dies."""
+    """The pipe's treatment of a route when the agent dies."""
 
     WITHDRAW = "withdraw"
     KEEP = "keep"
@@ -51,7 +51,7 @@ class Route:
 
 
 class Tier(StrEnum):
-    """How a route is announced, best first."""
+    """The ways to announce a route, best first."""
 
     ADOPTED = "adopted"
     FULL = "full"

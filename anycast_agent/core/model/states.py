@@ -25,7 +25,7 @@ class CoverState:
     blackholed: bool
     """A blackhole route for it is in the main table."""
     ours: bool
-    """That route is marked as ours."""
+    """The route is marked as ours."""
     holds: Address | None = None
     """An address of this node that is inside and no anycast address; one of them, where there are several."""
 
