@@ -94,6 +94,32 @@ def test_next_hops_of_the_other_family(tmp_path: Path) -> None:
     assert routes[RouteKey("leaf6", "192.0.2.53/32")].next_hop == "self"
 
 
+def test_attributes_of_a_neighbor_are_those_of_each_of_its_routes(tmp_path: Path) -> None:
+    """A service's own come first; communities of both are sent, each once; prepends are added up; in every tier."""
+    at_leaf = {"med": 50, "prepend": 1, "communities": ["65000:1", "65000:2"], "large_communities": ["65101:1:1"]}
+    of_dns = {"med": 10, "prepend": 1, "communities": ["65000:2", "65000:3"]}
+    values = changed(((*LEAF, "attributes"), at_leaf), ((*DNS, "attributes"), of_dns), ((*DNS, "last_resort"), True))
+    service = load(written(tmp_path, values)).config.services["dns"]
+    key = RouteKey("leaf4", V4)
+    full, degraded = (service.attributes[tier][key] for tier in (Tier.FULL, Tier.DEGRADED))
+    assert (full.med, full.as_path) == (10, (65101,) * 3)
+    assert (full.communities, full.large_communities) == (("65000:2", "65000:3", "65000:1"), ("65101:1:1",))
+    assert (degraded.med, degraded.as_path, degraded.communities) == (10, (65101,) * 5, full.communities)
+    cover = next(c for c in service.covers if c.behind == (V4,))
+    (last,) = (a for k, a in cover.attributes.items() if k.neighbor == "leaf4")
+    assert last.large_communities == ("65101:172:1", "65101:1:1") and last.med == 10
+    plain = load(written(tmp_path, changed(((*LEAF, "attributes"), {"med": 50})))).config.services["dns"]
+    assert plain.attributes[Tier.FULL][key].med == 50
+
+
+def test_degraded_is_worse_than_full_at_any_preference_of_an_ibgp_neighbor(tmp_path: Path) -> None:
+    for preference in (0, 40, 100, 500):
+        values = changed(((*LEAF, "remote_as"), 65101), ((*LEAF, "attributes"), {"local_preference": preference}))
+        tiers = load(written(tmp_path, values)).config.services["dns"].attributes
+        full, degraded = (tiers[tier][RouteKey("leaf4", V4)].local_preference for tier in (Tier.FULL, Tier.DEGRADED))
+        assert full == preference and degraded == max(0, preference - 50)
+
+
 def test_an_unnumbered_leaf_carries_both_families(tmp_path: Path) -> None:
     """With a link-local address, an interface, and RFC 8950; no address of the node has to be written."""
     over = (LEAF, {"address": "fe80::1", "interface": "eth0.7", "remote_as": 65011, "extended_next_hop": True})

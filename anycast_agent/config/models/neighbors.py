@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from anycast_agent.checks.fields import Written as Model
+from anycast_agent.config.models.routes import AttributesModel
 from anycast_agent.config.types import AddressText, Asn, HoldTime, InterfaceName, NeighborAddress, RouterId
 
 
@@ -47,6 +48,11 @@ class NeighborModel(Model):
         None,
         description="Announce IPv4 routes with an IPv6 next hop (RFC 8950). The default is false, and true for a "
         "neighbor that is link-local or has no address.",
+    )
+    attributes: AttributesModel = Field(
+        default_factory=AttributesModel,
+        description="Attributes of every route at this neighbor. A service's own come first; communities of both are "
+        "sent, and prepends are added up.",
     )
     add_path_receive: bool = Field(False, description="Receive several paths for a prefix (RFC 7911).")
     port: int = Field(179, ge=1, le=65535, description="The neighbor's TCP port; with listen, ours as well.")

@@ -11,7 +11,7 @@ from anycast_agent.config.problems import ConfigError
 from anycast_agent.config.report import Report
 from anycast_agent.config.shape import shaped, with_known_keys
 from anycast_agent.config.translate.checks import report_checks
-from anycast_agent.config.translate.neighbors import core_neighbors
+from anycast_agent.config.translate.neighbors import Peers, core_neighbors
 from anycast_agent.config.translate.process import process_settings
 from anycast_agent.config.translate.services import core_services
 from anycast_agent.core import model as core
@@ -31,7 +31,8 @@ def translated(values: Any, report: Report, elsewhere: bool) -> tuple[core.Confi
         raise ConfigError(report.problems)
     _check_node(report, root)
     neighbors = core_neighbors(report, root.bgp, elsewhere)
-    services = core_services(report, root, neighbors, elsewhere)
+    peers = Peers(neighbors, {name: n.attributes for name, n in root.bgp.neighbors.items()})
+    services = core_services(report, root, peers, elsewhere)
     process = process_settings(report, root.agent, root.node.name)
     if report.problems:
         raise ConfigError(report.problems)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from anycast_agent.config.models import RootModel, ServiceModel
 from anycast_agent.config.report import Report
 from anycast_agent.config.source import Where
+from anycast_agent.config.translate.neighbors import Peers
 from anycast_agent.config.translate.routes import Routes, last_resort_attributes
 from anycast_agent.core import model as core
 
@@ -31,7 +32,7 @@ class _Networks:
 
 
 def core_covers(
-    report: Report, where: Where, written: ServiceModel, routes: Routes, neighbors: Mapping[str, core.Neighbor]
+    report: Report, where: Where, written: ServiceModel, routes: Routes, peers: Peers
 ) -> tuple[core.Cover, ...]:
     """The covers of one service, each with the prefixes inside and its routes."""
     _check_tier(report, where, written)
@@ -47,17 +48,17 @@ def core_covers(
     for network in places:
         if not behind[network]:
             report.problem(places[network], f"{network} holds no prefix of this service")
-    attributes = _attributes(report, where, written, routes, neighbors)
+    attributes = _attributes(report, where, written, routes, peers)
     return tuple(_cover(network, inside, attributes) for network, inside in behind.items() if inside)
 
 
 def _attributes(
-    report: Report, where: Where, written: ServiceModel, routes: Routes, neighbors: Mapping[str, core.Neighbor]
+    report: Report, where: Where, written: ServiceModel, routes: Routes, peers: Peers
 ) -> dict[str, dict[str, core.Attributes]]:
     """By prefix and neighbor, what its last resort carries: to each neighbor that gets the prefix itself."""
     found: dict[str, dict[str, core.Attributes]] = {}
     for key in routes[core.Tier.FULL] if written.last_resort not in (False, "never") else ():
-        attributes = last_resort_attributes(report, where, written, neighbors[key.neighbor], key.prefix)
+        attributes = last_resort_attributes(report, where, written, peers, key)
         found.setdefault(key.prefix, {})[key.neighbor] = attributes
     return found
 

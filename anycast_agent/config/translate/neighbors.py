@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 from anycast_agent.config import types
-from anycast_agent.config.models import BgpModel, NeighborModel
+from anycast_agent.config.models import AttributesModel, BgpModel, NeighborModel
 from anycast_agent.config.report import Report
 from anycast_agent.config.secrets import password_digest, refuse_relative
 from anycast_agent.config.source import Where
 from anycast_agent.core import model as core
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The neighbors by name, and the attributes of every route at each."""
+
+    neighbors: Mapping[str, core.Neighbor]
+    attributes: Mapping[str, AttributesModel]
 
 
 def core_neighbors(report: Report, bgp: BgpModel, elsewhere: bool) -> dict[str, core.Neighbor]:
@@ -25,8 +34,17 @@ def core_neighbors(report: Report, bgp: BgpModel, elsewhere: bool) -> dict[str, 
         if written.address is not None:
             by_address.setdefault(written.address, name)
         neighbors[name] = _neighbor(report, where, name, written, bgp, elsewhere)
+        _check_attributes(report, (*where, "attributes"), written.attributes, neighbors[name])
     _one_port(report, [n for n in neighbors.values() if n.listen])
     return neighbors
+
+
+def _check_attributes(report: Report, where: Where, written: AttributesModel, n: core.Neighbor) -> None:
+    if written.local_preference is not None and n.ebgp:
+        report.problem((*where, "local_preference"), "local_preference does not leave an AS: this neighbor is eBGP")
+    if written.prepend and not n.ebgp:
+        text = "this neighbor is iBGP, and takes our own AS for a loop: local_preference"
+        report.problem((*where, "prepend"), text)
 
 
 def _taken(name: str, address: core.Address) -> str:

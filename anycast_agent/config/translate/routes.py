@@ -10,6 +10,7 @@ from anycast_agent.config.models import AttributesModel, ServiceModel
 from anycast_agent.config.problems import did_you_mean
 from anycast_agent.config.report import Report
 from anycast_agent.config.source import Where
+from anycast_agent.config.translate.neighbors import Peers
 from anycast_agent.core import model as core
 
 OURS, LAST_RESORT = 172, 1
@@ -23,19 +24,24 @@ class _Offer:
     """The attributes of one tier towards one neighbor, and where each of them stands."""
 
     attributes: AttributesModel
+    everywhere: AttributesModel
+    """Those of every route at the neighbor."""
     service: Where
     own: AttributesModel | None = None
     """What stands under tiers for it; None for the full tier."""
     tier: str = ""
 
-    def place(self, field: str) -> Where:
+    def place(self, field: str, neighbor: str) -> Where:
         if getattr(self.own, field, None) is not None:
             return (*self.service, "tiers", self.tier, field)
+        if getattr(self.attributes, field) is None and getattr(self.everywhere, field) is not None:
+            return ("bgp", "neighbors", neighbor, "attributes", field)
         return (*self.service, "attributes", field)
 
 
-def core_routes(report: Report, where: Where, written: ServiceModel, neighbors: Mapping[str, core.Neighbor]) -> Routes:
+def core_routes(report: Report, where: Where, written: ServiceModel, peers: Peers) -> Routes:
     """The routes of one service. Each prefix needs a neighbor that carries its family."""
+    neighbors = peers.neighbors
     chosen = _chosen(report, where, written, neighbors)
     full, lower = written.attributes, written.tiers.degraded
     _check_prepend(report, where, full, chosen)
@@ -48,19 +54,21 @@ def core_routes(report: Report, where: Where, written: ServiceModel, neighbors: 
             report.problem((*where, "prefixes", i), f"no neighbor of this service carries {family}: see families")
         for n in carrying:
             key = core.RouteKey(n.name, prefix)
-            routes[core.Tier.FULL][key] = _attributes(report, _Offer(full, where), n, prefix)
-            offer = _Offer(_degraded(full, lower, n.ebgp), where, lower, "degraded")
+            everywhere = peers.attributes[n.name]
+            routes[core.Tier.FULL][key] = _attributes(report, _Offer(full, everywhere, where), n, prefix)
+            offer = _Offer(_degraded(full, lower, everywhere, n.ebgp), everywhere, where, lower, "degraded")
             routes[core.Tier.DEGRADED][key] = _attributes(report, offer, n, prefix)
     return routes
 
 
 def last_resort_attributes(
-    report: Report, where: Where, written: ServiceModel, n: core.Neighbor, prefix: str
+    report: Report, where: Where, written: ServiceModel, peers: Peers, key: core.RouteKey
 ) -> core.Attributes:
     """What the last resort of a prefix carries at a neighbor."""
-    own = written.tiers.last_resort
-    offer = _Offer(_last_resort(written.attributes, own, n.local_as), where, own, "last_resort")
-    return _attributes(report, offer, n, prefix)
+    own, n = written.tiers.last_resort, peers.neighbors[key.neighbor]
+    attributes = _last_resort(written.attributes, own, n.local_as)
+    offer = _Offer(attributes, peers.attributes[n.name], where, own, "last_resort")
+    return _attributes(report, offer, n, key.prefix)
 
 
 def _chosen(
@@ -90,19 +98,25 @@ def _check_prepend(report: Report, where: Where, full: AttributesModel, chosen: 
 
 
 def _attributes(report: Report, offer: _Offer, n: core.Neighbor, prefix: str) -> core.Attributes:
-    a = offer.attributes
+    a, every = offer.attributes, offer.everywhere
     if a.local_preference is not None and n.ebgp and report.sound(("bgp",)):
         text = f"local_preference does not leave an AS: neighbor {n.name} is eBGP"
-        report.problem(offer.place("local_preference"), text)
+        report.problem(offer.place("local_preference", n.name), text)
+    prepend = (a.prepend or 0) + (every.prepend or 0)
+    hops = a.next_hop or every.next_hop or ()
     return core.Attributes(
-        next_hop=_next_hop(report, offer.place("next_hop"), a.next_hop or (), n, prefix),
-        med=a.med,
-        local_preference=a.local_preference,
-        as_path=(n.local_as,) * (a.prepend + 1) if a.prepend and n.ebgp else (),
-        communities=a.communities or (),
-        large_communities=a.large_communities or (),
-        extended_communities=a.extended_communities or (),
+        next_hop=_next_hop(report, offer.place("next_hop", n.name), hops, n, prefix),
+        med=every.med if a.med is None else a.med,
+        local_preference=every.local_preference if a.local_preference is None else a.local_preference,
+        as_path=(n.local_as,) * (prepend + 1) if prepend and n.ebgp else (),
+        communities=_all(a.communities, every.communities),
+        large_communities=_all(a.large_communities, every.large_communities),
+        extended_communities=_all(a.extended_communities, every.extended_communities),
     )
+
+
+def _all(own: tuple[str, ...] | None, everywhere: tuple[str, ...] | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*(own or ()), *(everywhere or ()))))
 
 
 def _next_hop(report: Report, where: Where, given: Sequence[str], n: core.Neighbor, prefix: str) -> str:
@@ -141,7 +155,9 @@ def _last_resort(full: AttributesModel, own: AttributesModel | None, local_as: i
     return full.model_copy(update=given)
 
 
-def _degraded(full: AttributesModel, degraded: AttributesModel | None, ebgp: bool) -> AttributesModel:
+def _degraded(
+    full: AttributesModel, degraded: AttributesModel | None, everywhere: AttributesModel, ebgp: bool
+) -> AttributesModel:
     """The attributes of the degraded tier. A key that is not given is as in the full tier.
 
     If none is given at all, the path is longer: every router understands that. An iBGP neighbor takes our own AS in the
@@ -152,6 +168,7 @@ def _degraded(full: AttributesModel, degraded: AttributesModel | None, ebgp: boo
     if degraded is None:
         given["prepend"] = (full.prepend or 0) + 2
     if not ebgp and given.get("prepend") and "local_preference" not in given:
-        preference = 100 if full.local_preference is None else full.local_preference
+        preferences = (full.local_preference, everywhere.local_preference, 100)
+        preference = next(p for p in preferences if p is not None)
         given["local_preference"] = max(0, preference - 50)
     return full.model_copy(update=given)

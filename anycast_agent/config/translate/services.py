@@ -10,6 +10,7 @@ from anycast_agent.config.report import Report
 from anycast_agent.config.source import Where
 from anycast_agent.config.translate.checks import core_checks
 from anycast_agent.config.translate.last_resort import core_covers, refuse_covers
+from anycast_agent.config.translate.neighbors import Peers
 from anycast_agent.config.translate.routes import core_routes
 from anycast_agent.core import model as core
 from anycast_agent.core.consumers import LocalConsumers
@@ -17,9 +18,7 @@ from anycast_agent.core.consumers import LocalConsumers
 MAX_PREFIXES = 10_000
 
 
-def core_services(
-    report: Report, root: RootModel, neighbors: Mapping[str, core.Neighbor], elsewhere: bool
-) -> dict[str, core.Service]:
+def core_services(report: Report, root: RootModel, peers: Peers, elsewhere: bool) -> dict[str, core.Service]:
     """Every service by its name. A prefix belongs to one of them."""
     owners: dict[str, str] = {}
     services = {}
@@ -36,7 +35,7 @@ def core_services(
                 "needs node.addresses: manage or verify; the agent does not know otherwise whether the address is there"
             )
             report.problem((*where, "local_consumers"), text)
-        services[name] = _service(report, where, name, written, neighbors, elsewhere)
+        services[name] = _service(report, where, name, written, peers, elsewhere)
     if len(owners) > MAX_PREFIXES:
         report.problem(("services",), f"more than {MAX_PREFIXES:,} prefixes")
     _refuse_anycast_addresses(report, root, {core.address_of(prefix): name for prefix, name in owners.items()})
@@ -57,12 +56,12 @@ def _service(
     where: Where,
     name: str,
     written: ServiceModel,
-    neighbors: Mapping[str, core.Neighbor],
+    peers: Peers,
     elsewhere: bool,
 ) -> core.Service:
     checks = core_checks(report, where, written, elsewhere)
     hold_down = written.hold_down
-    routes = core_routes(report, where, written, neighbors)
+    routes = core_routes(report, where, written, peers)
     return core.Service(
         name=name,
         prefixes=written.prefixes,
@@ -74,7 +73,7 @@ def _service(
         hold_down=core.HoldDown(hold_down.initial, hold_down.maximum, max(hold_down.half_life, 0.001)),
         linger=written.linger,
         will=core.Will(written.will),
-        covers=core_covers(report, where, written, routes, neighbors),
+        covers=core_covers(report, where, written, routes, peers),
         local_consumers=LocalConsumers(written.local_consumers),
     )
 
