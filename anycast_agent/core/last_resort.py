@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from anycast_agent.core.backoff import NEVER
 from anycast_agent.core.board import Board
+from anycast_agent.core.cases import Cases
 from anycast_agent.core.changes import Decided, Level, Told
 from anycast_agent.core.health import NOTHING_HEARD
-from anycast_agent.core.ladder.case import Case, HealthFact, WaitFact, WishFact
+from anycast_agent.core.ladder.case import Case, HealthFact, WaitFact
 from anycast_agent.core.ladder.rows import UNDECIDED, decide_last_resort
 from anycast_agent.core.model import (
     Attributes,
@@ -34,7 +35,6 @@ from anycast_agent.core.news import ConfigApplied, Ending
 from anycast_agent.core.part import Binding, Part, Touched, on
 from anycast_agent.core.parts.addresses import Addresses
 from anycast_agent.core.parts.blackholes import Blackholes
-from anycast_agent.core.parts.return_routes import ReturnRoutes
 from anycast_agent.core.parts.routes import Routes
 
 
@@ -60,16 +60,16 @@ class LastResort(Part):
     def __init__(
         self,
         board: Board,
+        cases: Cases,
         addresses: Addresses,
-        return_routes: ReturnRoutes,
         blackholes: Blackholes,
         routes: Routes,
         decision: Callable[[Prefix], Decision],
     ) -> None:
         """``decision``: what was decided of a prefix itself."""
         self._board = board
+        self._cases = cases
         self._addresses = addresses
-        self._return_routes = return_routes
         self._blackholes = blackholes
         self._routes = routes
         self._decision = decision
@@ -177,14 +177,12 @@ class LastResort(Part):
             self._tell_fallen(state, prefix)
 
     def _case(self, state: CoverDecided, prefix: Prefix, service: Service, now: float) -> Case:
-        return Case(
-            prefix=prefix,
-            wish=WishFact(service.name, service.enabled, service.observe_only),
+        return self._cases.of(
+            prefix,
+            service,
+            now,
             stopping=self._stopping,
-            address=self._addresses.fact(address_of(prefix), now),
-            return_route=self._return_routes.fact(prefix),
             health=HealthFact((), NOTHING_HEARD, service.require),
-            route=self._routes.fact(state.prefix),
             wait=WaitFact(NEVER, NEVER),
             cover=self._blackholes.fact(state.prefix),
         )

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from anycast_agent.core.actions import CheckKey
 from anycast_agent.core.backoff import NEVER
 from anycast_agent.core.board import Board
+from anycast_agent.core.cases import Cases
 from anycast_agent.core.changes import Decided, Level, Told
 from anycast_agent.core.health import NO_FLAPS, NOTHING_HEARD, Flaps, Health, combine
-from anycast_agent.core.ladder.case import Case, HealthFact, WaitFact, WishFact
+from anycast_agent.core.ladder.case import HealthFact, WaitFact
 from anycast_agent.core.ladder.rows import UNDECIDED, decide
 from anycast_agent.core.model import (
     Attributes,
@@ -30,7 +31,6 @@ from anycast_agent.core.news import ConfigApplied, Ending, ReplayEnded
 from anycast_agent.core.part import Binding, Part, Touched, on
 from anycast_agent.core.parts.addresses import Addresses
 from anycast_agent.core.parts.probing import Probing
-from anycast_agent.core.parts.return_routes import ReturnRoutes
 from anycast_agent.core.parts.routes import Routes
 from anycast_agent.core.timers import Timers
 
@@ -79,15 +79,15 @@ class Prefixes(Part):
         self,
         board: Board,
         timers: Timers,
+        cases: Cases,
         addresses: Addresses,
-        return_routes: ReturnRoutes,
         probing: Probing,
         routes: Routes,
     ) -> None:
         self._board = board
         self._timers = timers
+        self._cases = cases
         self._addresses = addresses
-        self._return_routes = return_routes
         self._probing = probing
         self._routes = routes
         self._config: Config | None = None
@@ -192,14 +192,12 @@ class Prefixes(Part):
     def _decide(self, state: PrefixState, service: Service, now: float) -> None:
         checks = tuple((s.check, s.health) for s in self._probing.of_prefix(state.prefix))
         self._take_health(state, service, combine(checks, service.require), now)
-        case = Case(
-            prefix=state.prefix,
-            wish=WishFact(service.name, service.enabled, service.observe_only),
+        case = self._cases.of(
+            state.prefix,
+            service,
+            now,
             stopping=self._stopping,
-            address=self._addresses.fact(address_of(state.prefix), now),
-            return_route=self._return_routes.fact(state.prefix),
             health=HealthFact(checks, state.health, service.require),
-            route=self._routes.fact(state.prefix),
             wait=WaitFact(state.keep_until, state.hold_until, state.flaps.decayed(service.hold_down, now)),
         )
         self._take_decision(state, decide(case, now), now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from anycast_agent.core.board import Board, Standing
+from anycast_agent.core.cases import Cases
 from anycast_agent.core.last_resort import LastResort
 from anycast_agent.core.life import Life, Link
 from anycast_agent.core.model import (
@@ -68,9 +69,10 @@ class Parts:
         self.echoes = Echoes(board)
         self.offers = Offers(board)
         self.asides = Asides(board, timers, opened, self.consumers_of)
-        self.prefixes = Prefixes(board, timers, self.addresses, self.return_routes, self.probing, self.routes)
+        cases = Cases(self.addresses, self.return_routes, self.routes)
+        self.prefixes = Prefixes(board, timers, cases, self.addresses, self.probing, self.routes)
         self.last_resort = LastResort(
-            board, self.addresses, self.return_routes, self.blackholes, self.routes, self.prefixes.decision
+            board, cases, self.addresses, self.blackholes, self.routes, self.prefixes.decision
         )
         self.configuration = Configuration(board, timers, table.with_speaker, self.setting_up)
 

@@ -108,7 +108,7 @@ def test_a_verdict_goes_stale_fresh_for_after_the_last_conclusive_probe() -> Non
 
 
 def test_what_never_had_a_verdict_does_not_expire_as_one() -> None:
-    """Unknown stays unknown, and not stale: gate 6, not gate 8, is the one to speak."""
+    """Unknown stays unknown, and not stale: rung 7 speaks, and not rung 9."""
     assert not told(check(), OK).expire(200.0).expired
 
 

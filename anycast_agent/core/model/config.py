@@ -19,7 +19,7 @@ class AddressMode(StrEnum):
     VERIFY = "verify"
     """Someone else adds and removes them. The agent watches, and withdraws at once when one has gone."""
     UNMANAGED = "unmanaged"
-    """Not looked at: gates 3 and 4 say nothing."""
+    """Nobody looks at them: rungs 3 and 4 say nothing."""
 
 
 class ReturnRouteRule(StrEnum):
