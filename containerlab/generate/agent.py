@@ -26,7 +26,10 @@ bgp:
 services:
   dns:
     prefixes: [192.0.2.53/32, "2001:db8:53::53/128"]
-    attributes: {{extended_communities: ["bandwidth:{AS[node]}:125000000"]}}
+    # 64496:80 would make a site the backup at its provider: no edge may ask for that, and the leaves take it off.
+    attributes: {{communities: ["64496:80"], extended_communities: ["bandwidth:{AS[node]}:125000000"]}}
+    last_resort: true  # www has none: the drills show the difference
+    local_consumers: follow
     checks:
       answers: {{type: dns, name: www.example, record: A, contains: [192.0.2.80], interval: 1s, timeout: 500ms, rise: 2, fall: 2}}
   www:

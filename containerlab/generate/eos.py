@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from containerlab.generate.plan import ANYCAST4, ANYCAST6, AS, ROUTER_ID, SITES, neighbors, site_of
+from containerlab.generate.plan import ANYCAST4, ANYCAST6, AS, NODES4, NODES6, ROUTER_ID, SITES, neighbors, site_of
 from containerlab.generate.sessions import sessions
 
 LISTS = f"""\
-ip prefix-list ANYCAST seq 5 permit {ANYCAST4} ge 32
+ip prefix-list ANYCAST seq 5 permit {ANYCAST4} ge 31
 ip prefix-list DEFAULT seq 5 permit 0.0.0.0/0
+ip prefix-list NODES seq 5 permit {NODES4} ge 29 le 29
 !
 ipv6 prefix-list ANYCAST
-   seq 5 permit {ANYCAST6} ge 128
+   seq 5 permit {ANYCAST6} ge 127
 !
 ipv6 prefix-list DEFAULT
    seq 5 permit ::/0
+!
+ipv6 prefix-list NODES
+   seq 5 permit {NODES6} ge 64 le 64
 !
 ! What is about to be taken out of service (RFC 8326).
 ip community-list SHUTDOWN permit 65535:0
@@ -49,18 +53,27 @@ def bfd(variant: str) -> str:
 
 def policy(node: str) -> str:
     own = f"{SITES[site_of(node)]}:1"
-    mark = f"set community {own} additive"
     return (
         f"ip community-list OWN-SITE permit {own}\n!\n"
-        + match("EDGE-IN", 5, "ANYCAST", "match community SHUTDOWN", "set local-preference 0", mark)
-        + match("EDGE-IN", 10, "ANYCAST", mark)
+        + match(
+            "EDGE-IN",
+            5,
+            "ANYCAST",
+            "match community SHUTDOWN",
+            "set local-preference 0",
+            f"set community {own} 65535:0",
+        )
+        + match("EDGE-IN", 10, "ANYCAST", f"set community {own}")
         + match("EDGE-OUT", 10, "ANYCAST")
         + "route-map WAY-IN deny 10\n!\n"
         + match("WAY-OUT", 10, "DEFAULT")
         + match("UP-IN", 10, "DEFAULT")
         + match("UP-IN", 15, "ANYCAST", "match community SHUTDOWN", "set local-preference 0")
         + match("UP-IN", 20, "ANYCAST")
+        + match("UP-IN", 30, "NODES")
+        + match("CONNECTED", 10, "NODES", f"set community {own}")
         + match("UP-OUT", 10, "ANYCAST", "match community OWN-SITE")
+        + match("UP-OUT", 20, "NODES", "match community OWN-SITE")
     )
 
 
@@ -97,6 +110,7 @@ def bgp(node: str, variant: str) -> Iterator[str]:
     for version in (4, 6):
         yield "   !"
         yield f"   address-family ipv{version}"
+        yield "      redistribute connected route-map CONNECTED"
         for session in sessions(node, version):
             neighbor = f"      neighbor {session.address}"
             yield f"{neighbor} activate"

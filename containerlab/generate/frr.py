@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from containerlab.generate.plan import ANYCAST4, ANYCAST6, AS, CUSTOMERS, ROUTER_ID, SITES, neighbors, role, site_of
+from containerlab.generate.plan import (
+    ANYCAST4,
+    ANYCAST6,
+    AS,
+    CUSTOMERS,
+    HEALTHY4,
+    HEALTHY6,
+    NODES4,
+    NODES6,
+    ROUTER_ID,
+    SITES,
+    neighbors,
+    role,
+    site_of,
+)
 from containerlab.generate.sessions import sessions
 
 HEAD = """\
@@ -21,12 +35,17 @@ ipv6 forwarding
 """
 
 LISTS = f"""\
-! Anycast host routes live inside, and cross the backbone.
-ip prefix-list ANYCAST seq 5 permit {ANYCAST4} ge 32
-ipv6 prefix-list ANYCAST seq 5 permit {ANYCAST6} ge 128
+! Anycast host routes and the last resorts around them (/31, /127) live inside, and cross the backbone.
+ip prefix-list ANYCAST seq 5 permit {ANYCAST4} ge 31
+ipv6 prefix-list ANYCAST seq 5 permit {ANYCAST6} ge 127
 ! What the internet sees of them.
 ip prefix-list AGGREGATE seq 5 permit {ANYCAST4}
+ip prefix-list AGGREGATE seq 10 permit {HEALTHY4}
 ipv6 prefix-list AGGREGATE seq 5 permit {ANYCAST6}
+ipv6 prefix-list AGGREGATE seq 10 permit {HEALTHY6}
+! What an edge is answered at when it asks as a consumer.
+ip prefix-list NODES seq 5 permit {NODES4} ge 29 le 29
+ipv6 prefix-list NODES seq 5 permit {NODES6} ge 64 le 64
 ip prefix-list DEFAULT seq 5 permit 0.0.0.0/0
 ipv6 prefix-list DEFAULT seq 5 permit ::/0
 ! What the ISPs' own customers have.
@@ -36,6 +55,8 @@ ipv6 prefix-list CUSTOMERS seq 5 permit 2001:db8:c0::/44 ge 48 le 48
 bgp community-list standard SHUTDOWN seq 5 permit graceful-shutdown
 !
 """
+
+AGGREGATES4, AGGREGATES6 = (ANYCAST4, HEALTHY4), (ANYCAST6, HEALTHY6)
 
 BFD = """\
 bfd
@@ -74,7 +95,10 @@ def leaf_policy(node: str) -> str:
     own = f"{SITES[site_of(node)]}:1"
     return (
         f"bgp community-list standard OWN-SITE seq 5 permit {own}\n"
-        + anycast_in("EDGE-IN", 10, f"set community {own} additive")
+        + "! Of an edge's communities, GRACEFUL_SHUTDOWN is taken over and no other: an edge asks nothing of providers.\n"
+        + match("EDGE-IN", 5, "ANYCAST", "match community SHUTDOWN", "set local-preference 0",
+                f"set community {own} graceful-shutdown")
+        + match("EDGE-IN", 10, "ANYCAST", f"set community {own}")
         + "! To the agents: who else announces.\n"
         + match("EDGE-OUT", 10, "ANYCAST")
         + "! To BIRD on the edge: the way back, for as long as we have one ourselves.\n"
@@ -82,9 +106,12 @@ def leaf_policy(node: str) -> str:
         + match("WAY-OUT", 10, "DEFAULT")
         + match("UP-IN", 10, "DEFAULT")
         + anycast_in("UP-IN", 20)
+        + match("UP-IN", 30, "NODES")
+        + match("CONNECTED", 10, "NODES", f"set community {own}")
         + "! Our own edges' routes, weighted by how many of them there are; never what came from above.\n"
         + match("UP-OUT", 10, "ANYCAST", "match community OWN-SITE", "set extcommunity bandwidth num-multipaths")
-    )
+        + match("UP-OUT", 20, "NODES", "match community OWN-SITE")
+    )  # fmt: skip
 
 
 def border_policy(node: str) -> str:
@@ -93,7 +120,9 @@ def border_policy(node: str) -> str:
         f"bgp community-list standard OWN-SITE seq 5 permit {asn}:1\n"
         f"bgp as-path access-list FROM-ISP seq 5 permit ^{AS[isp]}_\n"
         + anycast_in("LEAF-IN", 10)
+        + match("LEAF-IN", 20, "NODES")
         + match("LEAF-OUT", 10, "DEFAULT")
+        + match("LEAF-OUT", 12, "NODES")
         + "! A leaf knows its own site's edges itself: from us, it would only hunt along them.\n"
         + "route-map LEAF-OUT deny 20\n match community OWN-SITE\nexit\n"
         + match("LEAF-OUT", 30, "ANYCAST")
@@ -102,15 +131,23 @@ def border_policy(node: str) -> str:
         + match("ISP-IN", 20, "CUSTOMERS")
         + f"! `set community {AS[isp]}:80` here makes us the backup at our ISP; 65535:0 takes us out (RFC 8326).\n"
         + match("ISP-OUT", 10, "AGGREGATE")
+        + "! The longer aggregate goes out while a host route is there, ours or the other site's: a last resort alone must\n"
+        + "! not draw the internet away from a site that is healthy.\n"
+        + f"ip prefix-list HOST seq 5 permit {ANYCAST4} ge 32\nipv6 prefix-list HOST seq 5 permit {ANYCAST6} ge 128\n"
+        + f"ip prefix-list HEALTHY seq 5 permit {HEALTHY4}\nipv6 prefix-list HEALTHY seq 5 permit {HEALTHY6}\n"
+        + match("HOST", 10, "HOST")
+        + match("HEALTHY", 10, "HEALTHY")
         + "! Our own ISP before the other site's.\n"
         + match("BACKBONE-IN", 10, "DEFAULT", "set local-preference 90")
         + match("BACKBONE-IN", 20, "CUSTOMERS", "set local-preference 90")
         + "! One way, whichever of their leaves is behind it. FRR 10 would hand the kernel the same next hop with two\n"
         + "! weights, and Linux refuses that for IPv6.\n"
         + anycast_in("BACKBONE-IN", 30, "set extcommunity none")
+        + match("BACKBONE-IN", 40, "NODES")
         + match("BACKBONE-OUT", 10, "DEFAULT", "match as-path FROM-ISP")
         + match("BACKBONE-OUT", 20, "CUSTOMERS", "match as-path FROM-ISP")
         + match("BACKBONE-OUT", 30, "ANYCAST", "match community OWN-SITE")
+        + match("BACKBONE-OUT", 40, "NODES", "match community OWN-SITE")
     )
 
 
@@ -162,6 +199,8 @@ def bgp(node: str, variant: str) -> str:
             # BIRD has one BFD session with a router, that of the agent's address; FRR 10 would wait for a second for ever.
             if variant == "bfd" and s.policy != "WAY":
                 lines += [f" neighbor {s.address} bfd", f" neighbor {s.address} bfd profile fast"]
+    if role(node) == "border":  # FRR's own is a minute
+        lines.append(" bgp conditional-advertisement timer 5")
     for version in (4, 6):
         lines += address_family(node, version)
     return "\n".join([*lines, "exit", "!", ""])
@@ -171,7 +210,9 @@ def address_family(node: str, version: int) -> list[str]:
     """The routes that a router announces and accepts in one family."""
     lines = [" !", f" address-family ipv{version} unicast"]
     if role(node) == "border":
-        lines.append(f"  aggregate-address {ANYCAST4 if version == 4 else ANYCAST6}")
+        lines += [f"  aggregate-address {prefix}" for prefix in (AGGREGATES4 if version == 4 else AGGREGATES6)]
+    if role(node) == "leaf":
+        lines.append("  redistribute connected route-map CONNECTED")
     if role(node) == "isp":
         lines.append(f"  network {CUSTOMERS[node][version == 6]}")
     for s in sessions(node, version):
@@ -184,6 +225,8 @@ def address_family(node: str, version: int) -> list[str]:
         ]
         if s.add_path:
             lines.append(f"  neighbor {s.address} addpath-tx-all-paths")
+        if s.policy == "ISP":
+            lines.append(f"  neighbor {s.address} advertise-map HEALTHY exist-map HOST")
         if s.default:
             lines.append(f"  neighbor {s.address} default-originate")
     lines += ["  maximum-paths 8", " exit-address-family"]

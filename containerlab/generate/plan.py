@@ -8,6 +8,14 @@ from dataclasses import dataclass
 VARIANTS = ("bfd", "hold")
 
 ANYCAST4, ANYCAST6 = "192.0.2.0/24", "2001:db8:53::/48"
+"""Their aggregate: announced while anything of it is there, a last resort too."""
+
+HEALTHY4, HEALTHY6 = "192.0.2.0/25", "2001:db8:53::/49"
+"""The half that the services are in: announced while a host route is there, and preferred, because it is longer."""
+
+NODES4, NODES6 = "198.51.100.0/25", "2001:db8:1::/48"
+"""The networks between leaves and edges, /29 and /64 each: the addresses by which an edge asks others."""
+
 SITES = {"ams": 64510, "fra": 64511}
 AS = {
     "isp1": 64496, "isp2": 64497, "ams-border": 64510, "fra-border": 64511,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from containerlab.generate.plan import ANYCAST4, ANYCAST6, AS, ROUTER_ID, SITES, neighbors, site_of
+from containerlab.generate.plan import ANYCAST4, ANYCAST6, AS, NODES4, NODES6, ROUTER_ID, SITES, neighbors, site_of
 from containerlab.generate.sessions import Session, sessions
 
 BGP = "network-instance default protocols bgp"
@@ -49,23 +49,27 @@ def interfaces(node: str, variant: str) -> Iterator[str]:
 def policy(node: str) -> Iterator[str]:
     own = f"{SITES[site_of(node)]}:1"
     for name, prefixes in {
-        "ANYCAST": ((ANYCAST4, "32..32"), (ANYCAST6, "128..128")),
+        "ANYCAST": ((ANYCAST4, "31..32"), (ANYCAST6, "127..128")),
+        "NODES": ((NODES4, "29..29"), (NODES6, "64..64")),
         "DEFAULT": (("0.0.0.0/0", "exact"), ("::/0", "exact")),
     }.items():
         for prefix, length in prefixes:
             yield f"routing-policy prefix-set {name} prefix {prefix} mask-length-range {length}"
     yield "routing-policy community-set SHUTDOWN member [ 65535:0 ]"
     yield f"routing-policy community-set OWN-SITE member [ {own} ]"
-    mark = "action bgp communities add OWN-SITE"
-    yield from statements("EDGE-IN", *last_resort("ANYCAST", mark), ("ANYCAST", "", (mark,)))
+    # Of an edge's communities, GRACEFUL_SHUTDOWN is taken over and no other.
+    yield f"routing-policy community-set OWN-SITE-SHUTDOWN member [ {own} 65535:0 ]"
+    mark = "action bgp communities replace OWN-SITE"
+    yield from statements("EDGE-IN", *used_last("ANYCAST", f"{mark}-SHUTDOWN"), ("ANYCAST", "", (mark,)))
     yield from statements("EDGE-OUT", ("ANYCAST", "", ()))
     yield from statements("WAY-IN")
     yield from statements("WAY-OUT", ("DEFAULT", "", ()))
-    yield from statements("UP-IN", ("DEFAULT", "", ()), *last_resort("ANYCAST"), ("ANYCAST", "", ()))
-    yield from statements("UP-OUT", ("ANYCAST", "OWN-SITE", ()))
+    yield from statements("UP-IN", ("DEFAULT", "", ()), *used_last("ANYCAST"), ("ANYCAST", "", ()), ("NODES", "", ()))
+    own_nodes = ("NODES", "", ("match protocol local", "action bgp communities add OWN-SITE"))
+    yield from statements("UP-OUT", ("ANYCAST", "OWN-SITE", ()), own_nodes)
 
 
-def last_resort(prefixes: str, *actions: str) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+def used_last(prefixes: str, *actions: str) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
     """What is about to go is the last to be used (RFC 8326)."""
     return ((prefixes, "SHUTDOWN", ("action bgp local-preference set 0", *actions)),)
 

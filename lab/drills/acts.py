@@ -132,6 +132,7 @@ def _signal(lab: Lab, names: list[str], process: str, number: int) -> None:
         for pid in found:
             try:
                 os.kill(pid, number)
+                lab.nodes[name].note("kill", f"-{signal.Signals(number).name}", str(pid), output=process)
             except ProcessLookupError:
                 pass  # it went between
 

@@ -118,13 +118,14 @@ class Conductor:
         self._steady_first = steady_first
         self._lab, self._scene, self._drill, self._tell = lab, scene, drill, tell
         self._tables = Tables(lab.topology, lab.nodes, scene.concerns)
+        self._clients = (*scene.clients, *drill.consumers)
         self._ending = False
         self._came = 0.0
         """When the last expected state was reached."""
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         self.story = Story(
             name, lab.variant, now, time.monotonic(),
-            clients=scene.clients, users=scene.users, prefixes=scene.prefixes,
+            clients=self._clients, users=scene.users, prefixes=scene.prefixes,
         )  # fmt: skip
 
     def _since(self, at: float) -> float:
@@ -158,8 +159,8 @@ class Conductor:
 
     async def _with_traffic(self) -> None:
         story = self.story
-        traffic = [await self._traffic(client) for client in self._scene.clients]
-        readers = [asyncio.create_task(self._read(c, p)) for c, p in zip(self._scene.clients, traffic, strict=True)]
+        traffic = [await self._traffic(client) for client in self._clients]
+        readers = [asyncio.create_task(self._read(c, p)) for c, p in zip(self._clients, traffic, strict=True)]
         watcher = asyncio.create_task(self._watch())
         try:
             await self._flows()
@@ -186,7 +187,7 @@ class Conductor:
         """Wait until every stream has asked: a client that starts late must not look like one that asks too little."""
         wanted = {
             (client, stream)
-            for client in self._scene.clients
+            for client in self._clients
             for stream in STREAMS
             if self._drill.traffic.rate(stream.split()[0])
         }

@@ -167,6 +167,8 @@ class Drill(Document):
     ci: tuple[str, ...] = ()
     """The variants in which every run of the tests makes it."""
     traffic: Traffic = Traffic()
+    consumers: tuple[str, ...] = ()
+    """Nodes that ask as the clients do, beside them."""
     before: Seconds = 1.5
     after: Seconds = 1.0
     patience: Seconds = 15.0
@@ -201,6 +203,9 @@ def act(text: str, topology: Topology) -> Act:
 
 def _problems(drill: Drill, topology: Topology, scene: Scene) -> Iterator[tuple[tuple[str | int, ...], str]]:
     yield from (((), text) for text in _incomplete(drill))
+    for text in nobody(drill.consumers, topology):
+        yield ("consumers",), text
+    asking = (*scene.clients, *drill.consumers)
     for key, variants in (("variants", drill.variants), ("ci", drill.ci)):
         for text in variant_problems(dict.fromkeys(variants, 0.0), scene):
             yield (key,), text
@@ -217,10 +222,10 @@ def _problems(drill: Drill, topology: Topology, scene: Scene) -> Iterator[tuple[
     questions: dict[str, Sequence[Expect | Back]] = {"expect": drill.expect, "back": drill.back}
     for place, asked in questions.items():
         for number, one in enumerate(asked):
-            for text in expected_problems(one, topology, scene):
+            for text in expected_problems(one, topology, scene, asking):
                 yield (place, number), text
     for number, effect in enumerate(drill.effect):
-        for text in effect_problems(effect, topology, scene):
+        for text in effect_problems(effect, topology, scene, asking):
             yield ("effect", number), text
     if drill.objective is not None:
         for text in variant_problems(drill.objective.restore, scene):

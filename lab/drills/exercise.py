@@ -28,7 +28,7 @@ ASKED = 1.0
 
 class Exercise(Document):
     title: str = Field(max_length=100)
-    within: Seconds = 15.0
+    within: Seconds = 30.0
     """Time limit for the tables to become as expected."""
     tables: Expected = Field(default_factory=dict)
     steady: bool = False

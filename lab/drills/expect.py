@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -151,7 +151,7 @@ class Back(OneOf):
 # --- names that nobody bears ---
 
 
-def expected_problems(one: Expect | Back, topology: Topology, scene: Scene) -> Iterator[str]:
+def expected_problems(one: Expect | Back, topology: Topology, scene: Scene, clients: Collection[str]) -> Iterator[str]:
     if one.loss is not None:
         yield from variant_problems(one.loss.within, scene)
         yield from variant_problems(one.loss.total or {}, scene)
@@ -160,13 +160,13 @@ def expected_problems(one: Expect | Back, topology: Topology, scene: Scene) -> I
             yield from variant_problems(limits or {}, scene)
         yield from _prefixes(one.withdrawn.prefixes if one.withdrawn else (), scene)
     for who in (one.no_loss, one.loss, one.answered_by if isinstance(one, Expect) else None):
-        yield from _client(who, scene)
+        yield from _client(who, clients)
     if isinstance(one, Expect) and one.answered_by is not None:
         yield from nobody(one.answered_by.only, topology)
 
 
-def effect_problems(effect: Effect, topology: Topology, scene: Scene) -> Iterator[str]:
-    yield from _client(effect.carried or effect.lost, scene)
+def effect_problems(effect: Effect, topology: Topology, scene: Scene, clients: Collection[str]) -> Iterator[str]:
+    yield from _client(effect.carried or effect.lost, clients)
     if effect.carried is not None:
         yield from nobody(effect.carried.by, topology)
         if effect.carried.link and not topology.between(*effect.carried.link):
@@ -178,9 +178,9 @@ def effect_problems(effect: Effect, topology: Topology, scene: Scene) -> Iterato
         yield from _prefixes(effect.changed.prefixes, scene)
 
 
-def _client(who: Who | None, scene: Scene) -> Iterator[str]:
-    if who is not None and who.client and who.client not in scene.clients:
-        yield f"there is no client {who.client!r}{did_you_mean(who.client, scene.clients)}"
+def _client(who: Who | None, clients: Collection[str]) -> Iterator[str]:
+    if who is not None and who.client and who.client not in clients:
+        yield f"there is no client {who.client!r}{did_you_mean(who.client, clients)}"
 
 
 def nobody(names: Iterable[str], topology: Topology) -> Iterator[str]:

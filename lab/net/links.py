@@ -36,6 +36,7 @@ def plug_in(links: Iterable[Link], nodes: Mapping[str, Node]) -> None:
 
 def set_up(node: Node, interfaces: Iterable[str], up: bool = True) -> None:
     """``lo`` is set up with the rest."""
+    interfaces = tuple(interfaces)
 
     def work() -> None:
         with pyroute2.IPRoute() as netlink:
@@ -43,6 +44,7 @@ def set_up(node: Node, interfaces: Iterable[str], up: bool = True) -> None:
                 netlink.link("set", index=_index(netlink, interface), state="up" if up else "down")
 
     node.in_network(work)
+    node.note("netlink", "link", "set", *interfaces, "up" if up else "down")
 
 
 def move(interfaces: Iterable[str], network: str, to: int) -> None:
@@ -108,6 +110,7 @@ def _nft(node: Node, script: str) -> None:
     done = subprocess.run(
         ["nsenter", f"--net={node.network}", "nft", "-f", "-"], input=script, capture_output=True, text=True
     )
+    node.note("nft", script, status=done.returncode, output=done.stdout + done.stderr)
     if done.returncode != 0:
         raise NodeError(f"{node.name}: nft: {done.stderr.strip()}")
 

@@ -75,6 +75,7 @@ class Node(ABC):
         if not self.init:
             raise NodeError(f"{self.name} is off")
         self.group.freeze(frozen)
+        self.note("cgroup", "freeze" if frozen else "thaw")
 
     def command(self, words: Sequence[str]) -> list[str]:
         """The words that run a command inside."""
@@ -117,6 +118,10 @@ class Node(ABC):
         if check and process.returncode != 0:
             raise NodeError(f"{self.name}: {shlex.join(words)}: status {process.returncode}: {(err or out).strip()}")
         return str(out)
+
+    def note(self, *words: str, status: int | None = 0, output: str = "") -> None:
+        """Remember what the lab itself has done to the node, beside the commands that were run in it: evidence, too."""
+        self.ran.append(Ran(time.monotonic(), self.name, words, status, output[:MAX_OUTPUT]))
 
     def path(self, inside: str) -> Path:
         """A file of the node, as the host reaches it. Raises NodeError."""

@@ -110,6 +110,7 @@ class NamespaceNode(Node):
     def cut_power(self) -> None:
         """Every process is gone at once, and nothing is said to anybody."""
         self._group.kill()
+        self.note("cgroup", "kill")
         self.init = 0
         self._children = [child for child in self._children if child.poll() is None]
 

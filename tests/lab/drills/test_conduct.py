@@ -242,3 +242,21 @@ def test_a_node_that_is_off_has_noticed_nothing(lab: Lab) -> None:
     assert noticed(lab, time.monotonic() - 10) == []
     lab.power_on(["a"])
     assert noticed(lab, time.monotonic() - 10) == []
+
+
+@needs_root
+def test_what_the_lab_itself_does_to_a_node_is_evidence_too(lab: Lab) -> None:
+    """What nft was told, which links were set, what was frozen and killed: it is no command in the node."""
+    pair = {"links": [["a", "b"]]}
+    story = drilled(
+        lab, {"fault": {"lossy": {**pair, "percent": 50}}}, {"recover": {"clean": pair}},
+        {"fault": {"cut": pair}}, {"recover": {"mend": pair}},
+        {"fault": {"freeze": {"nodes": ["b"]}}}, {"recover": {"thaw": {"nodes": ["b"]}}},
+        {"fault": {"freeze": {"nodes": ["b"], "process": "sleep"}}}, {"recover": {"thaw": {"nodes": ["b"], "process": "sleep"}}},
+    )  # fmt: skip
+    done = [" ".join(ran.command) for ran in story.commands if ran.node == "b"]
+    assert any(line.startswith("nft ") and "< 50 drop" in line for line in done)
+    assert "cgroup freeze" in done and "cgroup thaw" in done
+    assert any(line.startswith("kill -SIGSTOP ") for line in done)
+    links = [" ".join(ran.command) for ran in story.commands if ran.command[0] == "netlink"]
+    assert "netlink link set eth1 down" in links and "netlink link set eth1 up" in links

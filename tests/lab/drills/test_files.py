@@ -93,8 +93,8 @@ def of_everyone(answers: Answers) -> Iterator[Request]:
             yield from asked(answers, client, stream, rate=10, seconds=70)
 
 
-def told(requests: Iterable[Request], *more: Any, **named: Any) -> Story:
-    return story(requests, *more, clients=SCENE.clients, prefixes=SCENE.prefixes, **named)
+def told(requests: Iterable[Request], *more: Any, asking: tuple[str, ...] = (), **named: Any) -> Story:
+    return story(requests, *more, clients=(*SCENE.clients, *asking), prefixes=SCENE.prefixes, **named)
 
 
 def disaster(variant: str) -> Story:
@@ -141,7 +141,7 @@ def slowly(found: Drill) -> Drill:
 def well(found: Drill, variant: str) -> Story:
     """All goes well: what the effects want has been so, what may be lost once is, tables move at once, and who should answer does."""
     requests = []
-    for client in SCENE.clients:
+    for client in (*SCENE.clients, *found.consumers):
         for stream in STREAMS:
             before, after, cost = (
                 _who(found, client, stream),
@@ -170,7 +170,10 @@ def well(found: Drill, variant: str) -> Story:
     hosts = {p for prefixes in SCENE.prefixes.values() for p in prefixes if p.endswith(("/32", "/128"))}
     moves += [change(2.002, "ab", "b", "r", prefix) for prefix in sorted(hosts)]
     return _with_evidence(
-        told(requests, [fault(2), recovery(8)], moves, [seen(2.02)], variant=variant, settled=[7]), found
+        told(
+            requests, [fault(2), recovery(8)], moves, [seen(2.02)], variant=variant, settled=[7], asking=found.consumers
+        ),
+        found,
     )
 
 
@@ -320,6 +323,7 @@ def test_a_drill_that_leaves_out_a_part_is_refused(tmp_path: Path, text: str, sa
         (f"title: x\n{STEPS}\nexpect:\n  - flaps: -1", ["flaps: input should be greater than or equal to 0"]),
         (f"title: x\n{STEPS}\nexpect:\n  - no_loss: {{client: clinet1}}", ["4:5: there is no client 'clinet1' (did you mean 'client1'?)"]),
         (f"title: x\n{STEPS}\nexpect:\n  - no_loss: {{client: isp1}}", ["4:5: there is no client 'isp1'"]),
+        (f"title: x\n{STEPS}\nconsumers: [isp1, isp3]\nexpect:\n  - no_loss: {{client: isp1}}", ["3:1: there is no node 'isp3'"]),
         (f"title: x\n{STEPS}\nexpect:\n  - no_loss: {{protocol: tcp}}", ["protocol: input should be '', 'dns' or 'http'"]),
         (f"title: x\n{STEPS}\nexpect:\n  - answered_by: {{only: [ams-egde1]}}", ["4:5: there is no node 'ams-egde1' (did you mean 'ams-edge1'?)"]),
         (f"title: x\n{STEPS}\nexpect:\n  - answered_by: {{only: []}}", ["only: at least one"]),
@@ -445,16 +449,16 @@ GOOD = (CLAB / "lab.yaml").read_text()
         ("variants: [bfd, hold]", "variants: []", "2:1: variants: at least one"),
         ("192.0.2.53/32", "192.0.2.53/24", "192.0.2.53/24 has host bits set"),
         ("192.0.2.53/32", "dns.example", "'dns.example' does not appear to be an IPv4 or IPv6 network"),
-        ("[default, default6]", "[]", "9:3: default: at least one"),
-        ("clients: [client1, client2]", "clients: [client1, clinet2]", "19:1: there is no node 'clinet2' (did you mean 'client"),
-        ("clients: [client1, client2]", "clients: []", "19:1: clients: at least one"),
+        ("[default, default6]", "[]", "13:3: default: at least one"),
+        ("clients: [client1, client2]", "clients: [client1, clinet2]", "23:1: there is no node 'clinet2' (did you mean 'client"),
+        ("clients: [client1, client2]", "clients: []", "23:1: clients: at least one"),
         ("dns IPv4: 192.0.2.53", "dns IPv4: here", "'here' does not appear to be an IPv4 or IPv6 address"),
-        ("  dns IPv4: 192.0.2.53\n", "", "21:1: targets are: dns IPv4, dns IPv6, http IPv4, http IPv6"),
-        ("dns IPv4:", "dns IPv5:", "21:1: targets are: dns IPv4, dns IPv6, http IPv4, http IPv6"),
-        ("isp1: {aggregate: [ams-border],", "isp3: {aggregate: [ams-border],", "28:1: there is no node 'isp3' (did you mean 'isp"),
-        ("isp1: {aggregate: [ams-border],", "isp1: {aggregates: [ams-border],", "28:1: there are no prefixes 'aggregates' (did you mean 'aggregate'?)"),
-        ("isp1: {aggregate: [ams-border],", "isp1: {aggregate: [asm-border],", "28:1: there is no node 'asm-border' (did you mean 'ams-border'?)"),
-        ("users: {client1: users", "users: {cleint1: users", "20:1: there is no client 'cleint1' (did you mean 'client"),
+        ("  dns IPv4: 192.0.2.53\n", "", "25:1: targets are: dns IPv4, dns IPv6, http IPv4, http IPv6"),
+        ("dns IPv4:", "dns IPv5:", "25:1: targets are: dns IPv4, dns IPv6, http IPv4, http IPv6"),
+        ("isp1: {healthy: [ams-border], aggregate: [ams-border],", "isp3: {healthy: [ams-border], aggregate: [ams-border],", "32:1: there is no node 'isp3' (did you mean 'isp"),
+        ("isp1: {healthy: [ams-border], aggregate: [ams-border],", "isp1: {healthy: [ams-border], aggregates: [ams-border],", "32:1: there are no prefixes 'aggregates' (did you mean 'aggregate'?)"),
+        ("isp1: {healthy: [ams-border], aggregate: [ams-border],", "isp1: {healthy: [ams-border], aggregate: [asm-border],", "32:1: there is no node 'asm-border' (did you mean 'ams-border'?)"),
+        ("users: {client1: users", "users: {cleint1: users", "24:1: there is no client 'cleint1' (did you mean 'client"),
         ("  - node: isp1", "  - node: isp9", "there is no node 'isp9' (did you mean 'isp"),
     ],
 )  # fmt: skip

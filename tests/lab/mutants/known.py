@@ -102,7 +102,22 @@ MUTANTS = (
     Mutant("a node that boots loses a fifth of what comes in", "node-power", BACK, (
         Edit("lab/net/namespaces/lab.py", "        self._boot(nodes)\n", "        self._boot(nodes)\n        for node in nodes:\n            for end in self.ends(node.name):\n                links.lose(end, node, 20)\n"),
     ), ci=True),
+    Mutant("client1's link loses one packet in a hundred, all the time", "link-cut", "before the fault, nothing is lost", (
+        Edit("lab/net/namespaces/lab.py", "            self._boot(self.nodes.values())\n", "            self._boot(self.nodes.values())\n            for end in self.ends('client1'):\n                links.lose(end, self.nodes['client1'], 1)\n"),
+    )),
     # --- the network ---
+    Mutant("updates of BGP wait for ten seconds", "site-withdrawn", LOSES, (
+        Edit(FRR, 'advertisement-interval 0"', 'advertisement-interval 10"'),
+    )),
+    Mutant("an edge may send any community", "backbone-cut", NOT_STEADY, (
+        Edit(FRR, 'match("EDGE-IN", 10, "ANYCAST", f"set community {own}")', 'match("EDGE-IN", 10, "ANYCAST", f"set community {own} additive")'),
+    )),
+    Mutant("routers refuse the last resort", "checks-wrong", "not converged", (
+        Edit(FRR, "permit {ANYCAST4} ge 31", "permit {ANYCAST4} ge 32"), Edit(FRR, "permit {ANYCAST6} ge 127", "permit {ANYCAST6} ge 128"),
+    )),
+    Mutant("the longer aggregate goes out whatever is there", "site-last-resort", TABLES, (
+        Edit(FRR, 'advertise-map HEALTHY exist-map HOST")', 'advertise-map HEALTHY exist-map HEALTHY")'),
+    )),
     Mutant("the backbone carries no host route", "backbone-cut", NOT_STEADY, (
         Edit(FRR, '        + match("BACKBONE-OUT", 30, "ANYCAST", "match community OWN-SITE")\n', ""),
     )),
@@ -124,8 +139,7 @@ MUTANTS = (
         Edit(FRR, 'if variant == "bfd" and s.policy != "WAY":', 'if variant == "bfd" and s.policy != "WAY" and node != "isp1":'),
     )),
     Mutant("a border keeps its aggregate when it is cut off", "site-cut-off", TABLES, (
-        Edit(FRR, '        lines.append(f"  aggregate-address {ANYCAST4 if version == 4 else ANYCAST6}")\n',
-             '        lines.append(f"  network {ANYCAST4 if version == 4 else ANYCAST6}")\n'),
+        Edit(FRR, 'f"  aggregate-address {prefix}" for', 'f"  network {prefix}" for'),
         Edit(FRR, '    if role(node) == "isp":\n        text +=', '    if role(node) == "border":\n        text += f"ip route {ANYCAST4} blackhole\\nipv6 route {ANYCAST6} blackhole\\n!\\n"\n    if role(node) == "isp":\n        text +='),
     )),
     Mutant("the leaves speak no BFD", "node-power", LOSES, (
@@ -166,6 +180,12 @@ MUTANTS = (
         Edit(AGENT, "services:\n  dns:\n" + DNS_SERVICE, "services:\n  dns6:\n    prefixes: [\"2001:db8:53::53/128\"]\n    will: keep\n"
              "    checks:\n      answers: {{type: dns, name: www.example, record: A, interval: 1s, timeout: 500ms, rise: 2, fall: 2}}\n"
              "  dns:\n    prefixes: [192.0.2.53/32]\n"),
+    )),
+    Mutant("a last resort goes with the agent", "agents-hung", LOSES, (
+        Edit(AGENT, NODE_LINE, NODE_LINE + "\nagent: {{keep_for: 1s}}"),
+    )),
+    Mutant("a node's own questions stay on it", "consumers", "answered by fra-edge1 and fra-edge2", (
+        Edit(AGENT, "    local_consumers: follow\n", ""),
     )),
     Mutant("every withdrawal is three seconds late", "service-killed", WITHDRAWN, (
         Edit(AGENT, ANSWERS_CHECK, "contains: [192.0.2.80], interval: 3s, fast_interval: 3s, timeout: 500ms, rise: 2, fall: 2"),
