@@ -100,7 +100,7 @@ class Loss(Who):
     within: Bound
     """The longest time of loss of any flow; it has to end before the drill does."""
     times: int = Field(1, ge=1)
-    """A flow may have so many of them at the most."""
+    """A flow may have so many of them at the most. What is lost within one ``within`` is one of them."""
     total: Bound | None = None
     """A flow's times of loss may add up to this; by default to no more than one may last."""
     share: float | None = Field(None, gt=0, le=1)

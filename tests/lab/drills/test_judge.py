@@ -262,6 +262,9 @@ BOTH = [change(2.1, "ab", "b"), change(4, "ab", "b", prefix=V6)]
         ({"loss": {"within": "1s", "client": "c2"}}, story(asked(lost((2, 9))) + asked(lost(), "c2"), CUT), True),
         ({"loss": {"within": "500ms"}}, story(asked(lost((2, 2.4), (3, 3.4))), CUT), False),  # twice, and once is allowed
         ({"loss": {"within": "500ms", "times": 2}}, story(asked(lost((2, 2.4), (3, 3.4))), CUT), False),  # 0.8 s in all
+        ({"loss": {"within": "800ms"}}, story(asked(lost((2, 2.1), (2.6, 2.7))), CUT), True),  # one outage, as a flow sees it
+        ({"loss": {"within": "600ms"}}, story(asked(lost((2, 2.1), (2.6, 2.7))), CUT), False),
+        ({"loss": {"within": "800ms"}}, story(asked(lost((2, 2.1), (2.6, 2.7), (3, 3.1))), CUT), False),
         ({"loss": {"within": "500ms", "times": 2, "total": "800ms"}}, story(asked(lost((2, 2.4), (3, 3.4))), CUT), True),
         ({"loss": {"within": "500ms", "times": 2, "total": {"hold": "9s"}}}, story(LOSES, CUT, variant="hold"), True),
         ({"detected": "200ms"}, story((), CUT, (), [seen(2.2)]), True),
